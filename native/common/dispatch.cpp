@@ -1,0 +1,460 @@
+// dispatch.cpp: the C ABI: checks what both backends would have to check, then calls the device's operation.
+#include <cmath>
+#include <initializer_list>
+
+#include "common/operations.h"
+#include "common/status.h"
+
+using sn::fail;
+
+#define SN_CHECK(condition, status, ...)                    \
+  do {                                                      \
+    if (!(condition)) return sn::fail(status, __VA_ARGS__); \
+  } while (false)
+
+#define SN_CHECK_SHAPE(condition, ...) SN_CHECK(condition, SN_BAD_SHAPE, __VA_ARGS__)
+#define SN_CHECK_POINTER(pointer, operation) \
+  SN_CHECK((pointer) != nullptr, SN_BAD_ARGUMENT, operation ": " #pointer " is null")
+
+#define SN_CHECK_OK(call)                                          \
+  do {                                                             \
+    if (sn_status status = (call); status != SN_OK) return status; \
+  } while (false)
+
+namespace {
+
+using ll = long long;
+
+// Sizes are bounded so that products of two of them, and byte counts, cannot overflow.
+constexpr int64_t kMost = int64_t{1} << 40;
+
+bool sizes(std::initializer_list<int64_t> values) {
+  int64_t product = 1;
+  for (int64_t value : values) {
+    if (value < 1 || value > kMost || __builtin_mul_overflow(product, value, &product)) return false;
+  }
+  return product <= (int64_t{1} << 56);
+}
+
+sn_status checkStream(const sn_stream *stream, const char *operation) {
+  SN_CHECK(stream != nullptr, SN_BAD_ARGUMENT, "%s: stream is null", operation);
+  return SN_OK;
+}
+
+sn_status checkDtype(sn_dtype dtype, const char *operation) {
+  SN_CHECK(dtype == SN_F32 || dtype == SN_BF16, SN_BAD_DTYPE, "%s: dtype %d; F32 (0) or BF16 (1)", operation,
+           static_cast<int>(dtype));
+  return SN_OK;
+}
+
+sn_status checkCount(int64_t count, const char *operation) {
+  SN_CHECK_SHAPE(sizes({count}), "%s: count %lld; at least 1", operation, static_cast<ll>(count));
+  return SN_OK;
+}
+
+sn_status checkElements(const sn_stream *stream, sn_dtype dtype, int64_t count, const char *operation) {
+  SN_CHECK_OK(checkStream(stream, operation));
+  SN_CHECK_OK(checkDtype(dtype, operation));
+  return checkCount(count, operation);
+}
+
+sn_status checkGemm(const sn_gemm_shape *shape) {
+  SN_CHECK_POINTER(shape, "gemm");
+  const auto &s = *shape;
+  SN_CHECK_SHAPE(sizes({s.batch, s.m, s.n}) && sizes({s.batch, s.m, s.k}) && sizes({s.batch, s.k, s.n}),
+                 "gemm: batch %lld, m %lld, n %lld, k %lld; each at least 1", static_cast<ll>(s.batch),
+                 static_cast<ll>(s.m), static_cast<ll>(s.n), static_cast<ll>(s.k));
+  SN_CHECK_SHAPE(s.a_stride >= (s.transpose_a ? s.m : s.k) && s.b_stride >= (s.transpose_b ? s.k : s.n) &&
+                     s.c_stride >= s.n && s.a_stride <= kMost && s.b_stride <= kMost && s.c_stride <= kMost,
+                 "gemm: strides %lld, %lld, %lld are smaller than a row", static_cast<ll>(s.a_stride),
+                 static_cast<ll>(s.b_stride), static_cast<ll>(s.c_stride));
+  SN_CHECK_SHAPE(s.batch == 1 || (s.a_batch >= 0 && s.b_batch >= 0 && s.c_batch >= s.m * s.c_stride - (s.c_stride - s.n)),
+                 "gemm: batch strides %lld, %lld, %lld overlap in c or are negative", static_cast<ll>(s.a_batch),
+                 static_cast<ll>(s.b_batch), static_cast<ll>(s.c_batch));
+  SN_CHECK_OK(checkDtype(s.dtype, "gemm"));
+  SN_CHECK(s.c_dtype == s.dtype || s.c_dtype == SN_F32, SN_BAD_DTYPE, "gemm: c_dtype %d; that of a and b, or F32 (0)",
+           static_cast<int>(s.c_dtype));
+  SN_CHECK(s.epilogue >= SN_EPILOGUE_NONE && s.epilogue <= SN_EPILOGUE_GELU_BACKWARD, SN_BAD_ARGUMENT,
+           "gemm: unknown epilogue %d", static_cast<int>(s.epilogue));
+  SN_CHECK(!s.accumulate || (s.c_dtype == SN_F32 && s.epilogue == SN_EPILOGUE_NONE), SN_BAD_ARGUMENT,
+           "gemm: accumulate needs an F32 c and no epilogue");
+  return SN_OK;
+}
+
+sn_status checkAttention(const sn_attention_shape *shape, const char *operation) {
+  SN_CHECK(shape != nullptr, SN_BAD_ARGUMENT, "%s: shape is null", operation);
+  const auto &s = *shape;
+  SN_CHECK_SHAPE(sizes({s.batch, s.queries, s.heads, s.head_size}) && sizes({s.batch, s.keys, s.heads, s.head_size}) &&
+                     sizes({s.kv_heads}) && s.heads % s.kv_heads == 0,
+                 "%s: batch %lld, queries %lld, keys %lld, heads %lld, kv_heads %lld, head_size %lld; each at least 1, "
+                 "kv_heads divides heads",
+                 operation, static_cast<ll>(s.batch), static_cast<ll>(s.queries), static_cast<ll>(s.keys),
+                 static_cast<ll>(s.heads), static_cast<ll>(s.kv_heads), static_cast<ll>(s.head_size));
+  SN_CHECK_SHAPE(s.head_size <= 256, "%s: head_size %lld; at most 256", operation, static_cast<ll>(s.head_size));
+  SN_CHECK_SHAPE(s.q_stride >= s.heads * s.head_size && s.k_stride >= s.kv_heads * s.head_size &&
+                     s.v_stride >= s.kv_heads * s.head_size && s.out_stride >= s.heads * s.head_size &&
+                     s.q_stride <= kMost && s.k_stride <= kMost && s.v_stride <= kMost && s.out_stride <= kMost,
+                 "%s: a row stride is smaller than heads * head_size", operation);
+  SN_CHECK_SHAPE(s.window >= 0, "%s: window %lld; 0 (none) or more", operation, static_cast<ll>(s.window));
+  SN_CHECK(s.dropout >= 0 && s.dropout < 1, SN_BAD_ARGUMENT, "%s: dropout %g; 0 <= dropout < 1", operation,
+           static_cast<double>(s.dropout));
+  SN_CHECK(std::isfinite(s.scale) && s.scale >= 0, SN_BAD_ARGUMENT, "%s: scale %g", operation,
+           static_cast<double>(s.scale));
+  return checkDtype(s.dtype, operation);
+}
+
+sn_status checkCache(const sn_cache_shape *shape, const char *operation) {
+  SN_CHECK(shape != nullptr, SN_BAD_ARGUMENT, "%s: shape is null", operation);
+  const auto &s = *shape;
+  SN_CHECK_SHAPE(
+      sizes({s.batch, s.queries, s.heads, s.head_size}) && sizes({s.batch, s.capacity, s.heads, s.head_size}) &&
+          sizes({s.kv_heads}) && s.heads % s.kv_heads == 0 && s.queries <= s.capacity && s.head_size <= 256,
+      "%s: batch %lld, queries %lld, capacity %lld, heads %lld, kv_heads %lld, head_size %lld; each at least 1, "
+      "kv_heads divides heads, queries <= capacity, head_size <= 256",
+      operation, static_cast<ll>(s.batch), static_cast<ll>(s.queries), static_cast<ll>(s.capacity),
+      static_cast<ll>(s.heads), static_cast<ll>(s.kv_heads), static_cast<ll>(s.head_size));
+  SN_CHECK_SHAPE(s.q_stride >= s.heads * s.head_size && s.k_stride >= s.kv_heads * s.head_size &&
+                     s.v_stride >= s.kv_heads * s.head_size && s.out_stride >= s.heads * s.head_size,
+                 "%s: a row stride is smaller than heads * head_size", operation);
+  SN_CHECK_SHAPE(s.window >= 0, "%s: window %lld; 0 (none) or more", operation, static_cast<ll>(s.window));
+  SN_CHECK(std::isfinite(s.scale) && s.scale >= 0, SN_BAD_ARGUMENT, "%s: scale %g", operation,
+           static_cast<double>(s.scale));
+  return checkDtype(s.dtype, operation);
+}
+
+}  // namespace
+
+// ---- library and devices -------------------------------------------------------------------------------------------
+
+int32_t sn_version(void) { return SN_VERSION; }
+
+sn_status sn_device_create(sn_device_kind kind, int32_t ordinal, int32_t threads, const char *isa, sn_device **device) {
+  SN_CHECK_POINTER(device, "device_create");
+  SN_CHECK(threads >= 0 && threads <= 1024, SN_BAD_ARGUMENT, "threads %d; 0 (one a core) to 1024", threads);
+  SN_CHECK(kind == SN_CPU || kind == SN_CUDA, SN_BAD_ARGUMENT, "unknown device kind %d", static_cast<int>(kind));
+  SN_CHECK(kind == SN_CPU, SN_NO_DEVICE, "this build of Sinter has no CUDA backend; use the CPU");
+  return sn::cpuBackend().open(ordinal, threads, isa, device);
+}
+
+void sn_device_destroy(sn_device *device) {
+  if (device != nullptr) device->backend->close(device);
+}
+
+const char *sn_device_isa(const sn_device *device) { return device->isa; }
+
+const char *sn_device_name(const sn_device *device) { return device->name; }
+
+int32_t sn_device_threads(const sn_device *device) { return device->threads; }
+
+sn_status sn_device_memory(const sn_device *device, int64_t *total, int64_t *available) {
+  SN_CHECK_POINTER(device, "device_memory");
+  return device->backend->memory(device, total, available);
+}
+
+sn_status sn_stream_create(sn_device *device, sn_stream **stream) {
+  SN_CHECK_POINTER(device, "stream_create");
+  SN_CHECK_POINTER(stream, "stream_create");
+  return device->backend->open_stream(device, stream);
+}
+
+void sn_stream_destroy(sn_stream *stream) {
+  if (stream != nullptr) stream->device->backend->close_stream(stream);
+}
+
+sn_status sn_synchronize(sn_stream *stream) {
+  SN_CHECK_OK(checkStream(stream, "synchronize"));
+  return stream->device->operations->synchronize(stream);
+}
+
+// ---- memory --------------------------------------------------------------------------------------------------------
+
+sn_status sn_allocate(sn_device *device, int64_t bytes, void **memory) {
+  SN_CHECK_POINTER(device, "allocate");
+  SN_CHECK_POINTER(memory, "allocate");
+  SN_CHECK(bytes >= 1, SN_BAD_ARGUMENT, "allocate: %lld bytes; at least 1", static_cast<ll>(bytes));
+  return device->backend->allocate(device, bytes, memory);
+}
+
+void sn_free(sn_device *device, void *memory) {
+  if (device != nullptr) device->backend->free(device, memory);
+}
+
+sn_status sn_write(sn_stream *stream, void *destination, const void *host, int64_t bytes) {
+  SN_CHECK_OK(checkStream(stream, "write"));
+  SN_CHECK_OK(checkCount(bytes, "write"));
+  return stream->device->operations->write(stream, destination, host, bytes);
+}
+
+sn_status sn_read(sn_stream *stream, const void *source, void *host, int64_t bytes) {
+  SN_CHECK_OK(checkStream(stream, "read"));
+  SN_CHECK_OK(checkCount(bytes, "read"));
+  return stream->device->operations->read(stream, source, host, bytes);
+}
+
+sn_status sn_copy(sn_stream *stream, void *destination, const void *source, int64_t bytes) {
+  SN_CHECK_OK(checkStream(stream, "copy"));
+  SN_CHECK_OK(checkCount(bytes, "copy"));
+  return stream->device->operations->copy(stream, destination, source, bytes);
+}
+
+sn_status sn_zero(sn_stream *stream, void *destination, int64_t bytes) {
+  SN_CHECK_OK(checkStream(stream, "zero"));
+  SN_CHECK_OK(checkCount(bytes, "zero"));
+  return stream->device->operations->zero(stream, destination, bytes);
+}
+
+// ---- elementwise ---------------------------------------------------------------------------------------------------
+
+sn_status sn_cast(sn_stream *stream, int64_t count, sn_dtype from, const void *in, sn_dtype to, void *out) {
+  SN_CHECK_OK(checkElements(stream, from, count, "cast"));
+  SN_CHECK_OK(checkDtype(to, "cast"));
+  return stream->device->operations->cast(stream, count, from, in, to, out);
+}
+
+sn_status sn_add(sn_stream *stream, sn_dtype dtype, int64_t count, const void *a, const void *b, void *out) {
+  SN_CHECK_OK(checkElements(stream, dtype, count, "add"));
+  return stream->device->operations->add(stream, dtype, count, a, b, out);
+}
+
+sn_status sn_random_normal(sn_stream *stream, int64_t count, float mean, float deviation, sn_random_key key,
+                           float *out) {
+  SN_CHECK_OK(checkElements(stream, SN_F32, count, "random_normal"));
+  return stream->device->operations->random_normal(stream, count, mean, deviation, key, out);
+}
+
+sn_status sn_gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out) {
+  SN_CHECK_OK(checkElements(stream, dtype, count, "gelu_forward"));
+  return stream->device->operations->gelu_forward(stream, dtype, count, x, out);
+}
+
+sn_status sn_gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout,
+                           void *dx) {
+  SN_CHECK_OK(checkElements(stream, dtype, count, "gelu_backward"));
+  return stream->device->operations->gelu_backward(stream, dtype, count, x, dout, dx);
+}
+
+sn_status sn_dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, sn_random_key key, const void *x,
+                     const void *residual, void *out) {
+  SN_CHECK_OK(checkElements(stream, dtype, count, "dropout"));
+  SN_CHECK(p >= 0 && p < 1, SN_BAD_ARGUMENT, "dropout: p %g; 0 <= p < 1", static_cast<double>(p));
+  return stream->device->operations->dropout(stream, dtype, count, p, key, x, residual, out);
+}
+
+// ---- matrix product ------------------------------------------------------------------------------------------------
+
+sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "gemm_workspace");
+  SN_CHECK_POINTER(bytes, "gemm_workspace");
+  SN_CHECK_OK(checkGemm(shape));
+  return device->operations->gemm_workspace(device, shape, bytes);
+}
+
+sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c,
+                  const void *bias, void *aux, void *workspace) {
+  SN_CHECK_OK(checkStream(stream, "gemm"));
+  SN_CHECK_OK(checkGemm(shape));
+  auto epilogue = shape->epilogue;
+  SN_CHECK(bias != nullptr || (epilogue != SN_EPILOGUE_BIAS && epilogue != SN_EPILOGUE_BIAS_GELU), SN_BAD_ARGUMENT,
+           "gemm: the epilogue needs a bias");
+  SN_CHECK(aux != nullptr || (epilogue != SN_EPILOGUE_BIAS_RESIDUAL && epilogue != SN_EPILOGUE_GELU_BACKWARD),
+           SN_BAD_ARGUMENT, "gemm: the epilogue needs aux");
+  return stream->device->operations->gemm(stream, shape, a, b, c, bias, aux, workspace);
+}
+
+sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, const void *dout,
+                           int32_t accumulate, float *dbias) {
+  SN_CHECK_OK(checkStream(stream, "bias_backward"));
+  SN_CHECK_OK(checkDtype(dtype, "bias_backward"));
+  SN_CHECK_SHAPE(sizes({rows, columns}), "bias_backward: rows %lld, columns %lld; each at least 1",
+                 static_cast<ll>(rows), static_cast<ll>(columns));
+  return stream->device->operations->bias_backward(stream, dtype, rows, columns, dout, accumulate, dbias);
+}
+
+// ---- embedding -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+sn_status checkEmbedding(const sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
+                         int64_t vocabulary, int64_t positions, const char *operation) {
+  SN_CHECK_OK(checkStream(stream, operation));
+  SN_CHECK_OK(checkDtype(dtype, operation));
+  SN_CHECK_SHAPE(sizes({batch, length, width}) && sizes({vocabulary, width}) && positions >= 0 &&
+                     (positions == 0 || sizes({positions, width})),
+                 "%s: batch %lld, length %lld, width %lld, vocabulary %lld, positions %lld; each at least 1", operation,
+                 static_cast<ll>(batch), static_cast<ll>(length), static_cast<ll>(width), static_cast<ll>(vocabulary),
+                 static_cast<ll>(positions));
+  return SN_OK;
+}
+
+}  // namespace
+
+sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
+                               int64_t vocabulary, int64_t positions, const int32_t *tokens, const int32_t *offsets,
+                               const void *token_table, const void *position_table, void *out) {
+  SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_forward"));
+  return stream->device->operations->embedding_forward(stream, dtype, batch, length, width, vocabulary, positions,
+                                                       tokens, offsets, token_table, position_table, out);
+}
+
+sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
+                                int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
+                                int32_t accumulate_positions, float *dtoken_table, float *dposition_table) {
+  SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_backward"));
+  SN_CHECK_SHAPE(dposition_table == nullptr || length <= positions,
+                 "embedding_backward: length %lld is more than positions %lld", static_cast<ll>(length),
+                 static_cast<ll>(positions));
+  return stream->device->operations->embedding_backward(stream, dtype, batch, length, width, vocabulary, positions,
+                                                        tokens, dout, accumulate_positions, dtoken_table,
+                                                        dposition_table);
+}
+
+// ---- layer norm ----------------------------------------------------------------------------------------------------
+
+namespace {
+
+sn_status checkRows(int64_t rows, int64_t width, const char *operation) {
+  SN_CHECK_SHAPE(sizes({rows, width}), "%s: rows %lld, width %lld; each at least 1", operation, static_cast<ll>(rows),
+                 static_cast<ll>(width));
+  return SN_OK;
+}
+
+}  // namespace
+
+sn_status sn_layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, float epsilon,
+                                const void *x, const void *residual, const void *gain, const void *bias, void *sum,
+                                void *out, float *mean, float *rstd) {
+  SN_CHECK_OK(checkStream(stream, "layer_norm_forward"));
+  SN_CHECK_OK(checkDtype(dtype, "layer_norm_forward"));
+  SN_CHECK_OK(checkRows(rows, width, "layer_norm_forward"));
+  SN_CHECK((mean == nullptr) == (rstd == nullptr), SN_BAD_ARGUMENT,
+           "layer_norm_forward: mean and rstd are both kept or both null");
+  return stream->device->operations->layer_norm_forward(stream, dtype, rows, width, epsilon, x, residual, gain, bias,
+                                                        sum, out, mean, rstd);
+}
+
+sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64_t rows, int64_t width, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "layer_norm_backward_workspace");
+  SN_CHECK_POINTER(bytes, "layer_norm_backward_workspace");
+  SN_CHECK_OK(checkRows(rows, width, "layer_norm_backward_workspace"));
+  return device->operations->layer_norm_backward_workspace(device, rows, width, bytes);
+}
+
+sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
+                                 const void *gain, const float *mean, const float *rstd, const void *dout,
+                                 const void *dresidual, int32_t accumulate, void *dx, float *dgain, float *dbias,
+                                 void *workspace) {
+  SN_CHECK_OK(checkStream(stream, "layer_norm_backward"));
+  SN_CHECK_OK(checkDtype(dtype, "layer_norm_backward"));
+  SN_CHECK_OK(checkRows(rows, width, "layer_norm_backward"));
+  return stream->device->operations->layer_norm_backward(stream, dtype, rows, width, s, gain, mean, rstd, dout,
+                                                         dresidual, accumulate, dx, dgain, dbias, workspace);
+}
+
+// ---- attention -----------------------------------------------------------------------------------------------------
+
+sn_status sn_attention_forward(sn_stream *stream, const sn_attention_shape *shape, const void *q, const void *k,
+                               const void *v, void *out, float *lse) {
+  SN_CHECK_OK(checkStream(stream, "attention_forward"));
+  SN_CHECK_OK(checkAttention(shape, "attention_forward"));
+  return stream->device->operations->attention_forward(stream, shape, q, k, v, out, lse);
+}
+
+sn_status sn_attention_backward_workspace(const sn_device *device, const sn_attention_shape *shape, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "attention_backward_workspace");
+  SN_CHECK_POINTER(bytes, "attention_backward_workspace");
+  SN_CHECK_OK(checkAttention(shape, "attention_backward_workspace"));
+  return device->operations->attention_backward_workspace(device, shape, bytes);
+}
+
+sn_status sn_attention_backward(sn_stream *stream, const sn_attention_shape *shape, const void *q, const void *k,
+                                const void *v, const void *out, const float *lse, const void *dout, void *dq, void *dk,
+                                void *dv, void *workspace) {
+  SN_CHECK_OK(checkStream(stream, "attention_backward"));
+  SN_CHECK_OK(checkAttention(shape, "attention_backward"));
+  return stream->device->operations->attention_backward(stream, shape, q, k, v, out, lse, dout, dq, dk, dv, workspace);
+}
+
+sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *k,
+                          const void *v, void *key_cache, void *value_cache) {
+  SN_CHECK_OK(checkStream(stream, "cache_append"));
+  SN_CHECK_OK(checkCache(shape, "cache_append"));
+  return stream->device->operations->cache_append(stream, shape, lengths, k, v, key_cache, value_cache);
+}
+
+sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
+                              const void *key_cache, const void *value_cache, void *out) {
+  SN_CHECK_OK(checkStream(stream, "attention_decode"));
+  SN_CHECK_OK(checkCache(shape, "attention_decode"));
+  return stream->device->operations->attention_decode(stream, shape, lengths, q, key_cache, value_cache, out);
+}
+
+// ---- loss ----------------------------------------------------------------------------------------------------------
+
+sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
+                           void *logits, const int32_t *targets, float gradient_scale, float *losses) {
+  SN_CHECK_OK(checkStream(stream, "cross_entropy"));
+  SN_CHECK_OK(checkDtype(dtype, "cross_entropy"));
+  SN_CHECK_OK(checkRows(rows, vocabulary, "cross_entropy"));
+  SN_CHECK_SHAPE(stride >= vocabulary, "cross_entropy: stride %lld is less than vocabulary %lld",
+                 static_cast<ll>(stride), static_cast<ll>(vocabulary));
+  return stream->device->operations->cross_entropy(stream, dtype, rows, vocabulary, stride, logits, targets,
+                                                   gradient_scale, losses);
+}
+
+sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out) {
+  SN_CHECK_OK(checkElements(stream, SN_F32, count, "sum"));
+  return stream->device->operations->sum(stream, count, factor, x, accumulate, out);
+}
+
+// ---- optimizer -----------------------------------------------------------------------------------------------------
+
+sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out) {
+  SN_CHECK_OK(checkElements(stream, SN_F32, count, "global_norm"));
+  return stream->device->operations->global_norm(stream, count, x, out);
+}
+
+sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient,
+                   const float *norm, const uint8_t *decay_mask, float *master, float *m, float *v, int32_t stochastic,
+                   void *parameters) {
+  SN_CHECK_OK(checkElements(stream, SN_F32, count, "adamw"));
+  SN_CHECK_POINTER(step, "adamw");
+  SN_CHECK(step->step >= 1, SN_BAD_ARGUMENT, "adamw: step %lld; steps count from 1", static_cast<ll>(step->step));
+  SN_CHECK(step->clip == 0 || norm != nullptr, SN_BAD_ARGUMENT, "adamw: clip %g needs the norm",
+           static_cast<double>(step->clip));
+  return stream->device->operations->adamw(stream, step, count, gradient, norm, decay_mask, master, m, v, stochastic,
+                                           parameters);
+}
+
+// ---- sampling ------------------------------------------------------------------------------------------------------
+
+sn_status sn_sample_workspace(const sn_device *device, int64_t rows, int64_t vocabulary, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "sample_workspace");
+  SN_CHECK_POINTER(bytes, "sample_workspace");
+  SN_CHECK_OK(checkRows(rows, vocabulary, "sample_workspace"));
+  return device->operations->sample_workspace(device, rows, vocabulary, bytes);
+}
+
+sn_status sn_sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows, int64_t vocabulary,
+                    int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
+                    int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
+  SN_CHECK_OK(checkStream(stream, "sample"));
+  SN_CHECK_POINTER(sampling, "sample");
+  SN_CHECK_OK(checkDtype(dtype, "sample"));
+  SN_CHECK_OK(checkRows(rows, vocabulary, "sample"));
+  SN_CHECK_SHAPE(stride >= vocabulary, "sample: stride %lld is less than vocabulary %lld", static_cast<ll>(stride),
+                 static_cast<ll>(vocabulary));
+  SN_CHECK(sampling->repetition_penalty > 0 && std::isfinite(sampling->repetition_penalty), SN_BAD_ARGUMENT,
+           "sample: repetition_penalty %g; more than 0", static_cast<double>(sampling->repetition_penalty));
+  SN_CHECK(sampling->repetition_penalty == 1 || (history != nullptr && history_lengths != nullptr), SN_BAD_ARGUMENT,
+           "sample: a repetition penalty needs the history");
+  SN_CHECK(sampling->temperature >= 0 && std::isfinite(sampling->temperature), SN_BAD_ARGUMENT,
+           "sample: temperature %g; 0 (greedy) or more", static_cast<double>(sampling->temperature));
+  SN_CHECK(sampling->top_k >= 0, SN_BAD_ARGUMENT, "sample: top_k %lld; 0 (none) or more",
+           static_cast<ll>(sampling->top_k));
+  SN_CHECK(sampling->top_p > 0 && sampling->top_p <= 1, SN_BAD_ARGUMENT, "sample: top_p %g; 0 < top_p <= 1",
+           static_cast<double>(sampling->top_p));
+  SN_CHECK(sampling->min_p >= 0 && sampling->min_p <= 1, SN_BAD_ARGUMENT, "sample: min_p %g; 0 <= min_p <= 1",
+           static_cast<double>(sampling->min_p));
+  return stream->device->operations->sample(stream, sampling, dtype, rows, vocabulary, stride, logits, history,
+                                            history_lengths, history_stride, key, tokens, logprobs, workspace);
+}

@@ -1,0 +1,74 @@
+// operations.h: what a backend gives: one table with an entry for every operation of sinter.h, under the same name.
+#pragma once
+
+#include <sinter/sinter.h>
+
+// Operations that run on a stream or ask for a workspace; the dispatcher checks their arguments, the backend runs them.
+#define SN_OPERATIONS(X)                                                                                            \
+  X(synchronize)                                                                                                    \
+  X(write)                                                                                                          \
+  X(read)                                                                                                           \
+  X(copy)                                                                                                           \
+  X(zero)                                                                                                           \
+  X(cast)                                                                                                           \
+  X(add)                                                                                                            \
+  X(random_normal)                                                                                                  \
+  X(gelu_forward)                                                                                                   \
+  X(gelu_backward)                                                                                                  \
+  X(dropout)                                                                                                        \
+  X(gemm_workspace)                                                                                                 \
+  X(gemm)                                                                                                           \
+  X(bias_backward)                                                                                                  \
+  X(embedding_forward)                                                                                              \
+  X(embedding_backward)                                                                                             \
+  X(layer_norm_forward)                                                                                             \
+  X(layer_norm_backward_workspace)                                                                                  \
+  X(layer_norm_backward)                                                                                            \
+  X(attention_forward)                                                                                              \
+  X(attention_backward_workspace)                                                                                   \
+  X(attention_backward)                                                                                             \
+  X(cache_append)                                                                                                   \
+  X(attention_decode)                                                                                               \
+  X(cross_entropy)                                                                                                  \
+  X(sum)                                                                                                            \
+  X(global_norm)                                                                                                    \
+  X(adamw)                                                                                                          \
+  X(sample_workspace)                                                                                               \
+  X(sample)
+
+namespace sn {
+
+struct Operations {
+#define SN_ENTRY(name) decltype(&sn_##name) name;
+  SN_OPERATIONS(SN_ENTRY)
+#undef SN_ENTRY
+};
+
+// Life and memory of a device. `open` writes the device's own state behind `sn_device`.
+struct Backend {
+  int32_t version;
+  sn_status (*open)(int32_t ordinal, int32_t threads, const char *isa, sn_device **device);
+  void (*close)(sn_device *device);
+  sn_status (*memory)(const sn_device *device, int64_t *total, int64_t *available);
+  sn_status (*allocate)(sn_device *device, int64_t bytes, void **memory);
+  void (*free)(sn_device *device, void *memory);
+  sn_status (*open_stream)(sn_device *device, sn_stream **stream);
+  void (*close_stream)(sn_stream *stream);
+};
+
+const Backend &cpuBackend();
+
+}  // namespace sn
+
+// Backends derive from these.
+struct sn_device {
+  const sn::Backend *backend;
+  const sn::Operations *operations;
+  const char *isa;
+  const char *name;
+  int32_t threads;
+};
+
+struct sn_stream {
+  sn_device *device;
+};

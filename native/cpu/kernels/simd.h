@@ -1,0 +1,179 @@
+// simd.h: one vector of floats as wide as the instruction set has, on the compiler's own vector types.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace sn::cpu::SN_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef int32_t IntVec __attribute__((vector_size(kLanes * 4)));
+
+// A bf16 number by its bits: the upper half of a float's.
+struct bf16 {
+  uint16_t bits;
+};
+
+inline float toFloat(float x) { return x; }
+
+inline float toFloat(bf16 x) {
+  uint32_t bits = uint32_t{x.bits} << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+template <typename T>
+inline T fromFloat(float x);
+
+template <>
+inline float fromFloat<float>(float x) {
+  return x;
+}
+
+// To nearest even; NaN stays NaN.
+template <>
+inline bf16 fromFloat<bf16>(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return {static_cast<uint16_t>((bits >> 16) | 0x40u)};
+  return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+inline Vec broadcast(float x) { return Vec{} + x; }
+
+inline Vec load(const float *p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+inline void store(float *p, Vec v) { std::memcpy(p, &v, sizeof v); }
+
+typedef uint16_t HalfVec __attribute__((vector_size(kLanes * 2)));
+typedef uint32_t WordVec __attribute__((vector_size(kLanes * 4)));
+
+inline Vec load(const bf16 *p) {
+  HalfVec half;
+  std::memcpy(&half, p, sizeof half);
+  return reinterpret_cast<Vec>(__builtin_convertvector(half, WordVec) << 16);
+}
+
+inline void store(bf16 *p, Vec v) {
+  auto bits = reinterpret_cast<WordVec>(v);
+  WordVec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  WordVec quiet = (bits >> 16) | 0x40u;
+  WordVec isNan = reinterpret_cast<WordVec>((bits & 0x7fffffffu) > 0x7f800000u);
+  HalfVec half = __builtin_convertvector((isNan & quiet) | (~isNan & rounded), HalfVec);
+  std::memcpy(p, &half, sizeof half);
+}
+
+// The first `count` lanes, 0 < count < kLanes; the others are `rest`.
+template <typename T>
+inline Vec loadPart(const T *p, int64_t count, float rest = 0.0f) {
+  alignas(64) float lanes[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) lanes[i] = i < count ? toFloat(p[i]) : rest;
+  return load(lanes);
+}
+
+template <typename T>
+inline void storePart(T *p, Vec v, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) p[i] = fromFloat<T>(v[i]);
+}
+
+inline Vec fma(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec minimum(Vec a, Vec b) { return a < b ? a : b; }
+
+// Lanes are added in pairs, always in the same order.
+inline float sum(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+inline float maximum(Vec v) {
+  float most = v[0];
+  for (int i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;
+  return most;
+}
+
+// e^x to about 2 ulp: 2^n * p(r) with x = n ln 2 + r, |r| <= ln 2 / 2; 0 below -87.3, infinity above 88.7, NaN kept.
+inline Vec exp(Vec x) {
+  Vec clamped = maximum(minimum(x, broadcast(88.8f)), broadcast(-87.4f));
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  Vec shifted = fma(clamped, broadcast(1.44269504f), broadcast(magic));
+  Vec n = shifted - magic;
+  Vec r = fma(n, broadcast(-0.693145752f), clamped);
+  r = fma(n, broadcast(-1.42860677e-6f), r);
+  Vec p = broadcast(1.9875691500e-4f);
+  p = fma(p, r, broadcast(1.3981999507e-3f));
+  p = fma(p, r, broadcast(8.3334519073e-3f));
+  p = fma(p, r, broadcast(4.1665795894e-2f));
+  p = fma(p, r, broadcast(1.6666665459e-1f));
+  p = fma(p, r, broadcast(5.0000001201e-1f));
+  p = fma(p, r * r, r + 1.0f);
+  // 2^n in two factors, so that n = 128 does not overflow before the product does.
+  IntVec exponent = __builtin_convertvector(n, IntVec);
+  IntVec lower = exponent >> 1, upper = exponent - lower;
+  Vec result = p * reinterpret_cast<Vec>((lower + 127) << 23) * reinterpret_cast<Vec>((upper + 127) << 23);
+  result = x < -87.4f ? broadcast(0.0f) : result;
+  return x != x ? x : result;
+}
+
+// tanh x = 1 - 2 / (e^2x + 1); near 0 an odd polynomial, where the difference would cancel.
+inline Vec tanh(Vec x) {
+  Vec e = exp(x + x);
+  Vec far = 1.0f - 2.0f / (e + 1.0f);
+  Vec s = x * x;
+  Vec p = broadcast(-5.70498872745e-3f);
+  p = fma(p, s, broadcast(2.06390887954e-2f));
+  p = fma(p, s, broadcast(-5.37397155531e-2f));
+  p = fma(p, s, broadcast(1.33314422036e-1f));
+  p = fma(p, s, broadcast(-3.33332819422e-1f));
+  Vec near = fma(p * s, x, x);
+  Vec magnitude = x < 0.0f ? -x : x;
+  return magnitude < 0.625f ? near : far;
+}
+
+// 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+inline Vec gelu(Vec x) {
+  Vec inner = 0.79788456f * fma(0.044715f * x * x, x, x);
+  Vec half = 0.5f * x;
+  return fma(half, tanh(inner), half);
+}
+
+// d gelu(x) / dx.
+inline Vec geluDerivative(Vec x) {
+  Vec square = x * x;
+  Vec inner = 0.79788456f * fma(0.044715f * square, x, x);
+  Vec t = tanh(inner);
+  Vec slope = 0.79788456f * fma(broadcast(3.0f * 0.044715f), square, broadcast(1.0f));
+  return fma(0.5f * x * (1.0f - t * t), slope, 0.5f + 0.5f * t);
+}
+
+}  // namespace sn::cpu::SN_ISA

@@ -1,0 +1,97 @@
+#include "cpu/thread_pool.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <chrono>
+
+namespace sn::cpu {
+
+namespace {
+
+constexpr int64_t kPartBits = 32;
+constexpr uint64_t kPartMask = (uint64_t{1} << kPartBits) - 1;
+
+// How long an idle worker watches for the next operation before it sleeps: longer than the gap between two operations
+// of a step, shorter than anything a user would call busy.
+constexpr auto kSpin = std::chrono::microseconds(100);
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int32_t threads) : threads_(threads) {
+  workers_.reserve(static_cast<size_t>(threads - 1));
+  for (int32_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(sleep_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (auto &worker : workers_) worker.join();
+}
+
+void ThreadPool::run(int64_t parts, Body body, void *context) {
+  std::lock_guard one(caller_);
+  if (threads_ == 1 || parts == 1) {
+    for (int64_t part = 0; part < parts; ++part) body(context, part, 0);
+    return;
+  }
+  body_.store(body, std::memory_order_relaxed);
+  context_.store(context, std::memory_order_relaxed);
+  parts_.store(parts, std::memory_order_relaxed);
+  unfinished_.store(parts, std::memory_order_relaxed);
+  uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  ticket_.store(generation << kPartBits, std::memory_order_release);
+  generation_.store(static_cast<uint32_t>(generation), std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    { std::lock_guard lock(sleep_); }
+    wake_.notify_all();
+  }
+  takeParts(static_cast<uint32_t>(generation), 0);
+  while (unfinished_.load(std::memory_order_acquire) > 0) pause();
+}
+
+void ThreadPool::takeParts(uint64_t generation, int32_t worker) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  for (;;) {
+    if (ticket >> kPartBits != generation) return;
+    auto part = static_cast<int64_t>(ticket & kPartMask);
+    if (part >= parts_.load(std::memory_order_relaxed)) return;
+    if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      continue;
+    // Holding a part keeps the job alive: its body cannot change before unfinished_ reaches zero.
+    body_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), part, worker);
+    unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+    ticket = ticket_.load(std::memory_order_acquire);
+  }
+}
+
+void ThreadPool::work(int32_t worker) {
+  uint32_t seen = 0;
+  for (;;) {
+    auto deadline = std::chrono::steady_clock::now() + kSpin;
+    int32_t turns = 0;
+    while (generation_.load(std::memory_order_acquire) == seen && !stop_) {
+      pause();
+      if (++turns % 64 != 0 || std::chrono::steady_clock::now() < deadline) continue;
+      std::unique_lock lock(sleep_);
+      sleepers_.fetch_add(1, std::memory_order_seq_cst);
+      wake_.wait(lock, [&] { return generation_.load(std::memory_order_seq_cst) != seen || stop_; });
+      sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+    }
+    if (stop_) return;
+    seen = generation_.load(std::memory_order_acquire);
+    takeParts(seen, worker);
+  }
+}
+
+}  // namespace sn::cpu

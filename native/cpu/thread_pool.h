@@ -1,0 +1,75 @@
+// thread_pool.h: the CPU backend's stream: persistent threads that share out the parts of one operation at a time.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace sn::cpu {
+
+class ThreadPool {
+ public:
+  // What runs one part: parts are numbered 0 .. count - 1, workers 0 .. threads - 1.
+  using Body = void (*)(void *context, int64_t part, int32_t worker);
+
+  explicit ThreadPool(int32_t threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool &) = delete;
+  ThreadPool &operator=(const ThreadPool &) = delete;
+
+  int32_t threads() const { return threads_; }
+
+  // Runs body for every part and returns when all are done. The calling thread works too. Which worker takes a part is
+  // left to chance, so a part's result must not depend on it. Calls from several threads wait for one another.
+  void run(int64_t parts, Body body, void *context);
+
+ private:
+  void work(int32_t worker);
+  void takeParts(uint64_t generation, int32_t worker);
+
+  const int32_t threads_;
+  std::vector<std::thread> workers_;
+  std::mutex caller_;
+
+  // A job is published by raising generation_; the next free part and the generation share one word, so that a worker
+  // that comes late cannot take a part of the wrong job.
+  std::atomic<uint64_t> ticket_{0};
+  std::atomic<int64_t> unfinished_{0};
+  std::atomic<uint32_t> generation_{0};
+  std::atomic<int64_t> parts_{0};
+  std::atomic<Body> body_{nullptr};
+  std::atomic<void *> context_{nullptr};
+
+  std::mutex sleep_;
+  std::condition_variable wake_;
+  std::atomic<int32_t> sleepers_{0};
+  std::atomic<bool> stop_{false};
+};
+
+// Runs f(part, worker) for every part.
+template <typename F>
+void parallel(ThreadPool &pool, int64_t parts, F &&f) {
+  if (parts <= 0) return;
+  using Function = std::remove_reference_t<F>;
+  pool.run(
+      parts, [](void *context, int64_t part, int32_t worker) { (*static_cast<Function *>(context))(part, worker); },
+      const_cast<void *>(static_cast<const void *>(&f)));
+}
+
+// Splits `count` elements into ranges of at least `grain` and runs f(begin, end) on each. The split depends on count and
+// grain alone.
+template <typename F>
+void parallelRange(ThreadPool &pool, int64_t count, int64_t grain, F &&f) {
+  if (count <= 0) return;
+  int64_t parts = (count + grain - 1) / grain;
+  parallel(pool, parts, [&](int64_t part, int32_t) {
+    int64_t begin = part * grain;
+    f(begin, begin + grain < count ? begin + grain : count);
+  });
+}
+
+}  // namespace sn::cpu

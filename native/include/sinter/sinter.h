@@ -1,0 +1,368 @@
+/*
+ * sinter.h: every operation that Sinter's backends implement, as one C ABI.
+ *
+ * Conventions
+ *   - Every function returns sn_status. On failure sn_last_error() holds one line for the calling thread.
+ *   - Operations are stateless and allocate nothing that outlives the call. They run in order on the stream that they
+ *     get and may return before they are done; sn_synchronize waits. (The CPU backend finishes before it returns.)
+ *   - Tensors are dense and row-major unless a stride is named. Sizes and strides count elements, not bytes.
+ *   - "dtype" tensors are SN_F32 or SN_BF16, all of one call alike; statistics, losses, moments and parameter gradients
+ *     are fp32. Arithmetic accumulates in fp32.
+ *   - Pointers come from sn_allocate of the stream's device. Outputs may not overlap inputs except where it is said.
+ *   - Randomness is Philox4x32-10 (Salmon et al. 2011), keyed by (seed, step, tensor) and counted by the element's
+ *     index: results do not depend on the number of threads.
+ */
+#ifndef SINTER_SINTER_H
+#define SINTER_SINTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define SN_API __declspec(dllexport)
+#else
+#define SN_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Changes with every incompatible change of this header; the Java side checks it at load. */
+#define SN_VERSION 1
+
+typedef enum sn_status {
+  SN_OK = 0,
+  SN_BAD_ARGUMENT = 1,
+  SN_BAD_SHAPE = 2,
+  SN_BAD_DTYPE = 3,
+  SN_OUT_OF_MEMORY = 4,
+  SN_NO_DEVICE = 5,
+  SN_UNSUPPORTED = 6,
+  SN_FAILED = 7
+} sn_status;
+
+typedef enum sn_dtype { SN_F32 = 0, SN_BF16 = 1 } sn_dtype;
+
+typedef enum sn_device_kind { SN_CPU = 0, SN_CUDA = 1 } sn_device_kind;
+
+/** A device: its threads or its GPU. Thread-safe. */
+typedef struct sn_device sn_device;
+
+/** An ordered queue of operations on a device. To be used by one thread at a time. */
+typedef struct sn_stream sn_stream;
+
+/** The key of a random tensor: equal keys give equal numbers. */
+typedef struct sn_random_key {
+  int64_t seed;
+  int64_t step;
+  int64_t tensor;
+} sn_random_key;
+
+/* ---- library and devices ------------------------------------------------------------------------------------- */
+
+/** SN_VERSION of the library that was loaded. */
+SN_API int32_t sn_version(void);
+
+/** The message of the calling thread's last failure: one line, never null, valid until the thread's next failure. */
+SN_API const char *sn_last_error(void);
+
+/**
+ * Opens a device. `threads`: worker threads of a CPU device, 0 = one a core that this process may use; a GPU ignores it.
+ * `isa`: null or "" = the best this CPU has, else one of "baseline", "avx2", "avx512", "avx512bf16", "amx" (tests and
+ * benchmarks). Errors: SN_NO_DEVICE, SN_BAD_ARGUMENT, SN_UNSUPPORTED (an ISA that this CPU lacks).
+ */
+SN_API sn_status sn_device_create(sn_device_kind kind, int32_t ordinal, int32_t threads, const char *isa,
+                                  sn_device **device);
+
+/** Closes a device. All its streams and memory must have been given back. Null is allowed. */
+SN_API void sn_device_destroy(sn_device *device);
+
+/** The instruction set in use ("avx512bf16", "sm_90", ...). Valid as long as the device. */
+SN_API const char *sn_device_isa(const sn_device *device);
+
+/** The device's name as its maker gives it. Valid as long as the device. */
+SN_API const char *sn_device_name(const sn_device *device);
+
+/** Worker threads of a CPU device, multiprocessors of a GPU. */
+SN_API int32_t sn_device_threads(const sn_device *device);
+
+/** Memory of the device in bytes: total and free now. */
+SN_API sn_status sn_device_memory(const sn_device *device, int64_t *total, int64_t *available);
+
+SN_API sn_status sn_stream_create(sn_device *device, sn_stream **stream);
+SN_API void sn_stream_destroy(sn_stream *stream);
+
+/** Waits for all operations of the stream; returns the first failure among them. */
+SN_API sn_status sn_synchronize(sn_stream *stream);
+
+/* ---- memory -------------------------------------------------------------------------------------------------- */
+
+/** Allocates `bytes` of device memory, aligned to 256 bytes, zeroed. Errors: SN_OUT_OF_MEMORY. */
+SN_API sn_status sn_allocate(sn_device *device, int64_t bytes, void **memory);
+SN_API void sn_free(sn_device *device, void *memory);
+
+/** Copies host memory to the device, in stream order. `host` may be reused on return. */
+SN_API sn_status sn_write(sn_stream *stream, void *destination, const void *host, int64_t bytes);
+
+/** Copies device memory to the host and waits for it. */
+SN_API sn_status sn_read(sn_stream *stream, const void *source, void *host, int64_t bytes);
+
+/** Copies device memory to device memory; the ranges do not overlap. */
+SN_API sn_status sn_copy(sn_stream *stream, void *destination, const void *source, int64_t bytes);
+
+/** Sets `bytes` to zero. */
+SN_API sn_status sn_zero(sn_stream *stream, void *destination, int64_t bytes);
+
+/* ---- elementwise --------------------------------------------------------------------------------------------- */
+
+/** out[i] = in[i] in another dtype: fp32 to bf16 rounds to nearest even and keeps NaN. */
+SN_API sn_status sn_cast(sn_stream *stream, int64_t count, sn_dtype from, const void *in, sn_dtype to, void *out);
+
+/** out = a + b. `out` may be `a` or `b`. */
+SN_API sn_status sn_add(sn_stream *stream, sn_dtype dtype, int64_t count, const void *a, const void *b, void *out);
+
+/** Normal numbers (Box-Muller on Philox) of the given mean and deviation, fp32. */
+SN_API sn_status sn_random_normal(sn_stream *stream, int64_t count, float mean, float deviation, sn_random_key key,
+                                  float *out);
+
+/** out = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))   (Hendrycks and Gimpel 2016, section 2). */
+SN_API sn_status sn_gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out);
+
+/** dx = dout * gelu'(x). `dx` may be `dout`. */
+SN_API sn_status sn_gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout,
+                                  void *dx);
+
+/**
+ * out = residual + keep(x) / (1 - p), where each element is kept with probability 1 - p   (Srivastava et al. 2014).
+ * `residual` may be null (zero). The backward pass is the same call on dout with the same key and no residual.
+ * `out` may be `x` or `residual`. 0 <= p < 1.
+ */
+SN_API sn_status sn_dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, sn_random_key key, const void *x,
+                            const void *residual, void *out);
+
+/* ---- matrix product ------------------------------------------------------------------------------------------ */
+
+typedef enum sn_epilogue {
+  SN_EPILOGUE_NONE = 0,          /* c = ab                                                         */
+  SN_EPILOGUE_BIAS = 1,          /* c = ab + bias                                                  */
+  SN_EPILOGUE_BIAS_GELU = 2,     /* c = gelu(ab + bias); where aux is not null, aux = ab + bias     */
+  SN_EPILOGUE_BIAS_RESIDUAL = 3, /* c = aux + ab + bias; bias may be null                          */
+  SN_EPILOGUE_GELU_BACKWARD = 4  /* c = ab * gelu'(aux): the input gradient of a GELU before a product */
+} sn_epilogue;
+
+/**
+ * The shape of a (batched) matrix product.
+ *   a  [m, k], or [k, m] where transpose_a;  row stride a_stride, batch stride a_batch
+ *   b  [k, n], or [n, k] where transpose_b;  row stride b_stride, batch stride b_batch
+ *   c  [m, n];                               row stride c_stride, batch stride c_batch
+ * a and b are of `dtype`, c of `c_dtype`; bias [n] and aux [m, n] (stride c_stride) are of `dtype`.
+ * accumulate: c += the product (c_dtype SN_F32 and SN_EPILOGUE_NONE only).
+ * c_dtype is `dtype` or SN_F32.
+ */
+typedef struct sn_gemm_shape {
+  int64_t batch, m, n, k;
+  int32_t transpose_a, transpose_b;
+  int64_t a_stride, b_stride, c_stride;
+  int64_t a_batch, b_batch, c_batch;
+  sn_dtype dtype, c_dtype;
+  sn_epilogue epilogue;
+  int32_t accumulate;
+} sn_gemm_shape;
+
+/** Bytes of workspace that sn_gemm needs for this shape on this device; 0 is usual for small products. */
+SN_API sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes);
+
+/**
+ * c = epilogue(op(a) op(b)), accumulated in fp32. `c` may be `aux` (residual in place).
+ * The order of the sum over k depends on the shape alone, never on the number of threads.
+ * Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing bias, aux or workspace).
+ */
+SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c,
+                         const void *bias, void *aux, void *workspace);
+
+/** dbias[j] = sum over rows i of dout[i, j], plus dbias[j] where accumulate. dout [rows, columns] dtype, dbias fp32. */
+SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, const void *dout,
+                                  int32_t accumulate, float *dbias);
+
+/* ---- embedding ----------------------------------------------------------------------------------------------- */
+
+/**
+ * out[b, t] = token_table[tokens[b, t]] + position_table[offsets[b] + t].
+ *   tokens [batch, length] int32, each 0 <= token < vocabulary; offsets [batch] int32, or null for zeros
+ *   token_table [vocabulary, width], position_table [positions, width] or null; out [batch, length, width]: all dtype
+ * A token or position out of range reads as a zero row and makes the call fail with SN_BAD_ARGUMENT (CPU) or the next
+ * sn_synchronize (GPU).
+ */
+SN_API sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
+                                      int64_t vocabulary, int64_t positions, const int32_t *tokens,
+                                      const int32_t *offsets, const void *token_table, const void *position_table,
+                                      void *out);
+
+/**
+ * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in the order of the tokens' places:
+ * dtoken_table[tokens[b, t]] += dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
+ * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros.
+ */
+SN_API sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
+                                       int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
+                                       int32_t accumulate_positions, float *dtoken_table, float *dposition_table);
+
+/* ---- layer norm ---------------------------------------------------------------------------------------------- */
+
+/**
+ * out = (s - mean) * rstd * gain + bias, with s = x + residual over each row   (Ba et al. 2016, eq. 4).
+ *   x, residual (null: none), sum, out [rows, width] dtype; gain, bias [width] dtype (bias null: none)
+ *   mean, rstd [rows] fp32: kept for the backward pass; null in inference
+ *   sum: receives s where it is not null; may be x or residual
+ * The variance is biased (divided by width); rstd = 1 / sqrt(variance + epsilon).
+ */
+SN_API sn_status sn_layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, float epsilon,
+                                       const void *x, const void *residual, const void *gain, const void *bias,
+                                       void *sum, void *out, float *mean, float *rstd);
+
+/** Bytes of workspace for sn_layer_norm_backward. */
+SN_API sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64_t rows, int64_t width,
+                                                  int64_t *bytes);
+
+/**
+ * dx = the input gradient of layer norm at s, plus dresidual where it is not null (the gradient that reaches s on other
+ * ways). `dx` may be `dresidual` or `dout`. dgain, dbias [width] fp32 (dbias null: none) are added to where accumulate.
+ */
+SN_API sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
+                                        const void *gain, const float *mean, const float *rstd, const void *dout,
+                                        const void *dresidual, int32_t accumulate, void *dx, float *dgain,
+                                        float *dbias, void *workspace);
+
+/* ---- attention ----------------------------------------------------------------------------------------------- */
+
+/**
+ * The shape of attention. Element (b, t, h, d) of q is at b * queries * q_stride + t * q_stride + h * head_size + d, so
+ * q, k and v may be columns of one [batch, t, 3 * heads * head_size] matrix; k and v alike with keys and kv_heads.
+ * out and dout have the row stride out_stride; dq, dk, dv those of q, k, v.
+ * Row i sees key j where (not causal, or j <= i + keys - queries) and (window == 0, or j > i + keys - queries - window).
+ * A row that sees nothing gives zeros. scale 0 means 1 / sqrt(head_size). 0 <= dropout < 1 drops probabilities.
+ */
+typedef struct sn_attention_shape {
+  int64_t batch, queries, keys, heads, kv_heads, head_size;
+  int64_t q_stride, k_stride, v_stride, out_stride;
+  sn_dtype dtype;
+  int32_t causal;
+  int64_t window;
+  float scale;
+  float dropout;
+  sn_random_key key;
+} sn_attention_shape;
+
+/**
+ * out = softmax(scale q k^T + mask) v without the queries x keys matrix (Vaswani et al. 2017, eq. 1; Dao 2023, alg. 1).
+ *   lse [batch, heads, queries] fp32: log-sum-exp of each row, kept for the backward pass; null in inference
+ */
+SN_API sn_status sn_attention_forward(sn_stream *stream, const sn_attention_shape *shape, const void *q, const void *k,
+                                      const void *v, void *out, float *lse);
+
+/** Bytes of workspace for sn_attention_backward. */
+SN_API sn_status sn_attention_backward_workspace(const sn_device *device, const sn_attention_shape *shape,
+                                                 int64_t *bytes);
+
+/** dq, dk, dv of sn_attention_forward (Dao 2023, algorithm 2); they are overwritten. */
+SN_API sn_status sn_attention_backward(sn_stream *stream, const sn_attention_shape *shape, const void *q, const void *k,
+                                       const void *v, const void *out, const float *lse, const void *dout, void *dq,
+                                       void *dk, void *dv, void *workspace);
+
+/**
+ * A key/value cache: keys and values [batch, kv_heads, capacity, head_size] each; lengths [batch] int32: positions that
+ * are filled, equal or not between sequences.
+ */
+typedef struct sn_cache_shape {
+  int64_t batch, queries, heads, kv_heads, head_size, capacity;
+  int64_t q_stride, k_stride, v_stride, out_stride;
+  sn_dtype dtype;
+  int64_t window;
+  float scale;
+} sn_cache_shape;
+
+/**
+ * Writes k, v [batch, queries, kv_heads, head_size] (strides as in attention) behind each sequence's length.
+ * lengths[b] + queries <= capacity, else SN_BAD_ARGUMENT. `lengths` is not changed.
+ */
+SN_API sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *k,
+                                 const void *v, void *key_cache, void *value_cache);
+
+/**
+ * Attention of new queries over the cache, after sn_cache_append of the same call's k and v: query i of sequence b sees
+ * keys j <= lengths[b] + i. q, out as in attention.
+ */
+SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths,
+                                     const void *q, const void *key_cache, const void *value_cache, void *out);
+
+/* ---- loss ---------------------------------------------------------------------------------------------------- */
+
+/**
+ * losses[i] = -log softmax(logits[i])[targets[i]], fp32; a target of -100 gives 0 and no gradient (ignored row).
+ *   logits [rows, vocabulary] dtype with the row stride `stride`; targets [rows] int32
+ * gradient_scale != 0: logits are overwritten by gradient_scale * (softmax - one-hot), columns past `vocabulary` by 0.
+ */
+SN_API sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
+                                  void *logits, const int32_t *targets, float gradient_scale, float *losses);
+
+/** out[0] = factor * sum of x, in a fixed order; plus out[0] where accumulate. fp32. */
+SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate,
+                        float *out);
+
+/* ---- optimizer ----------------------------------------------------------------------------------------------- */
+
+/** out[0] = square root of the sum of squares of all of x (fp32), in a fixed order. */
+SN_API sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out);
+
+/** AdamW's scalars for one step (Loshchilov and Hutter 2019, algorithm 2); `step` counts from 1. */
+typedef struct sn_adamw_step {
+  float learning_rate, beta1, beta2, epsilon, weight_decay;
+  float clip; /* 0: none; else gradients are scaled by min(1, clip / norm[0]) */
+  int64_t step;
+  int64_t seed; /* of the stochastic rounding */
+} sn_adamw_step;
+
+/**
+ * One update of all parameters, which lie in one flat array, as do gradients and moments.
+ *   master, gradient, m, v [count] fp32; parameters [count] bf16 copy of master, or null
+ *   decay_mask [(count + 255) / 256] uint8: whether weight decay applies to that block of 256 elements; null: none does
+ *   norm [1]: the gradients' global norm; read where clip != 0. A norm that is not finite leaves everything as it was.
+ * stochastic 1: `parameters` are rounded stochastically by Philox(seed, step, index), else to nearest even.
+ */
+SN_API sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient,
+                          const float *norm, const uint8_t *decay_mask, float *master, float *m, float *v,
+                          int32_t stochastic, void *parameters);
+
+/* ---- sampling ------------------------------------------------------------------------------------------------ */
+
+/** How the next token is chosen; the processors act in the order of the fields. */
+typedef struct sn_sampling {
+  float repetition_penalty; /* 1: none. Ids in the history: score < 0 ? score * p : score / p  (Keskar et al. 2019) */
+  float temperature;        /* 0: greedy (the lowest id among equals) */
+  int64_t top_k;            /* 0: none; ties with the k-th stay */
+  float top_p;              /* 1: none; the token that crosses p stays  (Holtzman et al. 2020) */
+  float min_p;              /* 0: none; drops p < min_p * p_max */
+} sn_sampling;
+
+/** Bytes of workspace for sn_sample. */
+SN_API sn_status sn_sample_workspace(const sn_device *device, int64_t rows, int64_t vocabulary, int64_t *bytes);
+
+/**
+ * Chooses one token a row.
+ *   logits [rows, vocabulary] dtype with the row stride `stride`, unchanged
+ *   history [rows, history_stride] int32, the first history_lengths[row] entries count; null with penalty 1
+ *   key.seed, key.step and key.tensor + row key the draw of a row
+ *   tokens [rows] int32; logprobs [rows] fp32: log softmax of the unprocessed logits at the token; null: not wanted
+ * A row without a finite logit gives token -1 and logprob NaN.
+ */
+SN_API sn_status sn_sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows,
+                           int64_t vocabulary, int64_t stride, const void *logits, const int32_t *history,
+                           const int32_t *history_lengths, int64_t history_stride, sn_random_key key, int32_t *tokens,
+                           float *logprobs, void *workspace);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
