@@ -24,6 +24,8 @@ public class sinter implements InfoMapper {
     map.put(new Info("SN_API").cppTypes().annotations())
         .put(new Info("sn_device").pointerTypes("sn_device"))
         .put(new Info("sn_stream").pointerTypes("sn_stream"))
+        // Pointer has a capacity of its own.
+        .put(new Info("sn_cache_shape::capacity").javaNames("cache_capacity"))
         // Tensors are addresses on a device: nothing that Java could index, whatever their type.
         .put(new Info("float").cast().valueTypes("float").pointerTypes("Pointer"))
         .put(new Info("int32_t").cast().valueTypes("int").pointerTypes("Pointer"))

@@ -1,0 +1,128 @@
+package dev.sinter.graph;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/** Derives the backward pass: walks the forward operations in reverse and gathers each tensor's gradient. */
+final class Backward {
+  private final Parameters parameters;
+  private final DType dtype;
+  private final Recompute recompute;
+  private final Set<Tensor> kept;
+  private final List<Operation> operations = new ArrayList<>();
+  private final Map<Tensor, Tensor> gradients = new IdentityHashMap<>();
+  private final Map<Tensor, Tensor> recomputed = new IdentityHashMap<>();
+  private final Map<Tensor, Operation> producers = new IdentityHashMap<>();
+  private final Map<Tensor, Integer> consumers = new HashMap<>();
+  private final Set<Tensor> written = new HashSet<>();
+
+  private Backward(
+      List<Operation> forward, Parameters parameters, DType dtype, Recompute recompute, Set<Tensor> kept) {
+    this.parameters = parameters;
+    this.dtype = dtype;
+    this.recompute = recompute;
+    this.kept = kept;
+    for (Operation operation : forward) {
+      operation.writes().forEach(output -> producers.put(output, operation));
+      operation.reads().forEach(input -> consumers.merge(input, 1, Integer::sum));
+    }
+  }
+
+  /** The operations of the backward pass, in order. */
+  static List<Operation> of(
+      List<Operation> forward, Parameters parameters, DType dtype, Recompute recompute, Set<Tensor> kept) {
+    Backward backward = new Backward(forward, parameters, dtype, recompute, kept);
+    for (int i = forward.size() - 1; i >= 0; i--) {
+      forward.get(i).differentiate(backward);
+    }
+    return backward.operations;
+  }
+
+  void emit(Operation operation) {
+    operations.add(operation);
+  }
+
+  /** A new activation of this pass. */
+  Tensor activation(String name, long... shape) {
+    return Tensor.activation(name, dtype, shape);
+  }
+
+  /** Whether this tensor's gradient is wanted: inputs have none. */
+  boolean wants(Tensor tensor) {
+    return tensor.role() == Tensor.Role.ACTIVATION;
+  }
+
+  /** The gradient gathered so far, or null. It is complete when the tensor's producer is differentiated. */
+  Tensor gradient(Tensor tensor) {
+    return gradients.get(tensor);
+  }
+
+  /** Takes out what has been gathered so far: the caller gives it back as part of a sum. Null: nothing yet. */
+  Tensor takePartial(Tensor tensor) {
+    return gradients.remove(tensor);
+  }
+
+  /** Adds a contribution to a tensor's gradient. */
+  void add(Tensor tensor, Tensor contribution) {
+    Tensor before = gradients.get(tensor);
+    if (before == null) {
+      gradients.put(tensor, contribution);
+      return;
+    }
+    Tensor total = activation("d " + tensor.name(), tensor.shape());
+    emit(new Elementwise.Add(before, contribution, total));
+    gradients.put(tensor, total);
+  }
+
+  /** The gradient of a parameter, in fp32. */
+  Tensor parameterGradient(Tensor parameter) {
+    return parameters.gradient(parameter);
+  }
+
+  /** Whether no operation of this pass has written this parameter's gradient yet. Asking counts as writing. */
+  boolean first(Tensor parameter) {
+    return written.add(parameter);
+  }
+
+  /** The operation that made an activation, or null. */
+  Operation producer(Tensor tensor) {
+    return producers.get(tensor);
+  }
+
+  /** Whether exactly one forward operation reads this tensor. */
+  boolean readOnce(Tensor tensor) {
+    return consumers.getOrDefault(tensor, 0) == 1;
+  }
+
+  /** A forward tensor's content: the tensor itself where it was kept, else computed again, once. */
+  Tensor saved(Tensor tensor) {
+    if (tensor.role() != Tensor.Role.ACTIVATION || keeps(tensor)) {
+      return tensor;
+    }
+    Tensor again = recomputed.get(tensor);
+    if (again == null) {
+      again = producers.get(tensor).recompute(tensor, this);
+      recomputed.put(tensor, again);
+    }
+    return again;
+  }
+
+  /** Notes that {@code again} has the content of {@code tensor}: an operation with several outputs made both. */
+  void recomputed(Tensor tensor, Tensor again) {
+    recomputed.put(tensor, again);
+  }
+
+  boolean keeps(Tensor tensor) {
+    return switch (recompute) {
+      case NONE -> true;
+      case ELEMENTWISE -> !(producers.get(tensor) instanceof LayerNorm norm && norm.isOutput(tensor))
+          && !(producers.get(tensor) instanceof Linear linear && linear.isActivated(tensor));
+      case BLOCK -> kept.contains(tensor);
+    };
+  }
+}

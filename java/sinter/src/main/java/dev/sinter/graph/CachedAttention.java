@@ -1,0 +1,66 @@
+package dev.sinter.graph;
+
+import dev.sinter.natives.global.sinter;
+import dev.sinter.natives.sn_cache_shape;
+import java.util.List;
+import org.bytedeco.javacpp.Pointer;
+
+/** Writes new keys and values into the cache, then lets the new queries see all of it up to themselves. */
+final class CachedAttention extends Operation {
+  private final Tensor qkv;
+  private final Tensor out;
+  private final KvCache cache;
+  private final int layer;
+  private final long heads;
+  private final long window;
+
+  /**
+   * @param qkv [batch, length, (heads + 2 kvHeads) headSize]
+   * @param out [batch, length, heads headSize]
+   */
+  CachedAttention(Tensor qkv, KvCache cache, int layer, long heads, long window, Tensor out) {
+    super("attention_decode", List.of(qkv, cache.lengths()), List.of(out));
+    this.qkv = qkv;
+    this.cache = cache;
+    this.layer = layer;
+    this.heads = heads;
+    this.window = window;
+    this.out = out;
+  }
+
+  @Override
+  Call bind(Pointer workspace) {
+    Tensor keys = cache.keys(layer);
+    Tensor values = cache.values(layer);
+    long kvHeads = keys.size(1);
+    long headSize = keys.size(3);
+    sn_cache_shape shape =
+        new sn_cache_shape()
+            .batch(qkv.size(0))
+            .queries(qkv.size(1))
+            .heads(heads)
+            .kv_heads(kvHeads)
+            .head_size(headSize)
+            .cache_capacity(keys.size(2))
+            .q_stride(qkv.columns())
+            .k_stride(qkv.columns())
+            .v_stride(qkv.columns())
+            .out_stride(out.columns())
+            .dtype(out.dtype().code())
+            .window(window)
+            .scale(0);
+    Pointer lengths = cache.lengths().address();
+    Pointer q = qkv.address();
+    Pointer k = qkv.address(heads * headSize);
+    Pointer v = qkv.address((heads + kvHeads) * headSize);
+    Pointer pk = keys.address();
+    Pointer pv = values.address();
+    Pointer po = out.address();
+    return (stream, run) -> {
+      int status = sinter.sn_cache_append(stream, shape, lengths, k, v, pk, pv);
+      return status != sinter.SN_OK
+          ? status
+          : sinter.sn_attention_decode(stream, shape, lengths, q, pk, pv, po);
+    };
+  }
+}

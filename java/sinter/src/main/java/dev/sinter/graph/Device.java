@@ -1,0 +1,199 @@
+package dev.sinter.graph;
+
+import dev.sinter.natives.global.sinter;
+import dev.sinter.natives.sn_device;
+import java.lang.ref.Cleaner;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.bytedeco.javacpp.BytePointer;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Where tensors live and operations run: the CPU, with a thread pool of its own, or a GPU.
+ *
+ * <p>An explicit choice never falls back to another device; {@link #auto()} says once, in the log, what it took and why
+ * not the other. Safe to use from many threads.
+ */
+public final class Device implements AutoCloseable {
+  static final Cleaner CLEANER = Cleaner.create();
+  private static final Logger LOG = LoggerFactory.getLogger(Device.class);
+  private static final AtomicBoolean SAID = new AtomicBoolean();
+
+  private final Handle handle;
+  private final Cleaner.Cleanable cleanable;
+  private final AtomicBoolean closed = new AtomicBoolean();
+  private final String name;
+  private final String isa;
+  private final int threads;
+
+  /** The native device. It is destroyed when the device and all memory on it have been given back. */
+  static final class Handle {
+    final sn_device device = new sn_device();
+    private final AtomicInteger users = new AtomicInteger(1);
+
+    void retain() {
+      users.incrementAndGet();
+    }
+
+    void release() {
+      if (users.decrementAndGet() == 0) {
+        sinter.sn_device_destroy(device);
+      }
+    }
+  }
+
+  private Device(int threads, String isa) {
+    Natives.load();
+    handle = new Handle();
+    try (BytePointer wanted = isa == null ? null : new BytePointer(isa)) {
+      Natives.check(sinter.sn_device_create(sinter.SN_CPU, 0, threads, wanted, handle.device));
+    }
+    this.name = sinter.sn_device_name(handle.device).getString();
+    this.isa = sinter.sn_device_isa(handle.device).getString();
+    this.threads = sinter.sn_device_threads(handle.device);
+    Handle kept = handle;
+    cleanable = CLEANER.register(this, kept::release);
+  }
+
+  /**
+   * Takes the best device that is there, or the one that the environment variable {@code SINTER_DEVICE} names.
+   *
+   * @return the device; the caller closes it
+   */
+  public static Device auto() {
+    String wanted = System.getenv("SINTER_DEVICE");
+    if (wanted != null && !wanted.isBlank() && !wanted.equals("auto")) {
+      return of(wanted, 0);
+    }
+    Device device = cpu();
+    if (SAID.compareAndSet(false, true)) {
+      LOG.debug("device auto: cpu ({}); this build has no CUDA backend", device.isa());
+    }
+    return device;
+  }
+
+  /**
+   * Opens the CPU with a thread for each core that the process may use.
+   *
+   * @return the device; the caller closes it
+   */
+  public static Device cpu() {
+    return new Device(0, null);
+  }
+
+  /**
+   * Opens the CPU.
+   *
+   * @param threads worker threads; 0: one a core
+   * @return the device; the caller closes it
+   * @throws IllegalArgumentException for a negative number or more than 1024
+   */
+  public static Device cpu(int threads) {
+    return new Device(threads, null);
+  }
+
+  /**
+   * Opens the CPU with a lesser instruction set than it has: for comparisons.
+   *
+   * @param threads worker threads; 0: one a core
+   * @param isa {@code baseline}, {@code avx2}, {@code avx512}, {@code avx512bf16} or {@code amx}
+   * @return the device; the caller closes it
+   */
+  public static Device cpu(int threads, String isa) {
+    return new Device(threads, isa);
+  }
+
+  /**
+   * Opens a device by its name.
+   *
+   * @param name {@code auto}, {@code cpu}, {@code cuda} or {@code cuda:N}
+   * @param threads worker threads of a CPU; 0: one a core
+   * @return the device; the caller closes it
+   * @throws IllegalArgumentException for a name that is none of these
+   * @throws SinterException where the device is not there
+   */
+  public static Device of(String name, int threads) {
+    if (name.equals("auto")) {
+      return threads == 0 ? auto() : cpu(threads);
+    }
+    if (name.equals("cpu")) {
+      return cpu(threads);
+    }
+    if (name.equals("cuda") || name.matches("cuda:\\d{1,4}")) {
+      throw new SinterException("device " + name + ": this build of Sinter has no CUDA backend; use --device cpu");
+    }
+    throw new IllegalArgumentException("device " + name + ": auto, cpu, cuda or cuda:N");
+  }
+
+  /**
+   * Says which kind of device this is.
+   *
+   * @return {@code cpu}
+   */
+  public String kind() {
+    return "cpu";
+  }
+
+  /**
+   * Returns the name that the device's maker gave it.
+   *
+   * @return the name
+   */
+  public String name() {
+    return name;
+  }
+
+  /**
+   * Returns the instruction set in use.
+   *
+   * @return for example {@code avx512bf16}
+   */
+  public String isa() {
+    return isa;
+  }
+
+  /**
+   * Returns the number of worker threads.
+   *
+   * @return at least 1
+   */
+  public int threads() {
+    return threads;
+  }
+
+  /**
+   * Asks for the device's memory.
+   *
+   * @return total and available bytes
+   */
+  public MemoryInfo memory() {
+    long[] total = new long[1];
+    long[] available = new long[1];
+    Natives.check(sinter.sn_device_memory(handle().device, total, available));
+    return new MemoryInfo(total[0], available[0]);
+  }
+
+  /**
+   * Memory of a device in bytes.
+   *
+   * @param total all of it
+   * @param available what is free now
+   */
+  public record MemoryInfo(long total, long available) {}
+
+  Handle handle() {
+    if (closed.get()) {
+      throw new IllegalStateException("device is closed");
+    }
+    return handle;
+  }
+
+  /** Closes the device once the memory on it has been given back. Closing twice is harmless. */
+  @Override
+  public void close() {
+    if (closed.compareAndSet(false, true)) {
+      cleanable.clean();
+    }
+  }
+}

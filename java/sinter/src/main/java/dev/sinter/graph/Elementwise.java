@@ -1,0 +1,163 @@
+package dev.sinter.graph;
+
+import dev.sinter.natives.global.sinter;
+import dev.sinter.natives.sn_random_key;
+import java.util.ArrayList;
+import java.util.List;
+import org.bytedeco.javacpp.Pointer;
+
+/** Operations on each element by itself. */
+final class Elementwise {
+  private Elementwise() {}
+
+  /** out = a + b. */
+  static final class Add extends Operation {
+    private final Tensor a;
+    private final Tensor b;
+    private final Tensor out;
+
+    Add(Tensor a, Tensor b, Tensor out) {
+      super("add", List.of(a, b), List.of(out));
+      this.a = a;
+      this.b = b;
+      this.out = out;
+    }
+
+    @Override
+    Tensor inPlace() {
+      return a;
+    }
+
+    @Override
+    Call bind(Pointer workspace) {
+      int dtype = out.dtype().code();
+      long count = out.elements();
+      Pointer pa = a.address();
+      Pointer pb = b.address();
+      Pointer po = out.address();
+      return (stream, run) -> sinter.sn_add(stream, dtype, count, pa, pb, po);
+    }
+  }
+
+  /** out = gelu(x). */
+  static final class GeluForward extends Operation {
+    private final Tensor x;
+    private final Tensor out;
+
+    GeluForward(Tensor x, Tensor out) {
+      super("gelu_forward", List.of(x), List.of(out));
+      this.x = x;
+      this.out = out;
+    }
+
+    @Override
+    Call bind(Pointer workspace) {
+      int dtype = out.dtype().code();
+      long count = out.elements();
+      Pointer px = x.address();
+      Pointer po = out.address();
+      return (stream, run) -> sinter.sn_gelu_forward(stream, dtype, count, px, po);
+    }
+  }
+
+  /** dx = dout * gelu'(x). */
+  static final class GeluBackward extends Operation {
+    private final Tensor x;
+    private final Tensor dout;
+    private final Tensor dx;
+
+    GeluBackward(Tensor x, Tensor dout, Tensor dx) {
+      super("gelu_backward", List.of(x, dout), List.of(dx));
+      this.x = x;
+      this.dout = dout;
+      this.dx = dx;
+    }
+
+    @Override
+    Tensor inPlace() {
+      return dout;
+    }
+
+    @Override
+    Call bind(Pointer workspace) {
+      int dtype = dx.dtype().code();
+      long count = dx.elements();
+      Pointer px = x.address();
+      Pointer pout = dout.address();
+      Pointer pdx = dx.address();
+      return (stream, run) -> sinter.sn_gelu_backward(stream, dtype, count, px, pout, pdx);
+    }
+  }
+
+  /** out = residual + dropout(x). */
+  static final class Dropout extends Operation {
+    private final Tensor x;
+    private final Tensor residual;
+    private final Tensor out;
+    private final float p;
+    private final long seed;
+    private final long number;
+
+    /**
+     * @param residual or null
+     * @param number tells this dropout from the others of the model
+     */
+    Dropout(Tensor x, Tensor residual, Tensor out, float p, long seed, long number) {
+      super("dropout", present(x, residual), List.of(out));
+      this.x = x;
+      this.residual = residual;
+      this.out = out;
+      this.p = p;
+      this.seed = seed;
+      this.number = number;
+    }
+
+    @Override
+    Tensor inPlace() {
+      return x;
+    }
+
+    @Override
+    void differentiate(Backward b) {
+      Tensor dout = b.gradient(out);
+      Tensor dx = b.activation("d " + x.name(), x.shape());
+      b.emit(new Dropout(dout, null, dx, p, seed, number));
+      b.add(x, dx);
+      if (residual != null) {
+        b.add(residual, dout);
+      }
+    }
+
+    @Override
+    Tensor recompute(Tensor output, Backward b) {
+      Tensor again = b.activation(out.name() + " again", out.shape());
+      b.emit(new Dropout(b.saved(x), residual == null ? null : b.saved(residual), again, p, seed, number));
+      return again;
+    }
+
+    @Override
+    Call bind(Pointer workspace) {
+      int dtype = out.dtype().code();
+      long count = out.elements();
+      Pointer px = x.address();
+      Pointer pr = residual == null ? null : residual.address();
+      Pointer po = out.address();
+      sn_random_key key = new sn_random_key().seed(seed).tensor(number);
+      return (stream, run) -> {
+        key.step(run.step);
+        return sinter.sn_dropout(stream, dtype, count, p, key, px, pr, po);
+      };
+    }
+  }
+
+  /** The tensors that are not null. */
+  static List<Tensor> present(Tensor... tensors) {
+    List<Tensor> present = new ArrayList<>();
+    for (Tensor tensor : tensors) {
+      if (tensor != null) {
+        present.add(tensor);
+      }
+    }
+    return present;
+  }
+}

@@ -1,0 +1,255 @@
+package dev.sinter.graph;
+
+import static dev.sinter.graph.Elementwise.present;
+
+import dev.sinter.natives.global.sinter;
+import dev.sinter.natives.sn_gemm_shape;
+import java.util.List;
+import org.bytedeco.javacpp.Pointer;
+
+/**
+ * out = x W + bias, with GELU or a residual sum in the same pass where asked. The backward pass fuses the derivative of
+ * a GELU that made x into the product that gives x's gradient.
+ */
+final class Linear extends Operation {
+  private final Tensor x;
+  private final Tensor weight;
+  private final Tensor bias;
+  private final Tensor residual;
+  private final Tensor out;
+  private final Tensor preActivation;
+  private final boolean gelu;
+  private final boolean outByIn;
+
+  /**
+   * @param weight [in, out], or [out, in] where {@code outByIn}
+   * @param bias [out] or null; GELU needs one
+   * @param residual like out, or null
+   * @param gelu whether out = gelu(x W + bias)
+   * @param preActivation receives x W + bias before the GELU, for the backward pass; null in inference
+   */
+  Linear(
+      Tensor x,
+      Tensor weight,
+      boolean outByIn,
+      Tensor bias,
+      Tensor residual,
+      boolean gelu,
+      Tensor out,
+      Tensor preActivation) {
+    super("gemm", present(x, weight, bias, residual), present(out, preActivation));
+    this.x = x;
+    this.weight = weight;
+    this.outByIn = outByIn;
+    this.bias = bias;
+    this.residual = residual;
+    this.gelu = gelu;
+    this.out = out;
+    this.preActivation = preActivation;
+  }
+
+  /** Whether this is the tensor after the GELU: cheap to compute again from the one before it. */
+  boolean isActivated(Tensor tensor) {
+    return gelu && tensor == out;
+  }
+
+  private long in() {
+    return x.columns();
+  }
+
+  private long outs() {
+    return out.columns();
+  }
+
+  @Override
+  Tensor inPlace() {
+    return residual;
+  }
+
+  private sn_gemm_shape shape() {
+    int epilogue =
+        gelu
+            ? sinter.SN_EPILOGUE_BIAS_GELU
+            : residual != null
+                ? sinter.SN_EPILOGUE_BIAS_RESIDUAL
+                : bias != null ? sinter.SN_EPILOGUE_BIAS : sinter.SN_EPILOGUE_NONE;
+    return Gemm.shape(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype()).epilogue(epilogue);
+  }
+
+  @Override
+  long workspace(Device device) {
+    return Gemm.workspace(device, shape());
+  }
+
+  @Override
+  Call bind(Pointer workspace) {
+    sn_gemm_shape shape = shape();
+    Pointer px = x.address();
+    Pointer pw = weight.address();
+    Pointer po = out.address();
+    Pointer pb = bias == null ? null : bias.address();
+    Pointer aux =
+        gelu ? (preActivation == null ? null : preActivation.address()) : residual == null ? null : residual.address();
+    return (stream, run) -> sinter.sn_gemm(stream, shape, px, pw, po, pb, aux, workspace);
+  }
+
+  @Override
+  Tensor recompute(Tensor output, Backward b) {
+    if (output == out && gelu && b.keeps(preActivation)) {
+      Tensor again = b.activation(out.name() + " again", out.shape());
+      b.emit(new Elementwise.GeluForward(preActivation, again));
+      return again;
+    }
+    Tensor again = b.activation(out.name() + " again", out.shape());
+    Tensor preAgain = gelu ? b.activation(preActivation.name() + " again", out.shape()) : null;
+    Tensor residualSaved = residual == null ? null : b.saved(residual);
+    b.emit(new Linear(b.saved(x), weight, outByIn, bias, residualSaved, gelu, again, preAgain));
+    b.recomputed(out, again);
+    if (gelu) {
+      b.recomputed(preActivation, preAgain);
+    }
+    return output == out ? again : preAgain;
+  }
+
+  @Override
+  void differentiate(Backward b) {
+    Tensor dout = gelu ? preActivationGradient(b) : b.gradient(out);
+    if (residual != null) {
+      b.add(residual, dout);
+    }
+    Tensor input = b.saved(x);
+    Tensor dweight = b.parameterGradient(weight);
+    boolean first = b.first(weight);
+    if (outByIn) {
+      b.emit(new WeightGradient(dout, input, dweight, first));
+    } else {
+      b.emit(new WeightGradient(input, dout, dweight, first));
+    }
+    if (bias != null) {
+      b.emit(new BiasGradient(dout, b.parameterGradient(bias), b.first(bias)));
+    }
+    if (!b.wants(x)) {
+      return;
+    }
+    Tensor dx = b.activation("d " + x.name(), x.shape());
+    if (b.producer(x) instanceof Linear before && before.isActivated(x) && b.readOnce(x)) {
+      b.emit(new InputGradient(dout, weight, outByIn, b.saved(before.preActivation), dx));
+      b.add(before.preActivation, dx);
+    } else {
+      b.emit(new InputGradient(dout, weight, outByIn, null, dx));
+      b.add(x, dx);
+    }
+  }
+
+  private Tensor preActivationGradient(Backward b) {
+    Tensor fused = b.gradient(preActivation);
+    if (fused != null) {
+      return fused;
+    }
+    Tensor dpre = b.activation("d " + preActivation.name(), out.shape());
+    b.emit(new Elementwise.GeluBackward(b.saved(preActivation), b.gradient(out), dpre));
+    return dpre;
+  }
+
+  /** dx = dout W^T, times gelu'(pre) where x came from a GELU. */
+  private static final class InputGradient extends Operation {
+    private final Tensor dout;
+    private final Tensor weight;
+    private final boolean outByIn;
+    private final Tensor pre;
+    private final Tensor dx;
+
+    InputGradient(Tensor dout, Tensor weight, boolean outByIn, Tensor pre, Tensor dx) {
+      super("gemm", present(dout, weight, pre), List.of(dx));
+      this.dout = dout;
+      this.weight = weight;
+      this.outByIn = outByIn;
+      this.pre = pre;
+      this.dx = dx;
+    }
+
+    private sn_gemm_shape shape() {
+      return Gemm.shape(dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype())
+          .epilogue(pre == null ? sinter.SN_EPILOGUE_NONE : sinter.SN_EPILOGUE_GELU_BACKWARD);
+    }
+
+    @Override
+    long workspace(Device device) {
+      return Gemm.workspace(device, shape());
+    }
+
+    @Override
+    Call bind(Pointer workspace) {
+      sn_gemm_shape shape = shape();
+      Pointer pd = dout.address();
+      Pointer pw = weight.address();
+      Pointer px = dx.address();
+      Pointer pp = pre == null ? null : pre.address();
+      return (stream, run) -> sinter.sn_gemm(stream, shape, pd, pw, px, null, pp, workspace);
+    }
+  }
+
+  /** dw = a^T b in fp32, summed over the rows. */
+  private static final class WeightGradient extends Operation {
+    private final Tensor a;
+    private final Tensor b;
+    private final Tensor dweight;
+    private final boolean first;
+
+    WeightGradient(Tensor a, Tensor b, Tensor dweight, boolean first) {
+      super("gemm", List.of(a, b), List.of(dweight));
+      this.a = a;
+      this.b = b;
+      this.dweight = dweight;
+      this.first = first;
+    }
+
+    private sn_gemm_shape shape(boolean accumulate) {
+      return Gemm.shape(a.columns(), b.columns(), a.rows(), true, false, a.dtype(), DType.F32)
+          .accumulate(accumulate ? 1 : 0);
+    }
+
+    @Override
+    long workspace(Device device) {
+      return Gemm.workspace(device, shape(true));
+    }
+
+    @Override
+    Call bind(Pointer workspace) {
+      sn_gemm_shape overwrite = shape(!first);
+      sn_gemm_shape accumulate = shape(true);
+      Pointer pa = a.address();
+      Pointer pb = b.address();
+      Pointer pw = dweight.address();
+      return (stream, run) ->
+          sinter.sn_gemm(stream, run.accumulating ? accumulate : overwrite, pa, pb, pw, null, null, workspace);
+    }
+  }
+
+  /** dbias = the sum of dout's rows. */
+  private static final class BiasGradient extends Operation {
+    private final Tensor dout;
+    private final Tensor dbias;
+    private final boolean first;
+
+    BiasGradient(Tensor dout, Tensor dbias, boolean first) {
+      super("bias_backward", List.of(dout), List.of(dbias));
+      this.dout = dout;
+      this.dbias = dbias;
+      this.first = first;
+    }
+
+    @Override
+    Call bind(Pointer workspace) {
+      int dtype = dout.dtype().code();
+      long rows = dout.rows();
+      long columns = dout.columns();
+      Pointer pd = dout.address();
+      Pointer pb = dbias.address();
+      boolean overwrite = first;
+      return (stream, run) ->
+          sinter.sn_bias_backward(
+              stream, dtype, rows, columns, pd, overwrite && !run.accumulating ? 0 : 1, pb);
+    }
+  }
+}

@@ -1,0 +1,80 @@
+package dev.sinter.graph;
+
+import dev.sinter.natives.sn_stream;
+import java.util.List;
+import org.bytedeco.javacpp.Pointer;
+
+/**
+ * One call of the C ABI on given tensors. An operation knows what it reads and writes, how to call the backend, and, if
+ * it stands in a forward pass, which operations make up its backward pass.
+ */
+abstract class Operation {
+  private final String name;
+  private final List<Tensor> reads;
+  private final List<Tensor> writes;
+
+  /**
+   * @param name the operation's name in sinter.h, without the prefix
+   * @param reads every tensor that it reads, parameters included
+   * @param writes every tensor that it writes
+   */
+  Operation(String name, List<Tensor> reads, List<Tensor> writes) {
+    this.name = name;
+    this.reads = List.copyOf(reads);
+    this.writes = List.copyOf(writes);
+  }
+
+  /** A native call with all its arguments in place, which allocates nothing. Returns the status. */
+  @FunctionalInterface
+  interface Call {
+    int run(sn_stream stream, Run run);
+  }
+
+  /** What changes from run to run. */
+  static final class Run {
+    /** The number that keys this run's randomness. */
+    long step;
+
+    /** Whether parameter gradients are added to what is there: micro-batches after the first. */
+    boolean accumulating;
+  }
+
+  final String name() {
+    return name;
+  }
+
+  final List<Tensor> reads() {
+    return reads;
+  }
+
+  final List<Tensor> writes() {
+    return writes;
+  }
+
+  /** An input whose memory the first output may take over if nothing reads that input later; or null. */
+  Tensor inPlace() {
+    return null;
+  }
+
+  /** Bytes of workspace on this device. */
+  long workspace(Device device) {
+    return 0;
+  }
+
+  /** Adds the operations of the backward pass. */
+  void differentiate(Backward backward) {
+    throw new IllegalStateException("operation " + name + " has no backward pass");
+  }
+
+  /**
+   * Writes {@code output} once more from tensors that were kept.
+   *
+   * @return the tensor of the same content
+   */
+  Tensor recompute(Tensor output, Backward backward) {
+    throw new IllegalStateException("operation " + name + " cannot be computed again");
+  }
+
+  /** Makes the native call, after all tensors have been placed. */
+  abstract Call bind(Pointer workspace);
+}

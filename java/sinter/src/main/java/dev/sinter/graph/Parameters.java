@@ -1,0 +1,385 @@
+package dev.sinter.graph;
+
+import dev.sinter.natives.global.sinter;
+import dev.sinter.natives.sn_adamw_step;
+import dev.sinter.natives.sn_random_key;
+import dev.sinter.natives.sn_stream;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.javacpp.Pointer;
+
+/**
+ * All weights of a model in one flat array, with equal arrays beside it for gradients and moments where it trains: the
+ * norm and the update are one pass each. Weights that train in bf16 have an fp32 master copy.
+ */
+public final class Parameters implements AutoCloseable {
+  /** Weight decay is switched on and off for blocks of this many elements, so each tensor starts at a multiple. */
+  private static final long BLOCK = 256;
+
+  private static final int STAGING = 1 << 20;
+
+  private final Device device;
+  private final DType dtype;
+  private final Stream stream;
+  private final Map<String, ParameterSpec> specs = new LinkedHashMap<>();
+  private final Map<String, Long> offsets = new LinkedHashMap<>();
+  private final Map<String, Tensor> tensors = new LinkedHashMap<>();
+  private final Map<Tensor, Tensor> gradients = new IdentityHashMap<>();
+  private final long size;
+  private final Memory weights;
+  private final Memory staging;
+  private final ByteBuffer hostStaging = ByteBuffer.allocateDirect(4 * STAGING).order(ByteOrder.nativeOrder());
+  private final sn_adamw_step adamw = new sn_adamw_step();
+  private Memory master;
+  private Memory gradient;
+  private Memory firstMoment;
+  private Memory secondMoment;
+  private Memory decayMask;
+  private Memory norm;
+
+  /**
+   * Allocates zeroed weights.
+   *
+   * @param device where
+   * @param dtype in which operations read them
+   * @param specs of all tensors, in the order of the model
+   * @throws DeviceMemoryException where they do not fit
+   */
+  public Parameters(Device device, DType dtype, List<ParameterSpec> specs) {
+    this.device = device;
+    this.dtype = dtype;
+    long end = 0;
+    for (ParameterSpec spec : specs) {
+      if (this.specs.put(spec.name(), spec) != null) {
+        throw new IllegalArgumentException("parameter " + spec.name() + " is there twice");
+      }
+      offsets.put(spec.name(), end);
+      end = Math.addExact(end, (spec.elements() + BLOCK - 1) / BLOCK * BLOCK);
+    }
+    size = end;
+    weights = new Memory(device, Math.multiplyExact(size, (long) dtype.bytes()));
+    staging = new Memory(device, 4L * STAGING);
+    stream = new Stream(device);
+    for (ParameterSpec spec : specs) {
+      Pointer at = weights.at(offsets.get(spec.name()) * dtype.bytes());
+      tensors.put(spec.name(), Tensor.resident(spec.name(), dtype, at, spec.shape()));
+    }
+  }
+
+  Device device() {
+    return device;
+  }
+
+  /**
+   * Returns the type in which operations read the weights.
+   *
+   * @return fp32 or bf16
+   */
+  public DType dtype() {
+    return dtype;
+  }
+
+  /**
+   * Returns what each parameter is, in the model's order.
+   *
+   * @return specifications
+   */
+  public List<ParameterSpec> specs() {
+    return List.copyOf(specs.values());
+  }
+
+  /**
+   * Looks a parameter up.
+   *
+   * @param name its Hugging Face name
+   * @return the tensor
+   * @throws IllegalArgumentException for a name that the model does not have
+   */
+  public Tensor get(String name) {
+    Tensor tensor = tensors.get(name);
+    if (tensor == null) {
+      throw new IllegalArgumentException("the model has no parameter " + name);
+    }
+    return tensor;
+  }
+
+  /** The fp32 gradient of a parameter. */
+  Tensor gradient(Tensor parameter) {
+    requireTraining();
+    return gradients.computeIfAbsent(
+        parameter,
+        key ->
+            Tensor.resident(
+                "d " + key.name(), DType.F32, gradient.at(4 * offsets.get(key.name())), key.shape()));
+  }
+
+  /**
+   * Counts the elements of all parameters.
+   *
+   * @return the sum over the tensors
+   */
+  public long count() {
+    return specs.values().stream().mapToLong(ParameterSpec::elements).sum();
+  }
+
+  /** Allocates gradients and moments, unless that has been done. */
+  public void enableTraining() {
+    if (gradient != null) {
+      return;
+    }
+    long bytes = 4 * size;
+    if (dtype != DType.F32) {
+      master = new Memory(device, bytes);
+      Natives.check(
+          sinter.sn_cast(stream(), size, dtype.code(), weights.at(0), DType.F32.code(), master.at(0)));
+    }
+    gradient = new Memory(device, bytes);
+    firstMoment = new Memory(device, bytes);
+    secondMoment = new Memory(device, bytes);
+    norm = new Memory(device, 4);
+    decayMask = new Memory(device, size / BLOCK);
+    ByteBuffer mask =
+        ByteBuffer.allocateDirect(Math.toIntExact(size / BLOCK)).order(ByteOrder.nativeOrder());
+    for (ParameterSpec spec : specs.values()) {
+      int from = Math.toIntExact(offsets.get(spec.name()) / BLOCK);
+      int blocks = Math.toIntExact((spec.elements() + BLOCK - 1) / BLOCK);
+      for (int i = 0; i < blocks; i++) {
+        mask.put(from + i, (byte) (spec.decays() ? 1 : 0));
+      }
+    }
+    stream.write(decayMask.at(0), mask, mask.capacity());
+  }
+
+  private void requireTraining() {
+    if (gradient == null) {
+      throw new IllegalStateException("enableTraining() comes before gradients and updates");
+    }
+  }
+
+  private sn_stream stream() {
+    return stream.handle();
+  }
+
+  /**
+   * Draws all weights anew.
+   *
+   * @param seed equal seeds give equal weights, on any device
+   */
+  public void initialize(long seed) {
+    long number = 0;
+    for (ParameterSpec spec : specs.values()) {
+      long offset = offsets.get(spec.name());
+      sn_random_key key = new sn_random_key().seed(seed).step(0).tensor(number++);
+      for (long done = 0; done < spec.elements(); done += STAGING) {
+        long count = Math.min(STAGING, spec.elements() - done);
+        Pointer target = master() == null ? staging.at(0) : master().at(4 * (offset + done));
+        key.step(done / STAGING);
+        Natives.check(
+            sinter.sn_random_normal(stream(), count, spec.mean(), spec.deviation(), key, target));
+        round(target, offset + done, count);
+      }
+    }
+  }
+
+  /** Rounds fp32 elements into the weights that operations read, where those are not the same. */
+  private void round(Pointer from, long element, long count) {
+    if (dtype != DType.F32) {
+      Natives.check(
+          sinter.sn_cast(
+              stream(),
+              count,
+              DType.F32.code(),
+              from,
+              dtype.code(),
+              weights.at(element * dtype.bytes())));
+    }
+  }
+
+  /** The fp32 weights: the weights themselves, their master copy, or null. */
+  private Memory master() {
+    return dtype == DType.F32 ? weights : master;
+  }
+
+  /** Which of the arrays that a training state consists of. */
+  public enum Part {
+    /** The weights, in fp32 where there is a master copy. */
+    WEIGHT,
+    /** The gradients of the last step. */
+    GRADIENT,
+    /** AdamW's running mean of gradients. */
+    FIRST_MOMENT,
+    /** AdamW's running mean of squared gradients. */
+    SECOND_MOMENT
+  }
+
+  private Memory memory(Part part) {
+    if (part != Part.WEIGHT) {
+      requireTraining();
+    }
+    return switch (part) {
+      case WEIGHT -> master();
+      case GRADIENT -> gradient;
+      case FIRST_MOMENT -> firstMoment;
+      case SECOND_MOMENT -> secondMoment;
+    };
+  }
+
+  /** Takes a tensor's elements piece by piece. */
+  @FunctionalInterface
+  public interface Sink {
+    /**
+     * Takes the next elements.
+     *
+     * @param elements valid during the call
+     * @throws IOException as it likes
+     */
+    void accept(FloatBuffer elements) throws IOException;
+  }
+
+  /** Gives a tensor's elements piece by piece. */
+  @FunctionalInterface
+  public interface Source {
+    /**
+     * Fills the next elements.
+     *
+     * @param elements to be filled to its limit
+     * @throws IOException as it likes
+     */
+    void fill(FloatBuffer elements) throws IOException;
+  }
+
+  /**
+   * Reads a tensor, widened to fp32.
+   *
+   * @param part which array
+   * @param name of the parameter
+   * @param sink takes the elements in order
+   * @throws IOException from the sink
+   */
+  public void read(Part part, String name, Sink sink) throws IOException {
+    get(name);
+    long offset = offsets.get(name);
+    long elements = specs.get(name).elements();
+    Memory from = memory(part);
+    for (long done = 0; done < elements; done += STAGING) {
+      int count = (int) Math.min(STAGING, elements - done);
+      Pointer source;
+      if (from != null) {
+        source = from.at(4 * (offset + done));
+      } else {
+        source = staging.at(0);
+        Natives.check(
+            sinter.sn_cast(
+                stream(),
+                count,
+                dtype.code(),
+                weights.at((offset + done) * dtype.bytes()),
+                DType.F32.code(),
+                source));
+      }
+      stream.read(source, hostStaging, 4L * count);
+      sink.accept(hostStaging.asFloatBuffer().limit(count));
+    }
+  }
+
+  /**
+   * Writes a tensor.
+   *
+   * @param part which array
+   * @param name of the parameter
+   * @param source gives the elements in order
+   * @throws IOException from the source
+   */
+  public void write(Part part, String name, Source source) throws IOException {
+    get(name);
+    long offset = offsets.get(name);
+    long elements = specs.get(name).elements();
+    Memory to = memory(part);
+    for (long done = 0; done < elements; done += STAGING) {
+      int count = (int) Math.min(STAGING, elements - done);
+      source.fill(hostStaging.asFloatBuffer().limit(count));
+      Pointer target = to == null ? staging.at(0) : to.at(4 * (offset + done));
+      stream.write(target, hostStaging, 4L * count);
+      if (part == Part.WEIGHT) {
+        round(target, offset + done, count);
+      }
+    }
+  }
+
+  /**
+   * Computes the norm of all gradients together; {@link #update} clips by it.
+   *
+   * @return the square root of the sum of squares; not finite where a gradient is not
+   */
+  public float gradientNorm() {
+    requireTraining();
+    Natives.check(sinter.sn_global_norm(stream(), size, gradient.at(0), norm.at(0)));
+    stream.read(norm.at(0), hostStaging, 4);
+    return hostStaging.getFloat(0);
+  }
+
+  /**
+   * AdamW's settings for one step.
+   *
+   * @param learningRate of this step
+   * @param beta1 decay of the first moment
+   * @param beta2 decay of the second moment
+   * @param epsilon added to the root of the second moment
+   * @param weightDecay decoupled, for matrices and tables
+   * @param clip the most that the gradients' norm may be; 0: no limit
+   */
+  public record AdamW(
+      float learningRate, float beta1, float beta2, float epsilon, float weightDecay, float clip) {}
+
+  /**
+   * Updates all weights from their gradients, after {@link #gradientNorm}.
+   *
+   * @param settings of the optimizer
+   * @param step from 1
+   */
+  public void update(AdamW settings, long step) {
+    requireTraining();
+    adamw
+        .learning_rate(settings.learningRate)
+        .beta1(settings.beta1)
+        .beta2(settings.beta2)
+        .epsilon(settings.epsilon)
+        .weight_decay(settings.weightDecay)
+        .clip(settings.clip)
+        .step(step)
+        .seed(0);
+    Natives.check(
+        sinter.sn_adamw(
+            stream(),
+            adamw,
+            size,
+            gradient.at(0),
+            norm.at(0),
+            decayMask.at(0),
+            master().at(0),
+            firstMoment.at(0),
+            secondMoment.at(0),
+            0,
+            dtype == DType.F32 ? null : weights.at(0)));
+  }
+
+  /** Gives all memory back. Closing twice is harmless. */
+  @Override
+  public void close() {
+    stream.close();
+    for (Memory memory :
+        new Memory[] {
+          weights, staging, master, gradient, firstMoment, secondMoment, decayMask, norm
+        }) {
+      if (memory != null) {
+        memory.close();
+      }
+    }
+  }
+}

@@ -1,0 +1,152 @@
+package dev.sinter.graph;
+
+import java.util.Arrays;
+import org.bytedeco.javacpp.Pointer;
+
+/**
+ * A dense, row-major array that operations read and write. A parameter lives as long as the model; an activation lives
+ * in its graph's arena between the operation that writes it and the last that reads it.
+ */
+public final class Tensor {
+  /** What a tensor is to its graph. */
+  enum Role {
+    /** A weight or its gradient, or a cache: memory of its own, shared by graphs. */
+    RESIDENT,
+    /** Written by the caller before a run. */
+    INPUT,
+    /** Written and read within a run. */
+    ACTIVATION
+  }
+
+  private final String name;
+  private final DType dtype;
+  private final long[] shape;
+  private final Role role;
+  private final Tensor storage;
+  private Pointer address;
+
+  private Tensor(String name, DType dtype, long[] shape, Role role, Tensor storage) {
+    this.name = name;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.role = role;
+    this.storage = storage == null ? this : storage.storage;
+    long elements = 1;
+    for (long size : shape) {
+      if (size < 1) {
+        throw new IllegalArgumentException(
+            "tensor " + name + ": shape " + Arrays.toString(shape) + "; each size is at least 1");
+      }
+      elements = Math.multiplyExact(elements, size);
+    }
+  }
+
+  static Tensor resident(String name, DType dtype, Pointer address, long... shape) {
+    Tensor tensor = new Tensor(name, dtype, shape, Role.RESIDENT, null);
+    tensor.address = address;
+    return tensor;
+  }
+
+  static Tensor input(String name, DType dtype, long... shape) {
+    return new Tensor(name, dtype, shape, Role.INPUT, null);
+  }
+
+  static Tensor activation(String name, DType dtype, long... shape) {
+    return new Tensor(name, dtype, shape, Role.ACTIVATION, null);
+  }
+
+  /** The same memory under another name: what an operation makes of a tensor in place. */
+  static Tensor alias(String name, Tensor of) {
+    return new Tensor(name, of.dtype, of.shape, of.role, of);
+  }
+
+  /**
+   * Returns the name.
+   *
+   * @return for parameters the Hugging Face name
+   */
+  public String name() {
+    return name;
+  }
+
+  /**
+   * Returns the storage type.
+   *
+   * @return the type of the elements
+   */
+  public DType dtype() {
+    return dtype;
+  }
+
+  /**
+   * Returns the sizes.
+   *
+   * @return a copy
+   */
+  public long[] shape() {
+    return shape.clone();
+  }
+
+  /**
+   * Counts the elements.
+   *
+   * @return the product of the shape
+   */
+  public long elements() {
+    long product = 1;
+    for (long size : shape) {
+      product *= size;
+    }
+    return product;
+  }
+
+  /** The last size: the width of a row. */
+  long columns() {
+    return shape[shape.length - 1];
+  }
+
+  /** How many rows of {@link #columns()} there are. */
+  long rows() {
+    return elements() / columns();
+  }
+
+  long size(int dimension) {
+    return shape[dimension];
+  }
+
+  long bytes() {
+    return elements() * dtype.bytes();
+  }
+
+  Role role() {
+    return role;
+  }
+
+  Tensor storage() {
+    return storage;
+  }
+
+  /** Places this tensor's memory, once. */
+  void place(Pointer at) {
+    address = at;
+  }
+
+  /** Where the first element is, once the graph is planned. */
+  Pointer address() {
+    Pointer at = storage.address;
+    if (at == null) {
+      throw new IllegalStateException("tensor " + name + " has no memory yet");
+    }
+    return at;
+  }
+
+  /** Where element {@code offset} is. */
+  Pointer address(long offset) {
+    return offset == 0 ? address() : new Natives.Address(address().address() + offset * dtype.bytes());
+  }
+
+  @Override
+  public String toString() {
+    return name + " " + dtype + Arrays.toString(shape);
+  }
+}
