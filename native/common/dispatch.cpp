@@ -68,9 +68,10 @@ sn_status checkGemm(const sn_gemm_shape *shape) {
                      s.c_stride >= s.n && s.a_stride <= kMost && s.b_stride <= kMost && s.c_stride <= kMost,
                  "gemm: strides %lld, %lld, %lld are smaller than a row", static_cast<ll>(s.a_stride),
                  static_cast<ll>(s.b_stride), static_cast<ll>(s.c_stride));
-  SN_CHECK_SHAPE(s.batch == 1 || (s.a_batch >= 0 && s.b_batch >= 0 && s.c_batch >= s.m * s.c_stride - (s.c_stride - s.n)),
-                 "gemm: batch strides %lld, %lld, %lld overlap in c or are negative", static_cast<ll>(s.a_batch),
-                 static_cast<ll>(s.b_batch), static_cast<ll>(s.c_batch));
+  SN_CHECK_SHAPE(
+      s.batch == 1 || (s.a_batch >= 0 && s.b_batch >= 0 && s.c_batch >= s.m * s.c_stride - (s.c_stride - s.n)),
+      "gemm: batch strides %lld, %lld, %lld overlap in c or are negative", static_cast<ll>(s.a_batch),
+      static_cast<ll>(s.b_batch), static_cast<ll>(s.c_batch));
   SN_CHECK_OK(checkDtype(s.dtype, "gemm"));
   SN_CHECK(s.c_dtype == s.dtype || s.c_dtype == SN_F32, SN_BAD_DTYPE, "gemm: c_dtype %d; that of a and b, or F32 (0)",
            static_cast<int>(s.c_dtype));

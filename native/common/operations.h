@@ -4,36 +4,36 @@
 #include <sinter/sinter.h>
 
 // Operations that run on a stream or ask for a workspace; the dispatcher checks their arguments, the backend runs them.
-#define SN_OPERATIONS(X)                                                                                            \
-  X(synchronize)                                                                                                    \
-  X(write)                                                                                                          \
-  X(read)                                                                                                           \
-  X(copy)                                                                                                           \
-  X(zero)                                                                                                           \
-  X(cast)                                                                                                           \
-  X(add)                                                                                                            \
-  X(random_normal)                                                                                                  \
-  X(gelu_forward)                                                                                                   \
-  X(gelu_backward)                                                                                                  \
-  X(dropout)                                                                                                        \
-  X(gemm_workspace)                                                                                                 \
-  X(gemm)                                                                                                           \
-  X(bias_backward)                                                                                                  \
-  X(embedding_forward)                                                                                              \
-  X(embedding_backward)                                                                                             \
-  X(layer_norm_forward)                                                                                             \
-  X(layer_norm_backward_workspace)                                                                                  \
-  X(layer_norm_backward)                                                                                            \
-  X(attention_forward)                                                                                              \
-  X(attention_backward_workspace)                                                                                   \
-  X(attention_backward)                                                                                             \
-  X(cache_append)                                                                                                   \
-  X(attention_decode)                                                                                               \
-  X(cross_entropy)                                                                                                  \
-  X(sum)                                                                                                            \
-  X(global_norm)                                                                                                    \
-  X(adamw)                                                                                                          \
-  X(sample_workspace)                                                                                               \
+#define SN_OPERATIONS(X)           \
+  X(synchronize)                   \
+  X(write)                         \
+  X(read)                          \
+  X(copy)                          \
+  X(zero)                          \
+  X(cast)                          \
+  X(add)                           \
+  X(random_normal)                 \
+  X(gelu_forward)                  \
+  X(gelu_backward)                 \
+  X(dropout)                       \
+  X(gemm_workspace)                \
+  X(gemm)                          \
+  X(bias_backward)                 \
+  X(embedding_forward)             \
+  X(embedding_backward)            \
+  X(layer_norm_forward)            \
+  X(layer_norm_backward_workspace) \
+  X(layer_norm_backward)           \
+  X(attention_forward)             \
+  X(attention_backward_workspace)  \
+  X(attention_backward)            \
+  X(cache_append)                  \
+  X(attention_decode)              \
+  X(cross_entropy)                 \
+  X(sum)                           \
+  X(global_norm)                   \
+  X(adamw)                         \
+  X(sample_workspace)              \
   X(sample)
 
 namespace sn {

@@ -129,8 +129,8 @@ namespace sn {
 
 const Backend &cpuBackend() {
   using namespace cpu;
-  static const Backend backend{SN_VERSION, open,       close,      cpu::memory, cpu::allocate,
-                               freeMemory, openStream, closeStream};
+  static const Backend backend{SN_VERSION,    open,       close,      cpu::memory,
+                               cpu::allocate, freeMemory, openStream, closeStream};
   return backend;
 }
 

@@ -60,8 +60,8 @@ void parallel(ThreadPool &pool, int64_t parts, F &&f) {
       const_cast<void *>(static_cast<const void *>(&f)));
 }
 
-// Splits `count` elements into ranges of at least `grain` and runs f(begin, end) on each. The split depends on count and
-// grain alone.
+// Splits `count` elements into ranges of at least `grain` and runs f(begin, end) on each. The split depends on count
+// and grain alone.
 template <typename F>
 void parallelRange(ThreadPool &pool, int64_t count, int64_t grain, F &&f) {
   if (count <= 0) return;

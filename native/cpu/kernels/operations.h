@@ -13,7 +13,7 @@
 
 namespace sn::cpu::SN_ISA {
 
-#define SN_DECLARE(name) __attribute__((weak)) std::remove_pointer_t<decltype(&sn_##name)> name;
+#define SN_DECLARE(name) std::remove_pointer_t<decltype(&sn_##name)> name;
 SN_OPERATIONS(SN_DECLARE)
 #undef SN_DECLARE
 

@@ -103,6 +103,18 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 #endif
 }
 
+inline Vec squareRoot(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_sqrt_ps(0xffff, v);  // the plain form makes g++ 12 warn of its own header
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(v);
+#else
+  Vec root;
+  for (int i = 0; i < kLanes; ++i) root[i] = __builtin_sqrtf(v[i]);
+  return root;
+#endif
+}
+
 inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec minimum(Vec a, Vec b) { return a < b ? a : b; }
 
@@ -116,10 +128,61 @@ inline float sum(Vec v) {
   return lanes[0];
 }
 
+// Lane i is the sum of all lanes of rows[i]; rows are used up.
+inline Vec sumOfEach(Vec *rows);
+
 inline float maximum(Vec v) {
   float most = v[0];
   for (int i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;
   return most;
+}
+
+// Rows become columns: v holds kLanes rows of a square block. A perfect shuffle, log2(kLanes) times.
+inline void transpose(Vec *v) {
+  IntVec lower, upper;
+  for (int i = 0; i < kLanes; ++i) {
+    lower[i] = i / 2 + (i % 2) * kLanes;
+    upper[i] = kLanes / 2 + i / 2 + (i % 2) * kLanes;
+  }
+  for (int step = 1; step < kLanes; step *= 2) {
+    Vec next[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes / 2; ++i) {
+      next[2 * i] = __builtin_shuffle(v[i], v[i + kLanes / 2], lower);
+      next[2 * i + 1] = __builtin_shuffle(v[i], v[i + kLanes / 2], upper);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) v[i] = next[i];
+  }
+}
+
+inline Vec sumOfEach(Vec *rows) {
+  transpose(rows);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) rows[i] += rows[i + half];
+  }
+  return rows[0];
+}
+
+// ln x for positive, normal x; 0 gives about -87.3, NaN and infinity are kept.
+inline Vec log(Vec x) {
+  IntVec bits = reinterpret_cast<IntVec>(maximum(x, broadcast(1.17549435e-38f)));
+  IntVec shifted = bits - 0x3f3504f3;  // the bits of sqrt(1/2): the mantissa lies between that and its double
+  Vec exponent = __builtin_convertvector(shifted >> 23, Vec);
+  Vec f = reinterpret_cast<Vec>((shifted & 0x007fffff) + 0x3f3504f3) - 1.0f;
+  Vec p = broadcast(7.0376836292e-2f);
+  p = fma(p, f, broadcast(-1.1514610310e-1f));
+  p = fma(p, f, broadcast(1.1676998740e-1f));
+  p = fma(p, f, broadcast(-1.2420140846e-1f));
+  p = fma(p, f, broadcast(1.4249322787e-1f));
+  p = fma(p, f, broadcast(-1.6668057665e-1f));
+  p = fma(p, f, broadcast(2.0000714765e-1f));
+  p = fma(p, f, broadcast(-2.4999993993e-1f));
+  p = fma(p, f, broadcast(3.3333331174e-1f));
+  Vec square = f * f;
+  Vec small = fma(exponent, broadcast(-2.12194440e-4f), p * f * square) - 0.5f * square;
+  Vec result = fma(exponent, broadcast(0.693359375f), small + f);
+  return x - x == 0.0f ? result : x;
 }
 
 // e^x to about 2 ulp: 2^n * p(r) with x = n ln 2 + r, |r| <= ln 2 / 2; 0 below -87.3, infinity above 88.7, NaN kept.

@@ -68,9 +68,9 @@ SN_API int32_t sn_version(void);
 SN_API const char *sn_last_error(void);
 
 /**
- * Opens a device. `threads`: worker threads of a CPU device, 0 = one a core that this process may use; a GPU ignores it.
- * `isa`: null or "" = the best this CPU has, else one of "baseline", "avx2", "avx512", "avx512bf16", "amx" (tests and
- * benchmarks). Errors: SN_NO_DEVICE, SN_BAD_ARGUMENT, SN_UNSUPPORTED (an ISA that this CPU lacks).
+ * Opens a device. `threads`: worker threads of a CPU device, 0 = one a core that this process may use; a GPU ignores
+ * it. `isa`: null or "" = the best this CPU has, else one of "baseline", "avx2", "avx512", "avx512bf16", "amx" (tests
+ * and benchmarks). Errors: SN_NO_DEVICE, SN_BAD_ARGUMENT, SN_UNSUPPORTED (an ISA that this CPU lacks).
  */
 SN_API sn_status sn_device_create(sn_device_kind kind, int32_t ordinal, int32_t threads, const char *isa,
                                   sn_device **device);
@@ -222,8 +222,7 @@ SN_API sn_status sn_layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_
                                        void *sum, void *out, float *mean, float *rstd);
 
 /** Bytes of workspace for sn_layer_norm_backward. */
-SN_API sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64_t rows, int64_t width,
-                                                  int64_t *bytes);
+SN_API sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64_t rows, int64_t width, int64_t *bytes);
 
 /**
  * dx = the input gradient of layer norm at s, plus dresidual where it is not null (the gradient that reaches s on other
@@ -231,8 +230,8 @@ SN_API sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64
  */
 SN_API sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
                                         const void *gain, const float *mean, const float *rstd, const void *dout,
-                                        const void *dresidual, int32_t accumulate, void *dx, float *dgain,
-                                        float *dbias, void *workspace);
+                                        const void *dresidual, int32_t accumulate, void *dx, float *dgain, float *dbias,
+                                        void *workspace);
 
 /* ---- attention ----------------------------------------------------------------------------------------------- */
 
@@ -240,8 +239,9 @@ SN_API sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64
  * The shape of attention. Element (b, t, h, d) of q is at b * queries * q_stride + t * q_stride + h * head_size + d, so
  * q, k and v may be columns of one [batch, t, 3 * heads * head_size] matrix; k and v alike with keys and kv_heads.
  * out and dout have the row stride out_stride; dq, dk, dv those of q, k, v.
- * Row i sees key j where (not causal, or j <= i + keys - queries) and (window == 0, or j > i + keys - queries - window).
- * A row that sees nothing gives zeros. scale 0 means 1 / sqrt(head_size). 0 <= dropout < 1 drops probabilities.
+ * Row i sees key j where (not causal, or j <= i + keys - queries) and (window == 0, or j > i + keys - queries -
+ * window). A row that sees nothing gives zeros. scale 0 means 1 / sqrt(head_size). 0 <= dropout < 1 drops
+ * probabilities.
  */
 typedef struct sn_attention_shape {
   int64_t batch, queries, keys, heads, kv_heads, head_size;
@@ -307,8 +307,7 @@ SN_API sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t row
                                   void *logits, const int32_t *targets, float gradient_scale, float *losses);
 
 /** out[0] = factor * sum of x, in a fixed order; plus out[0] where accumulate. fp32. */
-SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate,
-                        float *out);
+SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out);
 
 /* ---- optimizer ----------------------------------------------------------------------------------------------- */
 

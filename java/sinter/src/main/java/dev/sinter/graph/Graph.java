@@ -2,8 +2,6 @@ package dev.sinter.graph;
 
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_stream;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
 import java.util.IdentityHashMap;
@@ -25,7 +23,7 @@ public final class Graph implements AutoCloseable {
   private final MemoryPlan plan;
   private final Memory arena;
   private final Stream stream;
-  private final Map<Tensor, ByteBuffer> staging = new IdentityHashMap<>();
+  private final Map<Tensor, HostBuffer> staging = new IdentityHashMap<>();
   private final int forward;
 
   Graph(Device device, List<Operation> operations, int forward, Set<Tensor> persistent) {
@@ -44,8 +42,7 @@ public final class Graph implements AutoCloseable {
       calls[i] = operations.get(i).bind(at);
     }
     for (Tensor tensor : persistent) {
-      int bytes = Math.toIntExact(tensor.bytes());
-      staging.put(tensor, ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder()));
+      staging.put(tensor, new HostBuffer(tensor.bytes()));
     }
   }
 
@@ -75,7 +72,7 @@ public final class Graph implements AutoCloseable {
    * @return its host side: put all elements, then call {@link #upload}
    */
   public IntBuffer ints(Tensor input) {
-    return buffer(input).asIntBuffer();
+    return buffer(input).ints();
   }
 
   /**
@@ -84,8 +81,8 @@ public final class Graph implements AutoCloseable {
    * @param input a tensor of this graph's inputs
    */
   public void upload(Tensor input) {
-    ByteBuffer buffer = buffer(input);
-    stream.write(input.address(), buffer, buffer.capacity());
+    HostBuffer buffer = buffer(input);
+    stream.write(input.address(), buffer, buffer.size());
   }
 
   /**
@@ -95,7 +92,7 @@ public final class Graph implements AutoCloseable {
    * @return its host side, valid until the next call for this tensor
    */
   public FloatBuffer floats(Tensor output) {
-    return download(output).asFloatBuffer();
+    return download(output).floats();
   }
 
   /**
@@ -105,17 +102,17 @@ public final class Graph implements AutoCloseable {
    * @return its host side, valid until the next call for this tensor
    */
   public IntBuffer downloadInts(Tensor output) {
-    return download(output).asIntBuffer();
+    return download(output).ints();
   }
 
-  private ByteBuffer download(Tensor output) {
-    ByteBuffer buffer = buffer(output);
-    stream.read(output.address(), buffer, buffer.capacity());
+  private HostBuffer download(Tensor output) {
+    HostBuffer buffer = buffer(output);
+    stream.read(output.address(), buffer, buffer.size());
     return buffer;
   }
 
-  private ByteBuffer buffer(Tensor tensor) {
-    ByteBuffer buffer = staging.get(tensor);
+  private HostBuffer buffer(Tensor tensor) {
+    HostBuffer buffer = staging.get(tensor);
     if (buffer == null) {
       throw new IllegalArgumentException("tensor " + tensor.name() + " is no input or output of this graph");
     }

@@ -1,9 +1,6 @@
 package dev.sinter.graph;
 
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.IntBuffer;
-import org.bytedeco.javacpp.Pointer;
 
 /**
  * Keys and values of all positions that sequences have behind them, for each layer, and how many those are. Graphs that
@@ -15,6 +12,7 @@ public final class KvCache implements AutoCloseable {
   private final Tensor[] keys;
   private final Tensor[] values;
   private final Tensor lengths;
+  private final HostBuffer staging;
   private final IntBuffer lengthsOnHost;
   private final long capacity;
 
@@ -46,7 +44,8 @@ public final class KvCache implements AutoCloseable {
       values[layer] = Tensor.resident("values." + layer, dtype, memory.at((2 * layer + 1) * step), shape);
     }
     lengths = Tensor.resident("lengths", DType.I32, memory.at(bytes), batch);
-    lengthsOnHost = ByteBuffer.allocateDirect(4 * batch).order(ByteOrder.nativeOrder()).asIntBuffer();
+    staging = new HostBuffer(4L * batch);
+    lengthsOnHost = staging.ints();
   }
 
   Tensor keys(int layer) {
@@ -96,8 +95,7 @@ public final class KvCache implements AutoCloseable {
       throw new IllegalArgumentException("cache length " + length + "; 0 to " + capacity);
     }
     lengthsOnHost.put(sequence, length);
-    Pointer at = lengths.address();
-    stream.write(at, lengthsOnHost, 4L * lengthsOnHost.capacity());
+    stream.write(lengths.address(), staging, staging.size());
   }
 
   /**
@@ -109,7 +107,7 @@ public final class KvCache implements AutoCloseable {
     for (int i = 0; i < lengthsOnHost.capacity(); i++) {
       lengthsOnHost.put(i, lengthsOnHost.get(i) + positions);
     }
-    stream.write(lengths.address(), lengthsOnHost, 4L * lengthsOnHost.capacity());
+    stream.write(lengths.address(), staging, staging.size());
   }
 
   @Override

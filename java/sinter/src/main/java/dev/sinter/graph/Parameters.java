@@ -5,8 +5,6 @@ import dev.sinter.natives.sn_adamw_step;
 import dev.sinter.natives.sn_random_key;
 import dev.sinter.natives.sn_stream;
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
@@ -34,7 +32,7 @@ public final class Parameters implements AutoCloseable {
   private final long size;
   private final Memory weights;
   private final Memory staging;
-  private final ByteBuffer hostStaging = ByteBuffer.allocateDirect(4 * STAGING).order(ByteOrder.nativeOrder());
+  private final HostBuffer hostStaging = new HostBuffer(4L * STAGING);
   private final sn_adamw_step adamw = new sn_adamw_step();
   private Memory master;
   private Memory gradient;
@@ -144,16 +142,15 @@ public final class Parameters implements AutoCloseable {
     secondMoment = new Memory(device, bytes);
     norm = new Memory(device, 4);
     decayMask = new Memory(device, size / BLOCK);
-    ByteBuffer mask =
-        ByteBuffer.allocateDirect(Math.toIntExact(size / BLOCK)).order(ByteOrder.nativeOrder());
+    HostBuffer mask = new HostBuffer(size / BLOCK);
     for (ParameterSpec spec : specs.values()) {
       int from = Math.toIntExact(offsets.get(spec.name()) / BLOCK);
       int blocks = Math.toIntExact((spec.elements() + BLOCK - 1) / BLOCK);
       for (int i = 0; i < blocks; i++) {
-        mask.put(from + i, (byte) (spec.decays() ? 1 : 0));
+        mask.bytes().put(from + i, (byte) (spec.decays() ? 1 : 0));
       }
     }
-    stream.write(decayMask.at(0), mask, mask.capacity());
+    stream.write(decayMask.at(0), mask, mask.size());
   }
 
   private void requireTraining() {
@@ -284,7 +281,7 @@ public final class Parameters implements AutoCloseable {
                 source));
       }
       stream.read(source, hostStaging, 4L * count);
-      sink.accept(hostStaging.asFloatBuffer().limit(count));
+      sink.accept(hostStaging.floats().limit(count));
     }
   }
 
@@ -303,7 +300,7 @@ public final class Parameters implements AutoCloseable {
     Memory to = memory(part);
     for (long done = 0; done < elements; done += STAGING) {
       int count = (int) Math.min(STAGING, elements - done);
-      source.fill(hostStaging.asFloatBuffer().limit(count));
+      source.fill(hostStaging.floats().limit(count));
       Pointer target = to == null ? staging.at(0) : to.at(4 * (offset + done));
       stream.write(target, hostStaging, 4L * count);
       if (part == Part.WEIGHT) {
@@ -321,7 +318,7 @@ public final class Parameters implements AutoCloseable {
     requireTraining();
     Natives.check(sinter.sn_global_norm(stream(), size, gradient.at(0), norm.at(0)));
     stream.read(norm.at(0), hostStaging, 4);
-    return hostStaging.getFloat(0);
+    return hostStaging.floats().get(0);
   }
 
   /**

@@ -5,9 +5,6 @@ import static dev.sinter.graph.Elementwise.present;
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_random_key;
 import dev.sinter.natives.sn_sampling;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.IntBuffer;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
@@ -18,7 +15,7 @@ public final class Sampler implements AutoCloseable {
   private final Tensor history;
   private final Tensor lengths;
   private final Tensor logprobs;
-  private final IntBuffer value = ByteBuffer.allocateDirect(4).order(ByteOrder.nativeOrder()).asIntBuffer();
+  private final HostBuffer value = new HostBuffer(4);
   private final int[] lengthsOnHost;
   private final sn_sampling sampling = new sn_sampling();
   private final sn_random_key key = new sn_random_key();
@@ -91,7 +88,7 @@ public final class Sampler implements AutoCloseable {
   }
 
   private void writeInt(Pointer at, int number) {
-    value.put(0, number);
+    value.ints().put(0, number);
     stream.write(at, value, 4);
   }
 

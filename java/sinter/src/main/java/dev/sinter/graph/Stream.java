@@ -3,7 +3,6 @@ package dev.sinter.graph;
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_stream;
 import java.lang.ref.Cleaner;
-import java.nio.Buffer;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.bytedeco.javacpp.Pointer;
 
@@ -34,12 +33,12 @@ final class Stream implements AutoCloseable {
     return stream;
   }
 
-  void write(Pointer destination, Buffer direct, long bytes) {
-    Natives.check(sinter.sn_write(handle(), destination, new Pointer(direct), bytes));
+  void write(Pointer destination, HostBuffer host, long bytes) {
+    Natives.check(sinter.sn_write(handle(), destination, host.address(), bytes));
   }
 
-  void read(Pointer source, Buffer direct, long bytes) {
-    Natives.check(sinter.sn_read(handle(), source, new Pointer(direct), bytes));
+  void read(Pointer source, HostBuffer host, long bytes) {
+    Natives.check(sinter.sn_read(handle(), source, host.address(), bytes));
   }
 
   @Override

@@ -1,0 +1,159 @@
+package dev.sinter.model;
+
+import dev.sinter.graph.DType;
+import dev.sinter.graph.Device;
+import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.GraphBuilder.Mode;
+import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Recompute;
+import dev.sinter.graph.Tensor;
+
+/**
+ * A GPT's weights on a device, and the graphs that are traced from it. Many graphs and decoders may read one model; it
+ * trains by one thread alone.
+ */
+public final class LanguageModel implements AutoCloseable {
+  private final GptConfig config;
+  private final Device device;
+  private final Parameters parameters;
+  private final Gpt2 layers;
+
+  /**
+   * Allocates a model with zero weights.
+   *
+   * @param config its shape
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights: fp32 or bf16
+   */
+  public LanguageModel(GptConfig config, Device device, DType dtype) {
+    this.config = config;
+    this.device = device;
+    this.layers = new Gpt2(config);
+    this.parameters = new Parameters(device, dtype, layers.parameters());
+  }
+
+  /**
+   * Creates a model with random weights.
+   *
+   * @param config its shape
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights: fp32 or bf16
+   * @param seed of the weights
+   * @return the model; the caller closes it
+   */
+  public static LanguageModel create(GptConfig config, Device device, DType dtype, long seed) {
+    LanguageModel model = new LanguageModel(config, device, dtype);
+    model.parameters.initialize(seed);
+    return model;
+  }
+
+  /**
+   * Returns the shape.
+   *
+   * @return the configuration
+   */
+  public GptConfig config() {
+    return config;
+  }
+
+  /**
+   * Returns the device.
+   *
+   * @return where the weights are
+   */
+  public Device device() {
+    return device;
+  }
+
+  /**
+   * Returns the weights.
+   *
+   * @return all parameters
+   */
+  public Parameters parameters() {
+    return parameters;
+  }
+
+  /**
+   * Traces a training pass.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @param accumulate how many such passes make a step: gradients are divided by it
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   */
+  public TrainingGraph trainingGraph(
+      int batch, int length, int accumulate, Recompute recompute, long seed) {
+    checkLength(length);
+    parameters.enableTraining();
+    GraphBuilder g = new GraphBuilder(parameters, Mode.TRAIN, recompute, seed);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor targets = g.input("targets", batch, length);
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
+    Tensor logits = layers.head(g, parameters, hidden);
+    float rows = (float) batch * length;
+    Tensor losses = g.crossEntropy(logits, targets, 1 / (rows * accumulate));
+    Tensor loss = g.output(g.sum(losses, 1 / rows));
+    return new TrainingGraph(g.build(), tokens, targets, loss);
+  }
+
+  /**
+   * Traces a pass that gives the loss of each token.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @return the graph; the caller closes it
+   */
+  public EvaluationGraph lossGraph(int batch, int length) {
+    checkLength(length);
+    GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor targets = g.input("targets", batch, length);
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
+    Tensor losses = g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, 0));
+    return new EvaluationGraph(g.build(), tokens, targets, losses);
+  }
+
+  /**
+   * Traces a pass that gives every logit.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @return the graph; the caller closes it
+   */
+  public EvaluationGraph logitsGraph(int batch, int length) {
+    checkLength(length);
+    GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
+    Tensor logits = g.output(layers.head(g, parameters, hidden));
+    return new EvaluationGraph(g.build(), tokens, null, logits);
+  }
+
+  /**
+   * Prepares decoding with a cache.
+   *
+   * @param batch number of sequences, which advance together
+   * @param capacity the most positions each can have; at most the model's context
+   * @return the decoder; the caller closes it
+   */
+  public Decoder decoder(int batch, int capacity) {
+    checkLength(capacity);
+    return new Decoder(this, layers, batch, capacity);
+  }
+
+  private void checkLength(int length) {
+    if (length < 1 || length > config.context()) {
+      throw new IllegalArgumentException(
+          length + " tokens; this model's context is 1 to " + config.context());
+    }
+  }
+
+  /** Gives the weights back. Closing twice is harmless. */
+  @Override
+  public void close() {
+    parameters.close();
+  }
+}

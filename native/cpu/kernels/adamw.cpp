@@ -1,0 +1,70 @@
+// adamw.cpp: AdamW over all parameters in one pass (Loshchilov and Hutter 2019, algorithm 2), clipping included.
+#include <cmath>
+
+#include "common/philox.h"
+#include "cpu/kernels/operations.h"
+#include "cpu/kernels/rows.h"
+
+namespace sn::cpu::SN_ISA {
+
+namespace {
+
+constexpr int64_t kDecayBlock = 256;
+
+// To one of the two neighbours in bf16, the nearer one more often (Gupta et al. 2015).
+bf16 roundStochastically(float x, uint32_t random) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return fromFloat<bf16>(x);
+  return {static_cast<uint16_t>((bits + (random & 0xffffu)) >> 16)};
+}
+
+}  // namespace
+
+sn_status adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient, const float *norm,
+                const uint8_t *decay_mask, float *master, float *m, float *v, int32_t stochastic, void *parameters) {
+  const auto &s = *step;
+  float clip = 1;
+  if (s.clip != 0) {
+    if (!std::isfinite(norm[0])) return SN_OK;
+    if (norm[0] > s.clip) clip = s.clip / norm[0];
+  }
+  auto power = static_cast<double>(s.step);
+  auto rate = static_cast<float>(s.learning_rate / (1 - std::pow(double{s.beta1}, power)));
+  auto rootScale = static_cast<float>(1 / std::sqrt(1 - std::pow(double{s.beta2}, power)));
+  auto *copy = static_cast<bf16 *>(parameters);
+  const sn_random_key key{s.seed, s.step, 0};
+
+  static_assert(kGrain % kDecayBlock == 0);
+  parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; block += kDecayBlock) {
+      bool decays = decay_mask != nullptr && decay_mask[block / kDecayBlock] != 0;
+      float shrink = decays ? 1 - s.learning_rate * s.weight_decay : 1;
+      int64_t last = block + kDecayBlock < end ? block + kDecayBlock : end;
+      forVectors(last - block, [&](int64_t j, int64_t n) {
+        int64_t i = block + j;
+        Vec g = loadUpTo(gradient + i, n) * clip;
+        Vec first = loadUpTo(m + i, n), second = loadUpTo(v + i, n);
+        first = fma(g - first, broadcast(1 - s.beta1), first);
+        second = fma(g * g - second, broadcast(1 - s.beta2), second);
+        Vec p = loadUpTo(master + i, n) * shrink;
+        p -= rate * first / fma(squareRoot(second), broadcast(rootScale), broadcast(s.epsilon));
+        storeUpTo(m + i, first, n);
+        storeUpTo(v + i, second, n);
+        storeUpTo(master + i, p, n);
+        if (copy == nullptr) return;
+        if (!stochastic) {
+          storeUpTo(copy + i, p, n);
+          return;
+        }
+        for (int64_t lane = 0; lane < n; ++lane) {
+          Philox random = Philox::of(key, (i + lane) / 4);
+          copy[i + lane] = roundStochastically(p[lane], random.word[(i + lane) % 4]);
+        }
+      });
+    }
+  });
+  return SN_OK;
+}
+
+}  // namespace sn::cpu::SN_ISA

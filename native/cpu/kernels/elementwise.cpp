@@ -1,0 +1,104 @@
+// elementwise.cpp: operations on each element by itself.
+#include <cmath>
+
+#include "common/philox.h"
+#include "cpu/kernels/operations.h"
+#include "cpu/kernels/rows.h"
+
+namespace sn::cpu::SN_ISA {
+
+namespace {
+
+// f(first, count) for the vectors of all elements, on all threads.
+template <typename F>
+void forAll(sn_stream *stream, int64_t count, F &&f) {
+  parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
+    forVectors(end - begin, [&](int64_t i, int64_t n) { f(begin + i, n); });
+  });
+}
+
+}  // namespace
+
+sn_status cast(sn_stream *stream, int64_t count, sn_dtype from, const void *in, sn_dtype to, void *out) {
+  withType(from, [&](auto f) {
+    withType(to, [&](auto t) {
+      auto *source = static_cast<const decltype(f) *>(in);
+      auto *target = static_cast<decltype(t) *>(out);
+      forAll(stream, count, [&](int64_t i, int64_t n) { storeUpTo(target + i, loadUpTo(source + i, n), n); });
+    });
+  });
+  return SN_OK;
+}
+
+sn_status add(sn_stream *stream, sn_dtype dtype, int64_t count, const void *a, const void *b, void *out) {
+  withType(dtype, [&](auto t) {
+    using T = decltype(t);
+    auto *left = static_cast<const T *>(a), *right = static_cast<const T *>(b);
+    auto *sums = static_cast<T *>(out);
+    forAll(stream, count,
+           [&](int64_t i, int64_t n) { storeUpTo(sums + i, loadUpTo(left + i, n) + loadUpTo(right + i, n), n); });
+  });
+  return SN_OK;
+}
+
+sn_status random_normal(sn_stream *stream, int64_t count, float mean, float deviation, sn_random_key key, float *out) {
+  static_assert(kGrain % 4 == 0);
+  parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += 4) {
+      Philox random = Philox::of(key, i / 4);
+      for (int64_t j = 0; j < 4 && i + j < end; j += 2) {
+        // Box and Muller 1958: two normal numbers from two uniform ones.
+        float radius = deviation * std::sqrt(-2.0f * std::log(uniform(random.word[j])));
+        float angle = 6.2831853f * uniform(random.word[j + 1]);
+        out[i + j] = mean + radius * std::cos(angle);
+        if (i + j + 1 < end) out[i + j + 1] = mean + radius * std::sin(angle);
+      }
+    }
+  });
+  return SN_OK;
+}
+
+sn_status gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out) {
+  withType(dtype, [&](auto t) {
+    using T = decltype(t);
+    auto *source = static_cast<const T *>(x);
+    auto *target = static_cast<T *>(out);
+    forAll(stream, count, [&](int64_t i, int64_t n) { storeUpTo(target + i, gelu(loadUpTo(source + i, n)), n); });
+  });
+  return SN_OK;
+}
+
+sn_status gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout, void *dx) {
+  withType(dtype, [&](auto t) {
+    using T = decltype(t);
+    auto *source = static_cast<const T *>(x), *upper = static_cast<const T *>(dout);
+    auto *target = static_cast<T *>(dx);
+    forAll(stream, count, [&](int64_t i, int64_t n) {
+      storeUpTo(target + i, loadUpTo(upper + i, n) * geluDerivative(loadUpTo(source + i, n)), n);
+    });
+  });
+  return SN_OK;
+}
+
+sn_status dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, sn_random_key key, const void *x,
+                  const void *residual, void *out) {
+  static_assert(kGrain % 4 == 0);
+  const float scale = 1.0f / (1.0f - p);
+  withType(dtype, [&](auto t) {
+    using T = decltype(t);
+    auto *source = static_cast<const T *>(x), *base = static_cast<const T *>(residual);
+    auto *target = static_cast<T *>(out);
+    parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i += 4) {
+        Philox random = Philox::of(key, i / 4);
+        for (int64_t j = 0; j < 4 && i + j < end; ++j) {
+          float kept = uniform(random.word[j]) >= p ? toFloat(source[i + j]) * scale : 0.0f;
+          target[i + j] = fromFloat<T>(base == nullptr ? kept : toFloat(base[i + j]) + kept);
+        }
+      }
+    });
+  });
+  return SN_OK;
+}
+
+}  // namespace sn::cpu::SN_ISA

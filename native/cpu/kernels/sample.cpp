@@ -1,0 +1,141 @@
+// sample.cpp: the choice of the next token from a row of logits: repetition penalty, temperature, top-k, top-p, min-p,
+// then a draw (Holtzman et al. 2020 for top-p). Without a full sort: candidates are narrowed by thresholds first.
+#include <algorithm>
+#include <cmath>
+
+#include "common/philox.h"
+#include "cpu/kernels/operations.h"
+#include "cpu/kernels/rows.h"
+
+namespace sn::cpu::SN_ISA {
+
+namespace {
+
+struct Candidate {
+  float score;
+  int32_t id;
+};
+
+// The order of a ranking: higher scores first, lower ids among equals.
+bool before(const Candidate &a, const Candidate &b) { return a.score > b.score || (a.score == b.score && a.id < b.id); }
+
+// A row's scratch: scores [vocabulary] and candidates [vocabulary].
+int64_t rowFloats(int64_t vocabulary) { return (3 * vocabulary + 15) / 16 * 16; }
+
+// Sorts just so many of the best to the front as hold `mass` of the total, which is the sum over all of e^(score -
+// most). Returns how many those are: the one that crosses the mass is among them.
+int64_t nucleus(Candidate *all, int64_t count, float mass, float most, double total) {
+  double sum = 0;
+  int64_t sorted = 0;
+  for (int64_t chunk = 64; sorted < count; chunk *= 4) {
+    int64_t end = sorted + chunk < count ? sorted + chunk : count;
+    std::nth_element(all + sorted, all + end - 1, all + count, before);
+    std::sort(all + sorted, all + end, before);
+    for (; sorted < end; ++sorted) {
+      sum += std::exp(static_cast<double>(all[sorted].score - most));
+      if (sum >= mass * total) return sorted + 1;
+    }
+  }
+  return count;
+}
+
+int32_t draw(const Candidate *all, int64_t count, float most, float uniformNumber) {
+  double total = 0;
+  for (int64_t i = 0; i < count; ++i) total += std::exp(static_cast<double>(all[i].score - most));
+  double left = uniformNumber * total;
+  for (int64_t i = 0; i < count; ++i) {
+    left -= std::exp(static_cast<double>(all[i].score - most));
+    if (left < 0) return all[i].id;
+  }
+  return all[count - 1].id;
+}
+
+int32_t choose(const sn_sampling &how, float *scores, int64_t vocabulary, Candidate *candidates,
+               const sn_random_key &key) {
+  float most = -INFINITY;
+  int32_t best = -1;
+  for (int64_t i = 0; i < vocabulary; ++i) {
+    if (scores[i] > most) {
+      most = scores[i];
+      best = static_cast<int32_t>(i);
+    }
+  }
+  if (best < 0 || !std::isfinite(most)) return -1;
+  if (how.temperature == 0) return best;
+
+  float inverse = 1.0f / how.temperature;
+  most *= inverse;
+  int64_t count = 0;
+  for (int64_t i = 0; i < vocabulary; ++i) {
+    float score = scores[i] * inverse;
+    if (score == score && score != -INFINITY) candidates[count++] = {score, static_cast<int32_t>(i)};
+  }
+  if (how.top_k > 0 && how.top_k < count) {
+    std::nth_element(candidates, candidates + how.top_k - 1, candidates + count, before);
+    float least = candidates[how.top_k - 1].score;
+    // Ties with the k-th stay.
+    count = std::partition(candidates, candidates + count, [&](const Candidate &c) { return c.score >= least; }) -
+            candidates;
+  }
+  if (how.top_p < 1) {
+    double total = 0;
+    for (int64_t i = 0; i < count; ++i) total += std::exp(static_cast<double>(candidates[i].score - most));
+    count = nucleus(candidates, count, how.top_p, most, total);
+  }
+  if (how.min_p > 0) {
+    float least = most + std::log(how.min_p);
+    count = std::partition(candidates, candidates + count, [&](const Candidate &c) { return c.score >= least; }) -
+            candidates;
+  }
+  std::sort(candidates, candidates + count, [](const Candidate &a, const Candidate &b) { return a.id < b.id; });
+  return draw(candidates, count, most, uniform(Philox::of(key, 0).word[0]));
+}
+
+template <typename T>
+float logprobOf(const T *logits, int64_t vocabulary, int32_t token) {
+  if (token < 0) return NAN;
+  Vec highest = broadcast(-INFINITY);
+  forVectors(vocabulary,
+             [&](int64_t j, int64_t n) { highest = maximum(highest, loadUpToOr(logits + j, n, -INFINITY)); });
+  float most = maximum(highest);
+  Vec sums{};
+  forVectors(vocabulary, [&](int64_t j, int64_t n) { sums += exp(loadUpToOr(logits + j, n, -INFINITY) - most); });
+  return toFloat(logits[token]) - most - std::log(sum(sums));
+}
+
+}  // namespace
+
+sn_status sample_workspace(const sn_device *, int64_t rows, int64_t vocabulary, int64_t *bytes) {
+  *bytes = rows * rowFloats(vocabulary) * static_cast<int64_t>(sizeof(float));
+  return SN_OK;
+}
+
+sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows, int64_t vocabulary,
+                 int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
+                 int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
+  const auto &how = *sampling;
+  withType(dtype, [&](auto t) {
+    using T = decltype(t);
+    parallel(poolOf(stream), rows, [&](int64_t row, int32_t) {
+      auto *source = static_cast<const T *>(logits) + row * stride;
+      auto *scores = static_cast<float *>(workspace) + row * rowFloats(vocabulary);
+      auto *candidates = reinterpret_cast<Candidate *>(scores + vocabulary);
+      forVectors(vocabulary, [&](int64_t j, int64_t n) { storeUpTo(scores + j, loadUpTo(source + j, n), n); });
+      if (how.repetition_penalty != 1) {
+        // From the unprocessed logits, so that an id that comes twice is penalised once.
+        for (int32_t i = 0; i < history_lengths[row]; ++i) {
+          int32_t id = history[row * history_stride + i];
+          if (id < 0 || id >= vocabulary) continue;
+          float score = toFloat(source[id]);
+          scores[id] = score < 0 ? score * how.repetition_penalty : score / how.repetition_penalty;
+        }
+      }
+      sn_random_key own{key.seed, key.step, key.tensor + row};
+      tokens[row] = choose(how, scores, vocabulary, candidates, own);
+      if (logprobs != nullptr) logprobs[row] = logprobOf(source, vocabulary, tokens[row]);
+    });
+  });
+  return SN_OK;
+}
+
+}  // namespace sn::cpu::SN_ISA
