@@ -317,8 +317,7 @@ public final class GraphBuilder {
    */
   public Tensor sample(Tensor logits, Sampler sampler) {
     Tensor out = Tensor.activation("token", DType.I32, logits.size(0));
-    Tensor logprobs = sampler.logprobs();
-    return append(new Sampler.Sample(logits, sampler, out, logprobs), out);
+    return append(new Sampler.Sample(logits, sampler, out), out);
   }
 
   private Tensor append(Operation operation, Tensor out) {

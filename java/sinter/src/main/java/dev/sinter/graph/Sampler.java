@@ -16,6 +16,7 @@ public final class Sampler implements AutoCloseable {
   private final Tensor lengths;
   private final Tensor logprobs;
   private final HostBuffer value = new HostBuffer(4);
+  private final HostBuffer logprobsOnHost;
   private final int[] lengthsOnHost;
   private final sn_sampling sampling = new sn_sampling();
   private final sn_random_key key = new sn_random_key();
@@ -35,6 +36,7 @@ public final class Sampler implements AutoCloseable {
     history = Tensor.resident("history", DType.I32, memory.at(0), batch, capacity);
     lengths = Tensor.resident("history lengths", DType.I32, memory.at(historyBytes), batch);
     logprobs = Tensor.resident("logprobs", DType.F32, memory.at(historyBytes + rowBytes), batch);
+    logprobsOnHost = new HostBuffer(4L * batch);
     lengthsOnHost = new int[batch];
     set(1, 0, 0, 1, 0);
   }
@@ -93,12 +95,13 @@ public final class Sampler implements AutoCloseable {
   }
 
   /**
-   * The log-probability of each token that was chosen last, under the unprocessed logits.
+   * Reads the log-probability of each token that was chosen last, under the unprocessed logits.
    *
-   * @return fp32 [batch]
+   * @param into [batch]
    */
-  public Tensor logprobs() {
-    return logprobs;
+  public void logprobs(float[] into) {
+    stream.read(logprobs.address(), logprobsOnHost, logprobsOnHost.size());
+    logprobsOnHost.floats().get(into);
   }
 
   @Override
@@ -112,14 +115,12 @@ public final class Sampler implements AutoCloseable {
     private final Tensor logits;
     private final Sampler sampler;
     private final Tensor out;
-    private final Tensor logprobs;
 
-    Sample(Tensor logits, Sampler sampler, Tensor out, Tensor logprobs) {
-      super("sample", present(logits, sampler.history, sampler.lengths), List.of(out, logprobs));
+    Sample(Tensor logits, Sampler sampler, Tensor out) {
+      super("sample", present(logits, sampler.history, sampler.lengths), List.of(out, sampler.logprobs));
       this.logits = logits;
       this.sampler = sampler;
       this.out = out;
-      this.logprobs = logprobs;
     }
 
     @Override
@@ -140,7 +141,7 @@ public final class Sampler implements AutoCloseable {
       Pointer pn = sampler.lengths.address();
       long stride = sampler.history.columns();
       Pointer po = out.address();
-      Pointer pp = logprobs.address();
+      Pointer pp = sampler.logprobs.address();
       sn_sampling sampling = sampler.sampling;
       sn_random_key key = sampler.key;
       return (stream, run) -> {

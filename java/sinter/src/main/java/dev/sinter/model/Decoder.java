@@ -43,7 +43,7 @@ public final class Decoder implements AutoCloseable {
   private record Key(int length, Output output) {}
 
   /** A graph for one number of new tokens. */
-  private record Step(Graph graph, Tensor tokens, Tensor output, Tensor logprobs) {}
+  private record Step(Graph graph, Tensor tokens, Tensor output) {}
 
   Decoder(LanguageModel model, Gpt2 layers, int batch, int capacity) {
     this.model = model;
@@ -121,16 +121,6 @@ public final class Decoder implements AutoCloseable {
   }
 
   /**
-   * The log-probabilities of the tokens that were chosen last, under the unprocessed logits.
-   *
-   * @param into [batch]
-   */
-  public void logprobs(float[] into) {
-    Step any = steps.values().stream().filter(step -> step.logprobs != null).findFirst().orElseThrow();
-    any.graph.floats(any.logprobs).get(into);
-  }
-
-  /**
    * Appends tokens to each sequence and computes the logits after each of them.
    *
    * @param tokens [batch, count] one sequence after the other; at most 512 each
@@ -203,16 +193,15 @@ public final class Decoder implements AutoCloseable {
     Tensor tokens = g.input("tokens", batch, count);
     Tensor x = layers.blocks(g, model.parameters(), tokens, cache.lengths(), layers.cached(g, cache));
     if (output == Output.NONE) {
-      return new Step(g.build(), tokens, null, null);
+      return new Step(g.build(), tokens, null);
     }
     if (output == Output.LOGITS) {
       Tensor logits = g.output(layers.head(g, model.parameters(), x));
-      return new Step(g.build(), tokens, logits, null);
+      return new Step(g.build(), tokens, logits);
     }
     Tensor logits = layers.head(g, model.parameters(), g.lastRows(x));
     Tensor token = g.output(g.sample(logits, sampler));
-    Tensor logprobs = g.output(sampler.logprobs());
-    return new Step(g.build(), tokens, token, logprobs);
+    return new Step(g.build(), tokens, token);
   }
 
   /** Gives the cache back. Closing twice is harmless. */

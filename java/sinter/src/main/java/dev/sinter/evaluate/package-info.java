@@ -1,0 +1,2 @@
+/** How good a model is. */
+package dev.sinter.evaluate;

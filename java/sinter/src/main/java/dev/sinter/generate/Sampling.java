@@ -1,0 +1,151 @@
+package dev.sinter.generate;
+
+import java.util.List;
+
+/**
+ * How a completion is chosen and when it ends. Processors act in the order of Hugging Face's {@code generate}: repetition
+ * penalty, temperature, top-k, top-p, min-p. Equal settings, seed and device give equal text.
+ *
+ * @param temperature divides the logits; 0: greedy
+ * @param topK keeps the k likeliest tokens; 0: all
+ * @param topP keeps the likeliest tokens up to this mass; 1: all
+ * @param minP keeps tokens at least this fraction as likely as the likeliest; 0: all
+ * @param repetitionPenalty divides positive and multiplies negative scores of tokens seen before; 1: none
+ * @param seed of the draws
+ * @param maxNewTokens the most tokens to generate
+ * @param stop texts that end the completion; they are not part of it
+ */
+public record Sampling(
+    float temperature,
+    int topK,
+    float topP,
+    float minP,
+    float repetitionPenalty,
+    long seed,
+    int maxNewTokens,
+    List<String> stop) {
+
+  /** Checks the ranges. */
+  public Sampling {
+    check(temperature >= 0 && temperature <= 1000, "temperature " + temperature + "; 0 (greedy) to 1000");
+    check(topK >= 0, "top-k " + topK + "; 0 (all) or more");
+    check(topP > 0 && topP <= 1, "top-p " + topP + "; more than 0, at most 1 (all)");
+    check(minP >= 0 && minP <= 1, "min-p " + minP + "; 0 (all) to 1");
+    check(
+        repetitionPenalty > 0 && repetitionPenalty <= 1000,
+        "repetition penalty " + repetitionPenalty + "; more than 0, 1 for none");
+    check(maxNewTokens >= 1, "max new tokens " + maxNewTokens + "; 1 or more");
+    stop = List.copyOf(stop);
+    check(stop.stream().noneMatch(String::isEmpty), "a stop text is empty");
+  }
+
+  private static void check(boolean right, String message) {
+    if (!right) {
+      throw new IllegalArgumentException(message);
+    }
+  }
+
+  /**
+   * Plain sampling from the model's distribution, 256 tokens at most.
+   *
+   * @return the settings
+   */
+  public static Sampling defaults() {
+    return new Sampling(1, 0, 1, 0, 1, 0, 256, List.of());
+  }
+
+  /**
+   * Always the likeliest token, 256 tokens at most.
+   *
+   * @return the settings
+   */
+  public static Sampling greedy() {
+    return defaults().withTemperature(0);
+  }
+
+  /**
+   * Changes the temperature.
+   *
+   * @param value divides the logits; 0: greedy
+   * @return new settings
+   */
+  public Sampling withTemperature(double value) {
+    return new Sampling(
+        (float) value, topK, topP, minP, repetitionPenalty, seed, maxNewTokens, stop);
+  }
+
+  /**
+   * Changes top-k.
+   *
+   * @param value number of tokens kept; 0: all
+   * @return new settings
+   */
+  public Sampling withTopK(int value) {
+    return new Sampling(
+        temperature, value, topP, minP, repetitionPenalty, seed, maxNewTokens, stop);
+  }
+
+  /**
+   * Changes top-p.
+   *
+   * @param value mass kept; 1: all
+   * @return new settings
+   */
+  public Sampling withTopP(double value) {
+    return new Sampling(
+        temperature, topK, (float) value, minP, repetitionPenalty, seed, maxNewTokens, stop);
+  }
+
+  /**
+   * Changes min-p.
+   *
+   * @param value fraction of the likeliest token's probability; 0: all
+   * @return new settings
+   */
+  public Sampling withMinP(double value) {
+    return new Sampling(
+        temperature, topK, topP, (float) value, repetitionPenalty, seed, maxNewTokens, stop);
+  }
+
+  /**
+   * Changes the repetition penalty.
+   *
+   * @param value 1: none
+   * @return new settings
+   */
+  public Sampling withRepetitionPenalty(double value) {
+    return new Sampling(temperature, topK, topP, minP, (float) value, seed, maxNewTokens, stop);
+  }
+
+  /**
+   * Changes the seed.
+   *
+   * @param value of the draws
+   * @return new settings
+   */
+  public Sampling withSeed(long value) {
+    return new Sampling(
+        temperature, topK, topP, minP, repetitionPenalty, value, maxNewTokens, stop);
+  }
+
+  /**
+   * Changes how long the completion may be.
+   *
+   * @param value the most tokens
+   * @return new settings
+   */
+  public Sampling withMaxNewTokens(int value) {
+    return new Sampling(temperature, topK, topP, minP, repetitionPenalty, seed, value, stop);
+  }
+
+  /**
+   * Changes the texts that end the completion.
+   *
+   * @param values not empty ones
+   * @return new settings
+   */
+  public Sampling withStop(String... values) {
+    return new Sampling(
+        temperature, topK, topP, minP, repetitionPenalty, seed, maxNewTokens, List.of(values));
+  }
+}
