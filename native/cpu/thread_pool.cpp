@@ -17,6 +17,9 @@ constexpr uint64_t kPartMask = (uint64_t{1} << kPartBits) - 1;
 // of a step, shorter than anything a user would call busy.
 constexpr auto kSpin = std::chrono::microseconds(100);
 
+// How often the caller looks for the last parts' end before it offers its core to others.
+constexpr int32_t kPatience = 2000;
+
 void pause() {
 #if defined(__x86_64__)
   _mm_pause();
@@ -27,10 +30,17 @@ void pause() {
 
 ThreadPool::ThreadPool(int32_t threads) : threads_(threads) {
   workers_.reserve(static_cast<size_t>(threads - 1));
-  for (int32_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  try {
+    for (int32_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  } catch (...) {  // the system has no more threads: those that run must end before this object does
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     std::lock_guard lock(sleep_);
     stop_ = true;
@@ -49,26 +59,31 @@ void ThreadPool::run(int64_t parts, Body body, void *context) {
   context_.store(context, std::memory_order_relaxed);
   parts_.store(parts, std::memory_order_relaxed);
   unfinished_.store(parts, std::memory_order_relaxed);
-  uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
-  ticket_.store(generation << kPartBits, std::memory_order_release);
-  generation_.store(static_cast<uint32_t>(generation), std::memory_order_seq_cst);
+  uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  ticket_.store(uint64_t{generation} << kPartBits | static_cast<uint64_t>(parts), std::memory_order_release);
+  generation_.store(generation, std::memory_order_seq_cst);
   if (sleepers_.load(std::memory_order_seq_cst) > 0) {
     { std::lock_guard lock(sleep_); }
     wake_.notify_all();
   }
-  takeParts(static_cast<uint32_t>(generation), 0);
-  while (unfinished_.load(std::memory_order_acquire) > 0) pause();
+  takeParts(generation, 0);
+  for (int32_t turn = 0; unfinished_.load(std::memory_order_acquire) > 0; ++turn) {
+    // Where threads outnumber cores, the one that is waited for may need this core.
+    if (turn < kPatience) {
+      pause();
+    } else {
+      std::this_thread::yield();
+    }
+  }
 }
 
-void ThreadPool::takeParts(uint64_t generation, int32_t worker) {
+void ThreadPool::takeParts(uint32_t generation, int32_t worker) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  for (;;) {
-    if (ticket >> kPartBits != generation) return;
-    auto part = static_cast<int64_t>(ticket & kPartMask);
-    if (part >= parts_.load(std::memory_order_relaxed)) return;
-    if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+  while (ticket >> kPartBits == generation && (ticket & kPartMask) != 0) {
+    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire))
       continue;
-    // Holding a part keeps the job alive: its body cannot change before unfinished_ reaches zero.
+    // Holding a part keeps the job alive: nothing of it changes before unfinished_ reaches zero.
+    int64_t part = parts_.load(std::memory_order_relaxed) - static_cast<int64_t>(ticket & kPartMask);
     body_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), part, worker);
     unfinished_.fetch_sub(1, std::memory_order_acq_rel);
     ticket = ticket_.load(std::memory_order_acquire);

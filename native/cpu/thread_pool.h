@@ -29,17 +29,20 @@ class ThreadPool {
 
  private:
   void work(int32_t worker);
-  void takeParts(uint64_t generation, int32_t worker);
+  void takeParts(uint32_t generation, int32_t worker);
+  void stop();
 
   const int32_t threads_;
   std::vector<std::thread> workers_;
   std::mutex caller_;
 
-  // A job is published by raising generation_; the next free part and the generation share one word, so that a worker
-  // that comes late cannot take a part of the wrong job.
+  // A job is published by raising generation_. The generation and the number of parts that nobody has taken share one
+  // word: a worker that comes late finds no part left or another generation, and cannot take a part of the wrong job.
   std::atomic<uint64_t> ticket_{0};
   std::atomic<int64_t> unfinished_{0};
   std::atomic<uint32_t> generation_{0};
+
+  // The job. Written before ticket_ and stable while a part of it is unfinished.
   std::atomic<int64_t> parts_{0};
   std::atomic<Body> body_{nullptr};
   std::atomic<void *> context_{nullptr};

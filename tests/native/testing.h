@@ -1,0 +1,191 @@
+// testing.h: what all native tests share: tensors of exact size that start poisoned, numbers, and every machine that
+// this CPU can be (each instruction set, with 1, 2 and 3 threads).
+#pragma once
+
+#include <doctest/doctest.h>
+#include <sinter/sinter.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace sn::testing {
+
+inline size_t bytesOf(sn_dtype dtype) { return dtype == SN_F32 ? 4 : 2; }
+
+// Dense values of a dtype, seen as doubles. On the heap and without slack, so that a sanitizer sees an access past
+// them.
+class Tensor {
+ public:
+  // Poisoned: whatever an operation leaves out stays NaN.
+  Tensor(sn_dtype dtype, int64_t count) : Tensor(dtype, std::vector<double>(static_cast<size_t>(count), NAN)) {}
+
+  Tensor(sn_dtype dtype, const std::vector<double> &values) : dtype_(dtype), bytes_(values.size() * bytesOf(dtype)) {
+    for (size_t i = 0; i < values.size(); ++i) set(i, values[i]);
+  }
+
+  void set(size_t i, double value) {
+    auto number = static_cast<float>(value);
+    uint32_t bits;
+    std::memcpy(&bits, &number, sizeof bits);
+    if (dtype_ == SN_BF16) {
+      // To nearest even, as the definition has it.
+      uint16_t upper = static_cast<uint16_t>(bits >> 16);
+      uint32_t lower = bits & 0xffffu;
+      if (std::isnan(value)) {
+        upper = 0x7fc0;
+      } else if (lower > 0x8000u || (lower == 0x8000u && (upper & 1u) != 0)) {
+        ++upper;
+      }
+      std::memcpy(&bytes_[i * 2], &upper, sizeof upper);
+    } else {
+      std::memcpy(&bytes_[i * 4], &bits, sizeof bits);
+    }
+  }
+
+  double operator[](size_t i) const {
+    uint32_t bits = 0;
+    if (dtype_ == SN_BF16) {
+      uint16_t upper;
+      std::memcpy(&upper, &bytes_[i * 2], sizeof upper);
+      bits = uint32_t{upper} << 16;
+    } else {
+      std::memcpy(&bits, &bytes_[i * 4], sizeof bits);
+    }
+    float number;
+    std::memcpy(&number, &bits, sizeof number);
+    return static_cast<double>(number);
+  }
+
+  std::vector<double> values() const {
+    std::vector<double> all(size());
+    for (size_t i = 0; i < all.size(); ++i) all[i] = (*this)[i];
+    return all;
+  }
+
+  operator void *() { return bytes_.data(); }
+  float *floats() { return reinterpret_cast<float *>(bytes_.data()); }
+  sn_dtype dtype() const { return dtype_; }
+  size_t size() const { return bytes_.size() / bytesOf(dtype_); }
+  const std::vector<unsigned char> &bytes() const { return bytes_; }
+
+ private:
+  sn_dtype dtype_;
+  std::vector<unsigned char> bytes_;
+};
+
+// Numbers that are the same in every run.
+class Numbers {
+ public:
+  explicit Numbers(uint32_t seed) : engine_(seed) {}
+
+  std::vector<double> normal(int64_t count, double deviation = 1, double mean = 0) {
+    std::normal_distribution<double> distribution(mean, deviation);
+    std::vector<double> values(static_cast<size_t>(count));
+    for (auto &value : values) value = distribution(engine_);
+    return values;
+  }
+
+  std::vector<int32_t> below(int64_t count, int32_t limit) {
+    std::uniform_int_distribution<int32_t> distribution(0, limit - 1);
+    std::vector<int32_t> values(static_cast<size_t>(count));
+    for (auto &value : values) value = distribution(engine_);
+    return values;
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+// A device at one instruction set with so many threads.
+class Machine {
+ public:
+  using Record = std::vector<std::vector<unsigned char>>;
+
+  Machine(const std::string &isa, int32_t threads, Record *record) : threads_(threads), record_(record) {
+    REQUIRE(sn_device_create(SN_CPU, 0, threads, isa.c_str(), &device) == SN_OK);
+    REQUIRE(sn_stream_create(device, &stream) == SN_OK);
+  }
+  ~Machine() {
+    sn_stream_destroy(stream);
+    sn_device_destroy(device);
+  }
+  Machine(const Machine &) = delete;
+  Machine &operator=(const Machine &) = delete;
+
+  // To be called in the same order on every machine: the bits must be those that one thread gave.
+  void same(const Tensor &result) { same(result.bytes()); }
+  void same(const std::vector<int32_t> &result) {
+    auto *first = reinterpret_cast<const unsigned char *>(result.data());
+    same(std::vector<unsigned char>(first, first + result.size() * sizeof(int32_t)));
+  }
+
+  sn_device *device = nullptr;
+  sn_stream *stream = nullptr;
+
+ private:
+  void same(const std::vector<unsigned char> &bytes) {
+    if (threads_ == 1) {
+      record_->push_back(bytes);
+    } else {
+      REQUIRE(next_ < record_->size());
+      bool alike = (*record_)[next_++] == bytes;
+      CHECK_MESSAGE(alike, "other bits than with one thread");
+    }
+  }
+
+  int32_t threads_;
+  Record *record_;
+  size_t next_ = 0;
+};
+
+inline std::vector<std::string> instructionSets() {
+  std::vector<std::string> sets;
+  for (const char *isa : {"baseline", "avx2", "avx512", "avx512bf16", "amx"}) {
+    sn_device *device = nullptr;
+    if (sn_device_create(SN_CPU, 0, 1, isa, &device) == SN_OK) sets.emplace_back(isa);
+    sn_device_destroy(device);
+  }
+  return sets;
+}
+
+// Calls f(machine) for every instruction set of this CPU, with 1, 2 and 3 threads.
+template <typename F>
+void everywhere(F &&f) {
+  for (const auto &isa : instructionSets()) {
+    Machine::Record record;
+    for (int32_t threads : {1, 2, 3}) {
+      CAPTURE(isa);
+      CAPTURE(threads);
+      Machine machine(isa, threads, &record);
+      f(machine);
+    }
+  }
+}
+
+// |actual - expected| <= relative * |expected| + absolute for each element. A bf16 tensor may also be off by its own
+// rounding. What is not finite must be alike.
+inline void checkClose(const Tensor &actual, const std::vector<double> &expected, double relative, double absolute) {
+  REQUIRE(actual.size() == expected.size());
+  if (actual.dtype() == SN_BF16) relative += 0x1p-8;
+  size_t worst = 0;
+  double excess = -1;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    double allowed = relative * std::abs(expected[i]) + absolute;
+    double over = std::abs(actual[i] - expected[i]) - allowed;
+    bool alike = actual[i] == expected[i] || (std::isnan(actual[i]) && std::isnan(expected[i]));
+    if (alike) continue;
+    if (std::isnan(over)) over = std::numeric_limits<double>::infinity();
+    if (over > excess) {
+      excess = over;
+      worst = i;
+    }
+  }
+  CHECK_MESSAGE(excess <= 0, "element ", worst, " is ", actual[worst], ", expected ", expected[worst]);
+}
+
+}  // namespace sn::testing
