@@ -1,0 +1,40 @@
+package dev.sinter.cli;
+
+import dev.sinter.graph.DType;
+import dev.sinter.graph.Device;
+import picocli.CommandLine.Option;
+
+/** Where a command computes. */
+final class DeviceOptions {
+  @Option(
+      names = "--device",
+      paramLabel = "DEVICE",
+      defaultValue = "auto",
+      description = "auto, cpu, cuda or cuda:N (default: ${DEFAULT-VALUE}).")
+  String device;
+
+  @Option(
+      names = "--threads",
+      paramLabel = "N",
+      defaultValue = "0",
+      description = "Threads of the CPU; 0: one a core (default: ${DEFAULT-VALUE}).")
+  int threads;
+
+  Device open() {
+    return Device.of(device, threads);
+  }
+
+  /** Storage of the weights. */
+  static final class DtypeOption {
+    @Option(
+        names = "--dtype",
+        paramLabel = "TYPE",
+        defaultValue = "fp32",
+        description = "Storage of weights and activations, fp32 or bf16 (default: ${DEFAULT-VALUE}).")
+    String dtype;
+
+    DType get() {
+      return DType.of(dtype);
+    }
+  }
+}

@@ -1,0 +1,88 @@
+package dev.sinter.cli;
+
+import dev.sinter.graph.Device;
+import dev.sinter.graph.ParameterSpec;
+import dev.sinter.io.SafetensorsFile;
+import dev.sinter.io.TensorInfo;
+import dev.sinter.model.GptConfig;
+import dev.sinter.model.ModelFiles;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** Says what is there. */
+@Command(
+    name = "info",
+    description = "Shows version, device and memory; with a model, its parameters.",
+    mixinStandardHelpOptions = true,
+    sortOptions = false,
+    footer = {"", "Examples:", "  ./sinter info", "  ./sinter info --model model"})
+final class InfoCommand implements Callable<Integer> {
+  @Spec private CommandSpec spec;
+
+  @Option(names = "--model", paramLabel = "DIR", description = "Folder of a model.")
+  private Path model;
+
+  @Mixin private DeviceOptions device;
+
+  @Override
+  public Integer call() throws IOException {
+    PrintWriter out = spec.commandLine().getOut();
+    try (Device where = device.open()) {
+      Device.MemoryInfo memory = where.memory();
+      out.printf("version   %s%n", Version.text());
+      out.printf(
+          "java      %s (%s)%n", System.getProperty("java.version"), System.getProperty("java.vendor"));
+      out.printf("backend   %s (%s)%n", where.kind(), reason());
+      out.printf("device    %s%n", where.name());
+      out.printf("isa       %s%n", where.isa());
+      out.printf("threads   %d%n", where.threads());
+      out.printf(
+          Locale.ROOT, "memory    %.1f GiB, %.1f GiB available%n", memory.total() / 0x1p30, memory.available() / 0x1p30);
+    }
+    if (model != null) {
+      printModel(out);
+    }
+    return 0;
+  }
+
+  private String reason() {
+    return device.device.equals("auto")
+        ? System.getenv("SINTER_DEVICE") == null ? "auto: this build has no CUDA backend" : "SINTER_DEVICE"
+        : "--device " + device.device;
+  }
+
+  private void printModel(PrintWriter out) throws IOException {
+    GptConfig config = ModelFiles.readConfig(model);
+    out.printf(
+        Locale.ROOT,
+        "%nmodel     gpt2: %d layers, width %d, %d heads, context %d, vocabulary %d%nparameters %,d%n%n",
+        config.layers(),
+        config.width(),
+        config.heads(),
+        config.context(),
+        config.vocabulary(),
+        config.parameters());
+    try (SafetensorsFile file = SafetensorsFile.open(model.resolve(ModelFiles.WEIGHTS))) {
+      out.printf("%-44s %-6s %-16s %14s%n", "parameter", "dtype", "shape", "elements");
+      for (String name : file.names()) {
+        TensorInfo tensor = file.info(name);
+        out.printf(
+            Locale.ROOT,
+            "%-44s %-6s %-16s %,14d%n",
+            name,
+            tensor.dtype(),
+            Arrays.toString(tensor.shape()),
+            new ParameterSpec(name, tensor.shape(), 0, 0).elements());
+      }
+    }
+  }
+}

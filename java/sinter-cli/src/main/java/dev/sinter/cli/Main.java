@@ -1,0 +1,79 @@
+package dev.sinter.cli;
+
+import java.io.PrintWriter;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** The command {@code sinter}. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
+@Command(
+    name = "sinter",
+    description = "Trains and runs GPT models on the JVM.",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    synopsisSubcommandLabel = "COMMAND",
+    subcommands = {
+      QuickstartCommand.class,
+      TrainCommand.class,
+      GenerateCommand.class,
+      EvalCommand.class,
+      ScoreCommand.class,
+      InfoCommand.class,
+      BenchCommand.class
+    },
+    footer = {"", "./sinter COMMAND --help explains a command and gives examples."})
+public final class Main {
+  @Option(
+      names = "--debug",
+      description = "Show where an error came from.",
+      scope = CommandLine.ScopeType.INHERIT)
+  private boolean debug;
+
+  private Main() {}
+
+  /**
+   * Runs a command and ends the JVM with its exit code.
+   *
+   * @param arguments as the user gave them
+   */
+  public static void main(String[] arguments) {
+    System.exit(run(new PrintWriter(System.out, true), new PrintWriter(System.err, true), arguments));
+  }
+
+  /** Runs a command and returns its exit code. */
+  static int run(PrintWriter out, PrintWriter err, String... arguments) {
+    Main main = new Main();
+    CommandLine line = new CommandLine(main);
+    line.setOut(out);
+    line.setErr(err);
+    line.setCaseInsensitiveEnumValuesAllowed(true);
+    line.setParameterExceptionHandler(
+        (e, args) -> {
+          err.println("sinter: " + oneLine(e.getMessage()));
+          err.println(
+              "see ./sinter "
+                  + e.getCommandLine().getCommandSpec().qualifiedName().replaceFirst("^sinter ?", "")
+                  + " --help");
+          return CommandLine.ExitCode.USAGE;
+        });
+    line.setExecutionExceptionHandler(
+        (e, command, result) -> {
+          err.println("sinter: " + oneLine(e.getMessage() == null ? e.toString() : e.getMessage()));
+          if (main.debug) {
+            e.printStackTrace(err);
+          }
+          return e instanceof IllegalArgumentException
+              ? CommandLine.ExitCode.USAGE
+              : CommandLine.ExitCode.SOFTWARE;
+        });
+    if (arguments.length == 0) {
+      line.usage(out);
+      return CommandLine.ExitCode.USAGE;
+    }
+    return line.execute(arguments);
+  }
+
+  private static String oneLine(String message) {
+    return message.lines().map(String::strip).filter(text -> !text.isEmpty()).reduce((a, b) -> a + " " + b).orElse("");
+  }
+}

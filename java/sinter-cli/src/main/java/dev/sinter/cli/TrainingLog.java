@@ -1,0 +1,163 @@
+package dev.sinter.cli;
+
+import dev.sinter.io.CsvLog;
+import dev.sinter.io.EventFile;
+import dev.sinter.train.Step;
+import dev.sinter.train.Trainer;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import me.tongfei.progressbar.ConsoleProgressBarConsumer;
+import me.tongfei.progressbar.ProgressBar;
+import me.tongfei.progressbar.ProgressBarBuilder;
+import me.tongfei.progressbar.ProgressBarStyle;
+
+/** What a training shows and writes: a progress bar or plain lines, metrics.csv, TensorBoard events, curves. */
+final class TrainingLog implements AutoCloseable {
+  private static final String HEADER = "step,train_loss,validation_loss,learning_rate,gradient_norm,tokens_per_second";
+
+  private final PrintWriter err;
+  private final long steps;
+  private final Path folder;
+  private final CsvLog csv;
+  private final EventFile events;
+  private final ProgressBar bar;
+  private double smoothedRate;
+  private double lastLoss = Double.NaN;
+  private double lastValidation = Double.NaN;
+  private long lastLine;
+
+  TrainingLog(PrintWriter err, Path folder, long done, long steps) throws IOException {
+    this.err = err;
+    this.steps = steps;
+    this.folder = folder;
+    csv = CsvLog.open(folder.resolve("metrics.csv"), HEADER, done);
+    events = EventFile.create(folder, System.currentTimeMillis());
+    lastLine = done;
+    bar =
+        Terminal.isInteractive()
+            ? new ProgressBarBuilder()
+                .setTaskName("training")
+                .setInitialMax(steps)
+                .startsFrom(done, java.time.Duration.ZERO)
+                .setStyle(ProgressBarStyle.UNICODE_BLOCK)
+                .setUpdateIntervalMillis(200)
+                .setConsumer(new ConsoleProgressBarConsumer(System.err))
+                .build()
+            : null;
+  }
+
+  void step(Step step) {
+    lastLoss = step.loss();
+    smoothedRate = smoothedRate == 0 ? step.tokensPerSecond() : 0.95 * smoothedRate + 0.05 * step.tokensPerSecond();
+    try {
+      csv.append(
+          String.format(
+              Locale.ROOT,
+              "%d,%.6f,,%.6g,%.4f,%.0f",
+              step.number(),
+              step.loss(),
+              step.learningRate(),
+              step.gradientNorm(),
+              step.tokensPerSecond()));
+      long now = System.currentTimeMillis();
+      events.scalar("train/loss", step.number(), step.loss(), now);
+      events.scalar("train/learning_rate", step.number(), step.learningRate(), now);
+      events.scalar("train/gradient_norm", step.number(), step.gradientNorm(), now);
+      events.scalar("train/tokens_per_second", step.number(), step.tokensPerSecond(), now);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    if (bar != null) {
+      bar.stepTo(step.number());
+      bar.setExtraMessage(status());
+    } else if (step.number() - lastLine >= Math.max(1, steps / 20) || step.number() == steps) {
+      lastLine = step.number();
+      err.printf(Locale.ROOT, "step %d/%d  %s%s%n", step.number(), steps, status(), left(step));
+    }
+  }
+
+  private String status() {
+    return String.format(
+        Locale.ROOT,
+        "loss %.3f%s  %,.0f tok/s",
+        lastLoss,
+        Double.isNaN(lastValidation) ? "" : String.format(Locale.ROOT, "  val %.3f", lastValidation),
+        smoothedRate);
+  }
+
+  private String left(Step step) {
+    double seconds = (steps - step.number()) * step.tokens() / smoothedRate;
+    return String.format(Locale.ROOT, "  %.0f s left", seconds);
+  }
+
+  void evaluation(Trainer.Evaluation evaluation) {
+    lastValidation = evaluation.loss();
+    try {
+      csv.append(String.format(Locale.ROOT, "%d,,%.6f,,,", evaluation.step(), evaluation.loss()));
+      events.scalar("validation/loss", evaluation.step(), evaluation.loss(), System.currentTimeMillis());
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    if (bar == null) {
+      err.printf(Locale.ROOT, "step %d/%d  validation loss %.4f%n", evaluation.step(), steps, evaluation.loss());
+    } else {
+      bar.setExtraMessage(status());
+    }
+  }
+
+  /** Draws the curves of the whole training, as metrics.csv has them, and prints one as a sparkline. */
+  void drawCurves(String title) throws IOException {
+    List<double[]> train = new ArrayList<>();
+    List<double[]> validation = new ArrayList<>();
+    List<String> lines = Files.readAllLines(folder.resolve("metrics.csv"), StandardCharsets.UTF_8);
+    for (String line : lines.subList(1, lines.size())) {
+      String[] cells = line.split(",", -1);
+      if (!cells[1].isEmpty()) {
+        train.add(new double[] {Double.parseDouble(cells[0]), Double.parseDouble(cells[1])});
+      } else if (!cells[2].isEmpty()) {
+        validation.add(new double[] {Double.parseDouble(cells[0]), Double.parseDouble(cells[2])});
+      }
+    }
+    double[] losses = column(train, 1);
+    if (losses.length > 0) {
+      err.printf(
+          Locale.ROOT, "loss %.3f %s %.3f%n", losses[0], Sparkline.of(losses, 60), losses[losses.length - 1]);
+    }
+    Path file = folder.resolve("loss.png");
+    try {
+      LossPlot.draw(
+          title,
+          new LossPlot.Curve(column(train, 0), losses),
+          new LossPlot.Curve(column(validation, 0), column(validation, 1)),
+          file);
+      err.println("loss curve: " + file);
+    } catch (IOException e) {
+      err.println("sinter: " + e.getMessage());
+    }
+  }
+
+  private static double[] column(List<double[]> rows, int index) {
+    return rows.stream().mapToDouble(row -> row[index]).toArray();
+  }
+
+  /** Ends the progress bar, so that lines can follow. */
+  void endProgress() {
+    if (bar != null) {
+      bar.close();
+    }
+  }
+
+  @Override
+  public void close() throws IOException {
+    endProgress();
+    csv.close();
+    events.close();
+  }
+}
