@@ -1,5 +1,6 @@
 // dispatch.cpp: the C ABI: checks what both backends would have to check, then calls the device's operation.
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
 
 #include "common/operations.h"
@@ -15,6 +16,9 @@ using sn::fail;
 #define SN_CHECK_SHAPE(condition, ...) SN_CHECK(condition, SN_BAD_SHAPE, __VA_ARGS__)
 #define SN_CHECK_POINTER(pointer, operation) \
   SN_CHECK((pointer) != nullptr, SN_BAD_ARGUMENT, operation ": " #pointer " is null")
+
+// The operands that an operation cannot do without; the message has the name of the one that is missing.
+#define SN_CHECK_POINTERS(operation, ...) SN_CHECK_OK(checkPointers(operation, #__VA_ARGS__, {__VA_ARGS__}))
 
 #define SN_CHECK_OK(call)                                          \
   do {                                                             \
@@ -34,6 +38,16 @@ bool sizes(std::initializer_list<int64_t> values) {
     if (value < 1 || value > kMost || __builtin_mul_overflow(product, value, &product)) return false;
   }
   return product <= (int64_t{1} << 56);
+}
+
+// `names`: those of the pointers, separated by ", ".
+sn_status checkPointers(const char *operation, const char *names, std::initializer_list<const void *> pointers) {
+  for (const void *pointer : pointers) {
+    size_t length = std::strcspn(names, ",");
+    SN_CHECK(pointer != nullptr, SN_BAD_ARGUMENT, "%s: %.*s is null", operation, static_cast<int>(length), names);
+    names += length + (names[length] == ',' ? 2 : 0);
+  }
+  return SN_OK;
 }
 
 sn_status checkStream(const sn_stream *stream, const char *operation) {
@@ -141,11 +155,11 @@ void sn_device_destroy(sn_device *device) {
   if (device != nullptr) device->backend->close(device);
 }
 
-const char *sn_device_isa(const sn_device *device) { return device->isa; }
+const char *sn_device_isa(const sn_device *device) { return device == nullptr ? "" : device->isa; }
 
-const char *sn_device_name(const sn_device *device) { return device->name; }
+const char *sn_device_name(const sn_device *device) { return device == nullptr ? "" : device->name; }
 
-int32_t sn_device_threads(const sn_device *device) { return device->threads; }
+int32_t sn_device_threads(const sn_device *device) { return device == nullptr ? 0 : device->threads; }
 
 sn_status sn_device_memory(const sn_device *device, int64_t *total, int64_t *available) {
   SN_CHECK_POINTER(device, "device_memory");
@@ -183,24 +197,28 @@ void sn_free(sn_device *device, void *memory) {
 sn_status sn_write(sn_stream *stream, void *destination, const void *host, int64_t bytes) {
   SN_CHECK_OK(checkStream(stream, "write"));
   SN_CHECK_OK(checkCount(bytes, "write"));
+  SN_CHECK_POINTERS("write", destination, host);
   return stream->device->operations->write(stream, destination, host, bytes);
 }
 
 sn_status sn_read(sn_stream *stream, const void *source, void *host, int64_t bytes) {
   SN_CHECK_OK(checkStream(stream, "read"));
   SN_CHECK_OK(checkCount(bytes, "read"));
+  SN_CHECK_POINTERS("read", source, host);
   return stream->device->operations->read(stream, source, host, bytes);
 }
 
 sn_status sn_copy(sn_stream *stream, void *destination, const void *source, int64_t bytes) {
   SN_CHECK_OK(checkStream(stream, "copy"));
   SN_CHECK_OK(checkCount(bytes, "copy"));
+  SN_CHECK_POINTERS("copy", destination, source);
   return stream->device->operations->copy(stream, destination, source, bytes);
 }
 
 sn_status sn_zero(sn_stream *stream, void *destination, int64_t bytes) {
   SN_CHECK_OK(checkStream(stream, "zero"));
   SN_CHECK_OK(checkCount(bytes, "zero"));
+  SN_CHECK_POINTERS("zero", destination);
   return stream->device->operations->zero(stream, destination, bytes);
 }
 
@@ -209,28 +227,33 @@ sn_status sn_zero(sn_stream *stream, void *destination, int64_t bytes) {
 sn_status sn_cast(sn_stream *stream, int64_t count, sn_dtype from, const void *in, sn_dtype to, void *out) {
   SN_CHECK_OK(checkElements(stream, from, count, "cast"));
   SN_CHECK_OK(checkDtype(to, "cast"));
+  SN_CHECK_POINTERS("cast", in, out);
   return stream->device->operations->cast(stream, count, from, in, to, out);
 }
 
 sn_status sn_add(sn_stream *stream, sn_dtype dtype, int64_t count, const void *a, const void *b, void *out) {
   SN_CHECK_OK(checkElements(stream, dtype, count, "add"));
+  SN_CHECK_POINTERS("add", a, b, out);
   return stream->device->operations->add(stream, dtype, count, a, b, out);
 }
 
 sn_status sn_random_normal(sn_stream *stream, int64_t count, float mean, float deviation, sn_random_key key,
                            float *out) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "random_normal"));
+  SN_CHECK_POINTERS("random_normal", out);
   return stream->device->operations->random_normal(stream, count, mean, deviation, key, out);
 }
 
 sn_status sn_gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out) {
   SN_CHECK_OK(checkElements(stream, dtype, count, "gelu_forward"));
+  SN_CHECK_POINTERS("gelu_forward", x, out);
   return stream->device->operations->gelu_forward(stream, dtype, count, x, out);
 }
 
 sn_status sn_gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout,
                            void *dx) {
   SN_CHECK_OK(checkElements(stream, dtype, count, "gelu_backward"));
+  SN_CHECK_POINTERS("gelu_backward", x, dout, dx);
   return stream->device->operations->gelu_backward(stream, dtype, count, x, dout, dx);
 }
 
@@ -238,6 +261,7 @@ sn_status sn_dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, 
                      const void *residual, void *out) {
   SN_CHECK_OK(checkElements(stream, dtype, count, "dropout"));
   SN_CHECK(p >= 0 && p < 1, SN_BAD_ARGUMENT, "dropout: p %g; 0 <= p < 1", static_cast<double>(p));
+  SN_CHECK_POINTERS("dropout", x, out);
   return stream->device->operations->dropout(stream, dtype, count, p, key, x, residual, out);
 }
 
@@ -259,6 +283,7 @@ sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, 
            "gemm: the epilogue needs a bias");
   SN_CHECK(aux != nullptr || (epilogue != SN_EPILOGUE_BIAS_RESIDUAL && epilogue != SN_EPILOGUE_GELU_BACKWARD),
            SN_BAD_ARGUMENT, "gemm: the epilogue needs aux");
+  SN_CHECK_POINTERS("gemm", a, b, c);
   return stream->device->operations->gemm(stream, shape, a, b, c, bias, aux, workspace);
 }
 
@@ -268,6 +293,7 @@ sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int6
   SN_CHECK_OK(checkDtype(dtype, "bias_backward"));
   SN_CHECK_SHAPE(sizes({rows, columns}), "bias_backward: rows %lld, columns %lld; each at least 1",
                  static_cast<ll>(rows), static_cast<ll>(columns));
+  SN_CHECK_POINTERS("bias_backward", dout, dbias);
   return stream->device->operations->bias_backward(stream, dtype, rows, columns, dout, accumulate, dbias);
 }
 
@@ -293,6 +319,7 @@ sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch,
                                int64_t vocabulary, int64_t positions, const int32_t *tokens, const int32_t *offsets,
                                const void *token_table, const void *position_table, void *out) {
   SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_forward"));
+  SN_CHECK_POINTERS("embedding_forward", tokens, token_table, out);
   return stream->device->operations->embedding_forward(stream, dtype, batch, length, width, vocabulary, positions,
                                                        tokens, offsets, token_table, position_table, out);
 }
@@ -304,6 +331,7 @@ sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch
   SN_CHECK_SHAPE(dposition_table == nullptr || length <= positions,
                  "embedding_backward: length %lld is more than positions %lld", static_cast<ll>(length),
                  static_cast<ll>(positions));
+  SN_CHECK_POINTERS("embedding_backward", tokens, dout, dtoken_table);
   return stream->device->operations->embedding_backward(stream, dtype, batch, length, width, vocabulary, positions,
                                                         tokens, dout, accumulate_positions, dtoken_table,
                                                         dposition_table);
@@ -329,6 +357,7 @@ sn_status sn_layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows,
   SN_CHECK_OK(checkRows(rows, width, "layer_norm_forward"));
   SN_CHECK((mean == nullptr) == (rstd == nullptr), SN_BAD_ARGUMENT,
            "layer_norm_forward: mean and rstd are both kept or both null");
+  SN_CHECK_POINTERS("layer_norm_forward", x, gain, out);
   return stream->device->operations->layer_norm_forward(stream, dtype, rows, width, epsilon, x, residual, gain, bias,
                                                         sum, out, mean, rstd);
 }
@@ -347,6 +376,7 @@ sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows
   SN_CHECK_OK(checkStream(stream, "layer_norm_backward"));
   SN_CHECK_OK(checkDtype(dtype, "layer_norm_backward"));
   SN_CHECK_OK(checkRows(rows, width, "layer_norm_backward"));
+  SN_CHECK_POINTERS("layer_norm_backward", s, gain, mean, rstd, dout, dx, dgain, workspace);
   return stream->device->operations->layer_norm_backward(stream, dtype, rows, width, s, gain, mean, rstd, dout,
                                                          dresidual, accumulate, dx, dgain, dbias, workspace);
 }
@@ -357,6 +387,7 @@ sn_status sn_attention_forward(sn_stream *stream, const sn_attention_shape *shap
                                const void *v, void *out, float *lse) {
   SN_CHECK_OK(checkStream(stream, "attention_forward"));
   SN_CHECK_OK(checkAttention(shape, "attention_forward"));
+  SN_CHECK_POINTERS("attention_forward", q, k, v, out);
   return stream->device->operations->attention_forward(stream, shape, q, k, v, out, lse);
 }
 
@@ -372,6 +403,7 @@ sn_status sn_attention_backward(sn_stream *stream, const sn_attention_shape *sha
                                 void *dv, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "attention_backward"));
   SN_CHECK_OK(checkAttention(shape, "attention_backward"));
+  SN_CHECK_POINTERS("attention_backward", q, k, v, out, lse, dout, dq, dk, dv, workspace);
   return stream->device->operations->attention_backward(stream, shape, q, k, v, out, lse, dout, dq, dk, dv, workspace);
 }
 
@@ -379,6 +411,7 @@ sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape, const 
                           const void *v, void *key_cache, void *value_cache) {
   SN_CHECK_OK(checkStream(stream, "cache_append"));
   SN_CHECK_OK(checkCache(shape, "cache_append"));
+  SN_CHECK_POINTERS("cache_append", lengths, k, v, key_cache, value_cache);
   return stream->device->operations->cache_append(stream, shape, lengths, k, v, key_cache, value_cache);
 }
 
@@ -386,6 +419,7 @@ sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, co
                               const void *key_cache, const void *value_cache, void *out) {
   SN_CHECK_OK(checkStream(stream, "attention_decode"));
   SN_CHECK_OK(checkCache(shape, "attention_decode"));
+  SN_CHECK_POINTERS("attention_decode", lengths, q, key_cache, value_cache, out);
   return stream->device->operations->attention_decode(stream, shape, lengths, q, key_cache, value_cache, out);
 }
 
@@ -398,12 +432,14 @@ sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int6
   SN_CHECK_OK(checkRows(rows, vocabulary, "cross_entropy"));
   SN_CHECK_SHAPE(stride >= vocabulary, "cross_entropy: stride %lld is less than vocabulary %lld",
                  static_cast<ll>(stride), static_cast<ll>(vocabulary));
+  SN_CHECK_POINTERS("cross_entropy", logits, targets, losses);
   return stream->device->operations->cross_entropy(stream, dtype, rows, vocabulary, stride, logits, targets,
                                                    gradient_scale, losses);
 }
 
 sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "sum"));
+  SN_CHECK_POINTERS("sum", x, out);
   return stream->device->operations->sum(stream, count, factor, x, accumulate, out);
 }
 
@@ -411,6 +447,7 @@ sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x,
 
 sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "global_norm"));
+  SN_CHECK_POINTERS("global_norm", x, out);
   return stream->device->operations->global_norm(stream, count, x, out);
 }
 
@@ -422,6 +459,7 @@ sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, 
   SN_CHECK(step->step >= 1, SN_BAD_ARGUMENT, "adamw: step %lld; steps count from 1", static_cast<ll>(step->step));
   SN_CHECK(step->clip == 0 || norm != nullptr, SN_BAD_ARGUMENT, "adamw: clip %g needs the norm",
            static_cast<double>(step->clip));
+  SN_CHECK_POINTERS("adamw", gradient, master, m, v);
   return stream->device->operations->adamw(stream, step, count, gradient, norm, decay_mask, master, m, v, stochastic,
                                            parameters);
 }
@@ -456,6 +494,7 @@ sn_status sn_sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dty
            static_cast<double>(sampling->top_p));
   SN_CHECK(sampling->min_p >= 0 && sampling->min_p <= 1, SN_BAD_ARGUMENT, "sample: min_p %g; 0 <= min_p <= 1",
            static_cast<double>(sampling->min_p));
+  SN_CHECK_POINTERS("sample", logits, tokens, workspace);
   return stream->device->operations->sample(stream, sampling, dtype, rows, vocabulary, stride, logits, history,
                                             history_lengths, history_stride, key, tokens, logprobs, workspace);
 }

@@ -42,7 +42,7 @@ struct Philox {
   }
 };
 
-// A number in (0, 1) from a word: never 0, so that its logarithm is finite.
-SN_BOTH inline float uniform(uint32_t word) { return (static_cast<float>(word >> 8) + 0.5f) * 0x1p-24f; }
+// A number in (0, 1) from a word: never 0, so that its logarithm is finite, and never 1: 23 bits and a half are exact.
+SN_BOTH inline float uniform(uint32_t word) { return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f; }
 
 }  // namespace sn

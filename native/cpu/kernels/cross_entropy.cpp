@@ -10,15 +10,48 @@ namespace {
 
 constexpr int32_t kIgnored = -100;
 
-// The row's maximum and the sum of e^(x - maximum), in one pass over the row.
 template <typename T>
-void maximumAndSum(const T *row, int64_t count, float *most, float *total) {
+float maximumOf(const T *row, int64_t count) {
   Vec highest = broadcast(-INFINITY);
   forVectors(count, [&](int64_t j, int64_t n) { highest = maximum(highest, loadUpToOr(row + j, n, -INFINITY)); });
-  *most = maximum(highest);
-  Vec sums{};
-  forVectors(count, [&](int64_t j, int64_t n) { sums += exp(loadUpToOr(row + j, n, -INFINITY) - *most); });
-  *total = sum(sums);
+  return maximum(highest);
+}
+
+// The sum of e^(x - most). Each vector's worth of sums stays short, or a vocabulary's sum would lose digits.
+// `keep(j, e, n)` gets the powers as they come.
+template <typename T, typename Keep>
+double sumOfPowers(const T *row, int64_t count, float most, Keep &&keep) {
+  constexpr int64_t kShort = 64 * kLanes;
+  double total = 0;
+  for (int64_t i = 0; i < count; i += kShort) {
+    Vec sums{};
+    forVectors(count - i < kShort ? count - i : kShort, [&](int64_t j, int64_t n) {
+      Vec e = exp(loadUpToOr(row + i + j, n, -INFINITY) - most);
+      sums += e;
+      keep(i + j, e, n);
+    });
+    total += static_cast<double>(sum(sums));
+  }
+  return total;
+}
+
+// Overwrites the row with scale * (softmax - one-hot). fp32 rows keep their powers between the two passes; bf16 is too
+// coarse for that.
+template <typename T>
+float lossAndGradient(T *row, int64_t count, int32_t target, float scale) {
+  float most = maximumOf(row, count), atTarget = toFloat(row[target]) - most;
+  double total = 0;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    total = sumOfPowers(row, count, most, [&](int64_t j, Vec e, int64_t n) { storeUpTo(row + j, e, n); });
+    auto factor = static_cast<float>(scale / total);
+    forVectors(count, [&](int64_t j, int64_t n) { storeUpTo(row + j, loadUpTo(row + j, n) * factor, n); });
+  } else {
+    total = sumOfPowers(row, count, most, [](int64_t, Vec, int64_t) {});
+    auto factor = static_cast<float>(scale / total);
+    forVectors(count, [&](int64_t j, int64_t n) { storeUpTo(row + j, exp(loadUpTo(row + j, n) - most) * factor, n); });
+  }
+  row[target] = fromFloat<T>(static_cast<float>(scale * std::expm1(atTarget - std::log(total))));
+  return static_cast<float>(std::log(total) - atTarget);
 }
 
 }  // namespace
@@ -36,15 +69,13 @@ sn_status cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t
           if (gradient_scale != 0) std::memset(static_cast<void *>(row), 0, static_cast<size_t>(stride) * sizeof(T));
           continue;
         }
-        float most, total;
-        maximumAndSum(row, vocabulary, &most, &total);
-        losses[i] = std::log(total) + (most - toFloat(row[target]));
-        if (gradient_scale == 0) continue;
-        float chosen = gradient_scale * (std::exp(toFloat(row[target]) - most) / total - 1);
-        float scale = gradient_scale / total;
-        forVectors(vocabulary,
-                   [&](int64_t j, int64_t n) { storeUpTo(row + j, exp(loadUpTo(row + j, n) - most) * scale, n); });
-        row[target] = fromFloat<T>(chosen);
+        if (gradient_scale == 0) {
+          float most = maximumOf(row, vocabulary);
+          double total = sumOfPowers(row, vocabulary, most, [](int64_t, Vec, int64_t) {});
+          losses[i] = static_cast<float>(std::log(total) - (toFloat(row[target]) - most));
+          continue;
+        }
+        losses[i] = lossAndGradient(row, vocabulary, target, gradient_scale);
         for (int64_t j = vocabulary; j < stride; ++j) row[j] = fromFloat<T>(0);
       }
     });

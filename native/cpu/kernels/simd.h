@@ -208,35 +208,19 @@ inline Vec exp(Vec x) {
   return x != x ? x : result;
 }
 
-// tanh x = 1 - 2 / (e^2x + 1); near 0 an odd polynomial, where the difference would cancel.
-inline Vec tanh(Vec x) {
-  Vec e = exp(x + x);
-  Vec far = 1.0f - 2.0f / (e + 1.0f);
-  Vec s = x * x;
-  Vec p = broadcast(-5.70498872745e-3f);
-  p = fma(p, s, broadcast(2.06390887954e-2f));
-  p = fma(p, s, broadcast(-5.37397155531e-2f));
-  p = fma(p, s, broadcast(1.33314422036e-1f));
-  p = fma(p, s, broadcast(-3.33332819422e-1f));
-  Vec near = fma(p * s, x, x);
-  Vec magnitude = x < 0.0f ? -x : x;
-  return magnitude < 0.625f ? near : far;
-}
-
-// 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+// 0.5 x (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3): the second form cancels nowhere.
 inline Vec gelu(Vec x) {
-  Vec inner = 0.79788456f * fma(0.044715f * x * x, x, x);
-  Vec half = 0.5f * x;
-  return fma(half, tanh(inner), half);
+  Vec twice = 1.59576912f * fma(0.044715f * x * x, x, x);
+  return x / (1.0f + exp(-twice));
 }
 
-// d gelu(x) / dx.
+// d gelu(x) / dx = s + x s (1 - s) 2 u' with s = 1 / (1 + e^-2u).
 inline Vec geluDerivative(Vec x) {
   Vec square = x * x;
-  Vec inner = 0.79788456f * fma(0.044715f * square, x, x);
-  Vec t = tanh(inner);
-  Vec slope = 0.79788456f * fma(broadcast(3.0f * 0.044715f), square, broadcast(1.0f));
-  return fma(0.5f * x * (1.0f - t * t), slope, 0.5f + 0.5f * t);
+  Vec twice = 1.59576912f * fma(0.044715f * square, x, x);
+  Vec s = 1.0f / (1.0f + exp(-twice));
+  Vec slope = 1.59576912f * fma(broadcast(3.0f * 0.044715f), square, broadcast(1.0f));
+  return fma(x * s * (1.0f - s), slope, s);
 }
 
 }  // namespace sn::cpu::SN_ISA

@@ -1,0 +1,184 @@
+// attention.h: attention as the formula has it, in double, with the whole matrix of scores; forward and backward.
+#pragma once
+
+#include "common/philox.h"
+#include "testing.h"
+
+namespace sn::testing {
+
+// q, k, v and out of a call, with the places of their elements.
+struct AttentionLayout {
+  sn_attention_shape s;
+
+  size_t q(int64_t b, int64_t i, int64_t h, int64_t d) const {
+    return static_cast<size_t>((b * s.queries + i) * s.q_stride + h * s.head_size + d);
+  }
+  size_t out(int64_t b, int64_t i, int64_t h, int64_t d) const {
+    return static_cast<size_t>((b * s.queries + i) * s.out_stride + h * s.head_size + d);
+  }
+  size_t k(int64_t b, int64_t j, int64_t h, int64_t d) const {
+    return static_cast<size_t>((b * s.keys + j) * s.k_stride + h / (s.heads / s.kv_heads) * s.head_size + d);
+  }
+  size_t v(int64_t b, int64_t j, int64_t h, int64_t d) const {
+    return static_cast<size_t>((b * s.keys + j) * s.v_stride + h / (s.heads / s.kv_heads) * s.head_size + d);
+  }
+  int64_t row(int64_t b, int64_t h, int64_t i) const { return (b * s.heads + h) * s.queries + i; }
+
+  int64_t qSize() const { return s.batch * s.queries * s.q_stride; }
+  int64_t kSize() const { return s.batch * s.keys * s.k_stride; }
+  int64_t vSize() const { return s.batch * s.keys * s.v_stride; }
+  int64_t outSize() const { return s.batch * s.queries * s.out_stride; }
+  int64_t rows() const { return s.batch * s.heads * s.queries; }
+
+  double scale() const {
+    return s.scale == 0 ? 1 / std::sqrt(static_cast<double>(s.head_size)) : static_cast<double>(s.scale);
+  }
+
+  bool sees(int64_t i, int64_t j) const {
+    int64_t last = i + s.keys - s.queries;
+    return (!s.causal || j <= last) && (s.window == 0 || j > last - s.window);
+  }
+
+  // 0 for a dropped probability, else 1 / (1 - p).
+  double kept(int64_t row, int64_t j) const {
+    if (s.dropout == 0) return 1;
+    int64_t index = row * s.keys + j;
+    uint32_t word = Philox::of(s.key, index / 4).word[index % 4];
+    return uniform(word) >= s.dropout ? 1 / (1 - static_cast<double>(s.dropout)) : 0;
+  }
+};
+
+// softmax of one row; false where it sees nothing.
+template <typename Values>
+bool probabilities(const AttentionLayout &at, const Values &q, const Values &k, int64_t b, int64_t h, int64_t i,
+                   std::vector<double> *p, double *lse) {
+  const auto &s = at.s;
+  p->assign(static_cast<size_t>(s.keys), 0);
+  double most = -INFINITY, total = 0;
+  for (int64_t j = 0; j < s.keys; ++j) {
+    double score = 0;
+    for (int64_t d = 0; d < s.head_size; ++d) score += q[at.q(b, i, h, d)] * k[at.k(b, j, h, d)];
+    (*p)[static_cast<size_t>(j)] = at.sees(i, j) ? at.scale() * score : -INFINITY;
+    most = std::max(most, (*p)[static_cast<size_t>(j)]);
+  }
+  *lse = -INFINITY;
+  if (most == -INFINITY) {
+    p->assign(p->size(), 0);
+    return false;
+  }
+  for (auto &x : *p) total += x = std::exp(x - most);
+  for (auto &x : *p) x /= total;
+  *lse = most + std::log(total);
+  return true;
+}
+
+struct AttentionResult {
+  std::vector<double> out, lse;
+};
+
+// Elements of `out` between the rows stay as they were: NaN.
+template <typename Values>
+AttentionResult attentionForward(const AttentionLayout &at, const Values &q, const Values &k, const Values &v) {
+  const auto &s = at.s;
+  AttentionResult result{std::vector<double>(static_cast<size_t>(at.outSize()), NAN), {}};
+  std::vector<double> p;
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      for (int64_t i = 0; i < s.queries; ++i) {
+        double lse;
+        probabilities(at, q, k, b, h, i, &p, &lse);
+        result.lse.push_back(lse);
+        for (int64_t d = 0; d < s.head_size; ++d) {
+          double sum = 0;
+          for (int64_t j = 0; j < s.keys; ++j) {
+            sum += p[static_cast<size_t>(j)] * at.kept(at.row(b, h, i), j) * v[at.v(b, j, h, d)];
+          }
+          result.out[at.out(b, i, h, d)] = sum;
+        }
+      }
+    }
+  }
+  return result;
+}
+
+struct AttentionGradient {
+  std::vector<double> dq, dk, dv;
+};
+
+template <typename Values>
+AttentionGradient attentionBackward(const AttentionLayout &at, const Values &q, const Values &k, const Values &v,
+                                    const Values &dout) {
+  const auto &s = at.s;
+  auto none = [](int64_t count) { return std::vector<double>(static_cast<size_t>(count), NAN); };
+  AttentionGradient result{none(at.qSize()), none(at.kSize()), none(at.vSize())};
+  auto add = [](double *sum, double x) { *sum = (std::isnan(*sum) ? 0 : *sum) + x; };
+  std::vector<double> p;
+  for (int64_t b = 0; b < s.batch; ++b) {
+    for (int64_t h = 0; h < s.heads; ++h) {
+      for (int64_t i = 0; i < s.queries; ++i) {
+        double lse;
+        probabilities(at, q, k, b, h, i, &p, &lse);
+        std::vector<double> dp(p.size());
+        double mean = 0;
+        for (int64_t j = 0; j < s.keys; ++j) {
+          double kept = at.kept(at.row(b, h, i), j), x = p[static_cast<size_t>(j)];
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            double g = dout[at.out(b, i, h, d)];
+            dp[static_cast<size_t>(j)] += kept * g * v[at.v(b, j, h, d)];
+            add(&result.dv[at.v(b, j, h, d)], kept * x * g);
+          }
+          mean += x * dp[static_cast<size_t>(j)];
+        }
+        for (int64_t j = 0; j < s.keys; ++j) {
+          double ds = at.scale() * p[static_cast<size_t>(j)] * (dp[static_cast<size_t>(j)] - mean);
+          for (int64_t d = 0; d < s.head_size; ++d) {
+            add(&result.dq[at.q(b, i, h, d)], ds * k[at.k(b, j, h, d)]);
+            add(&result.dk[at.k(b, j, h, d)], ds * q[at.q(b, i, h, d)]);
+          }
+        }
+      }
+    }
+  }
+  return result;
+}
+
+// Shapes that meet every edge: one element, odd sizes, blocks that end early, shared heads, windows, columns of one
+// matrix, rows that see nothing, dropped probabilities.
+inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
+  struct Case {
+    int64_t batch, queries, keys, heads, kvHeads, headSize, gap;
+    int32_t causal;
+    int64_t window;
+    float dropout;
+  };
+  constexpr Case kCases[] = {
+      {1, 1, 1, 1, 1, 1, 0, 1, 0, 0},        {2, 7, 7, 3, 3, 5, 0, 1, 0, 0},      {1, 65, 65, 2, 2, 64, 7, 1, 0, 0},
+      {1, 130, 130, 2, 1, 32, 0, 1, 0, 0},   {1, 33, 129, 2, 2, 17, 0, 1, 0, 0},  {2, 50, 77, 2, 2, 40, 3, 0, 0, 0},
+      {1, 100, 100, 2, 2, 16, 0, 1, 9, 0},   {1, 70, 200, 1, 1, 24, 0, 1, 65, 0}, {1, 60, 45, 1, 1, 8, 0, 0, 20, 0},
+      {1, 90, 20, 1, 1, 8, 0, 1, 0, 0},      {1, 49, 49, 1, 1, 256, 0, 1, 0, 0},  {1, 20, 140, 6, 2, 72, 0, 1, 0, 0},
+      {2, 40, 70, 2, 1, 16, 0, 1, 0, 0.25f},
+  };
+  std::vector<sn_attention_shape> shapes;
+  for (const auto &c : kCases) {
+    sn_attention_shape s{};
+    s.batch = c.batch;
+    s.queries = c.queries;
+    s.keys = c.keys;
+    s.heads = c.heads;
+    s.kv_heads = c.kvHeads;
+    s.head_size = c.headSize;
+    s.q_stride = c.heads * c.headSize + c.gap;
+    s.k_stride = s.v_stride = c.kvHeads * c.headSize + 2 * c.gap;
+    s.out_stride = c.heads * c.headSize + c.gap;
+    s.dtype = dtype;
+    s.causal = c.causal;
+    s.window = c.window;
+    s.scale = c.gap == 0 ? 0.0f : 0.3f;
+    s.dropout = c.dropout;
+    s.key = {5, 6, 7};
+    shapes.push_back(s);
+  }
+  return shapes;
+}
+
+}  // namespace sn::testing

@@ -1,0 +1,75 @@
+#include "attention.h"
+
+using namespace sn::testing;
+
+TEST_CASE("attention forward: out and lse equal the double-precision reference, and nothing else is written") {
+  for (auto dtype : {SN_F32, SN_BF16}) {
+    for (const auto &shape : attentionShapes(dtype)) {
+      AttentionLayout at{shape};
+      Tensor q(dtype, Numbers(1).normal(at.qSize())), k(dtype, Numbers(2).normal(at.kSize()));
+      Tensor v(dtype, Numbers(3).normal(at.vSize()));
+      auto expected = attentionForward(at, q, k, v);
+      CAPTURE(shape.queries);
+      CAPTURE(shape.keys);
+      CAPTURE(shape.head_size);
+      everywhere([&](Machine &on) {
+        Tensor out(dtype, at.outSize()), lse(SN_F32, at.rows());
+        REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK);
+        checkClose(out, expected.out, 1e-5, 3e-6);
+        checkClose(lse, expected.lse, 1e-6, 3e-6);
+        on.same(out);
+        on.same(lse);
+        Tensor again(dtype, at.outSize());
+        REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, again, nullptr) == SN_OK);
+        CHECK(again.bytes() == out.bytes());
+      });
+    }
+  }
+}
+
+TEST_CASE("attention forward: q, k and v may be columns of one matrix") {
+  int64_t batch = 2, length = 37, heads = 3, size = 16, width = heads * size;
+  sn_attention_shape shape{batch,     length, length, heads, heads, size, 3 * width, 3 * width,
+                           3 * width, width,  SN_F32, 1,     0,     0,    0,         {}};
+  AttentionLayout at{shape};
+  auto matrix = Numbers(1).normal(batch * length * 3 * width);
+  Tensor all(SN_F32, matrix);
+  auto from = [&](int64_t column) { return std::vector<double>(matrix.begin() + column, matrix.end()); };
+  Tensor q(SN_F32, from(0)), k(SN_F32, from(width)), v(SN_F32, from(2 * width));
+  auto expected = attentionForward(at, q, k, v);
+  everywhere([&](Machine &on) {
+    Tensor out(SN_F32, at.outSize());
+    REQUIRE(sn_attention_forward(on.stream, &shape, all.floats(), all.floats() + width, all.floats() + 2 * width, out,
+                                 nullptr) == SN_OK);
+    checkClose(out, expected.out, 1e-5, 3e-6);
+  });
+}
+
+TEST_CASE("attention forward: large scores overflow nothing") {
+  everywhere([](Machine &on) {
+    sn_attention_shape shape{1, 100, 100, 1, 1, 8, 8, 8, 8, 8, SN_F32, 1, 0, 1, 0, {}};
+    AttentionLayout at{shape};
+    Tensor q(SN_F32, Numbers(1).normal(800, 100)), k(SN_F32, Numbers(2).normal(800, 100));
+    Tensor v(SN_F32, Numbers(3).normal(800)), out(SN_F32, 800), lse(SN_F32, 100);
+    auto expected = attentionForward(at, q, k, v);
+    REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK);
+    checkClose(lse, expected.lse, 1e-6, 0);
+    checkClose(out, expected.out, 1e-2, 1e-2);
+  });
+}
+
+TEST_CASE("attention forward: changing a later key or value never changes an earlier row") {
+  everywhere([](Machine &on) {
+    sn_attention_shape shape{1, 90, 90, 1, 1, 32, 32, 32, 32, 32, SN_F32, 1, 0, 0, 0, {}};
+    Tensor q(SN_F32, Numbers(1).normal(90 * 32)), k(SN_F32, Numbers(2).normal(90 * 32));
+    Tensor v(SN_F32, Numbers(3).normal(90 * 32)), out(SN_F32, 90 * 32), other(SN_F32, 90 * 32);
+    REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, nullptr) == SN_OK);
+    for (size_t i = 70 * 32; i < 71 * 32; ++i) {
+      k.set(i, 50);
+      v.set(i, -50);
+    }
+    REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, other, nullptr) == SN_OK);
+    CHECK(std::memcmp(out.floats(), other.floats(), 70 * 32 * 4) == 0);
+    CHECK(std::memcmp(out.floats() + 70 * 32, other.floats() + 70 * 32, 32 * 4) != 0);
+  });
+}

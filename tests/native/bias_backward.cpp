@@ -1,0 +1,23 @@
+#include "testing.h"
+
+using namespace sn::testing;
+
+TEST_CASE("bias backward is the sum of the rows, added to what is there where it accumulates") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (auto [rows, columns] : {std::pair{1, 1}, {1, 70}, {3, 17}, {5, 64}, {33, 129}, {257, 768}, {700, 3073}}) {
+        CAPTURE(rows);
+        CAPTURE(columns);
+        Tensor dout(dtype, Numbers(1).normal(rows * columns)), dbias(SN_F32, columns);
+        std::vector<double> expected(static_cast<size_t>(columns));
+        for (size_t i = 0; i < dout.size(); ++i) expected[i % expected.size()] += dout[i];
+        REQUIRE(sn_bias_backward(on.stream, dtype, rows, columns, dout, 0, dbias.floats()) == SN_OK);
+        checkClose(dbias, expected, 1e-6, 1e-5);
+        on.same(dbias);
+        REQUIRE(sn_bias_backward(on.stream, dtype, rows, columns, dout, 1, dbias.floats()) == SN_OK);
+        for (auto &sum : expected) sum *= 2;
+        checkClose(dbias, expected, 1e-6, 2e-5);
+      }
+    }
+  });
+}

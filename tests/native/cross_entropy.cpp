@@ -1,0 +1,83 @@
+#include "testing.h"
+
+using namespace sn::testing;
+
+namespace {
+
+struct Shape {
+  int64_t rows, vocabulary, stride;
+};
+
+constexpr Shape kShapes[] = {{1, 1, 1}, {3, 7, 7}, {5, 65, 80}, {4, 1000, 1003}, {3, 50257, 50304}};
+
+}  // namespace
+
+TEST_CASE("cross entropy: losses and the gradient in the logits' place equal the double-precision reference") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (const auto &s : kShapes) {
+        CAPTURE(s.vocabulary);
+        Tensor logits(dtype, Numbers(1).normal(s.rows * s.stride, 3, 100));
+        auto targets = Numbers(2).below(s.rows, static_cast<int32_t>(s.vocabulary));
+        if (s.rows > 2) targets[1] = -100;
+        const float scale = 0.25f;
+        auto before = logits.bytes();
+        std::vector<double> losses, gradient(logits.size());
+        for (int64_t i = 0; i < s.rows; ++i) {
+          auto first = static_cast<size_t>(i * s.stride);
+          int32_t target = targets[static_cast<size_t>(i)];
+          double most = -INFINITY, total = 0;
+          for (size_t j = 0; j < static_cast<size_t>(s.vocabulary); ++j) most = std::max(most, logits[first + j]);
+          for (size_t j = 0; j < static_cast<size_t>(s.vocabulary); ++j) total += std::exp(logits[first + j] - most);
+          losses.push_back(target < 0 ? 0 : std::log(total) + most - logits[first + static_cast<size_t>(target)]);
+          for (size_t j = 0; target >= 0 && j < static_cast<size_t>(s.vocabulary); ++j) {
+            double p = std::exp(logits[first + j] - most) / total;
+            gradient[first + j] = scale * (p - (j == static_cast<size_t>(target)));
+          }
+        }
+        Tensor out(SN_F32, s.rows);
+        REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, logits, targets.data(), 0,
+                                 out.floats()) == SN_OK);
+        CHECK(logits.bytes() == before);
+        checkClose(out, losses, 1e-6, 1e-6);
+        REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, logits, targets.data(), scale,
+                                 out.floats()) == SN_OK);
+        checkClose(out, losses, 1e-6, 1e-6);
+        checkClose(logits, gradient, 3e-6, 1e-9);
+        on.same(out);
+        on.same(logits);
+      }
+    }
+  });
+}
+
+TEST_CASE("cross entropy: large logits overflow nothing; logits of -infinity have no probability") {
+  everywhere([](Machine &on) {
+    std::vector<double> row(70, -1e30);
+    row[3] = 1e30;
+    row[50] = -INFINITY;
+    Tensor logits(SN_F32, row), loss(SN_F32, 1);
+    std::vector<int32_t> target{3};
+    REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
+    CHECK(loss[0] == 0);
+    checkClose(logits, std::vector<double>(70), 0, 0);
+  });
+}
+
+TEST_CASE("cross entropy: NaN in a row gives a NaN loss, an unknown target too") {
+  everywhere([](Machine &on) {
+    for (size_t place : {0, 5, 69}) {
+      std::vector<double> row(70, 0.5);
+      row[place] = NAN;
+      Tensor logits(SN_F32, row), loss(SN_F32, 1);
+      std::vector<int32_t> target{3};
+      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
+      CHECK(std::isnan(loss[0]));
+    }
+    for (int32_t unknown : {-1, 70}) {
+      Tensor logits(SN_F32, std::vector<double>(70, 0.5)), loss(SN_F32, 1);
+      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, &unknown, 1, loss.floats()) == SN_OK);
+      CHECK(std::isnan(loss[0]));
+    }
+  });
+}
