@@ -37,18 +37,13 @@ sn_status layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, in
           row = kept;
           other = nullptr;
         }
-        Vec total{};
-        forVectors(width, [&](int64_t j, int64_t n) { total += at(j, n); });
-        float mu = sum(total) / static_cast<float>(width);
-        Vec squares{};
-        forVectors(width, [&](int64_t j, int64_t n) {
+        float mu = sumOfVectors(width, at) / static_cast<float>(width);
+        float squares = sumOfVectors(width, [&](int64_t j, int64_t n) {
           Vec difference = at(j, n) - mu;
-          if (n < kLanes) {
-            for (int64_t lane = n; lane < kLanes; ++lane) difference[lane] = 0;
-          }
-          squares = fma(difference, difference, squares);
+          for (int64_t lane = n; lane < kLanes; ++lane) difference[lane] = 0;
+          return difference * difference;
         });
-        float scale = 1.0f / std::sqrt(sum(squares) / static_cast<float>(width) + epsilon);
+        float scale = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
         forVectors(width, [&](int64_t j, int64_t n) {
           Vec v = (at(j, n) - mu) * scale * loadUpTo(gains + j, n);
           if (biases != nullptr) v += loadUpTo(biases + j, n);

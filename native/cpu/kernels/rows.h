@@ -14,6 +14,25 @@ inline void forVectors(int64_t count, F &&f) {
   if (i < count) f(i, count - i);
 }
 
+// The sum of f(first, count), whose lanes from `count` on must be 0. Eight sums run side by side: a chain of additions
+// would wait for each, and lose more digits.
+template <typename F>
+inline float sumOfVectors(int64_t count, F &&f) {
+  constexpr int kSums = 8;
+  Vec sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums * kLanes <= count; i += kSums * kLanes) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kSums; ++j) sums[j] += f(i + j * kLanes, int64_t{kLanes});
+  }
+  for (int j = 0; i + kLanes <= count; i += kLanes, ++j) sums[j] += f(i, int64_t{kLanes});
+  if (i < count) sums[kSums - 1] += f(i, count - i);
+  for (int half = kSums / 2; half > 0; half /= 2) {
+    for (int j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return sum(sums[0]);
+}
+
 template <typename T>
 inline Vec loadUpTo(const T *p, int64_t count) {
   return count >= kLanes ? load(p) : loadPart(p, count);

@@ -214,13 +214,15 @@ inline Vec gelu(Vec x) {
   return x / (1.0f + exp(-twice));
 }
 
-// d gelu(x) / dx = s + x s (1 - s) 2 u' with s = 1 / (1 + e^-2u).
+// d gelu(x) / dx = s + x s (1 - s) 2 u' with s = 1 / (1 + e^-2u); 1 - s = e^-2u s, as the difference would cancel. The
+// bound keeps the power finite: beyond it s is 0 to all digits.
 inline Vec geluDerivative(Vec x) {
   Vec square = x * x;
   Vec twice = 1.59576912f * fma(0.044715f * square, x, x);
-  Vec s = 1.0f / (1.0f + exp(-twice));
+  Vec e = exp(minimum(-twice, broadcast(80.0f)));
+  Vec s = 1.0f / (1.0f + e);
   Vec slope = 1.59576912f * fma(broadcast(3.0f * 0.044715f), square, broadcast(1.0f));
-  return fma(x * s * (1.0f - s), slope, s);
+  return fma(x * s * (e * s), slope, s);
 }
 
 }  // namespace sn::cpu::SN_ISA
