@@ -7,6 +7,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.Map;
 import org.knowm.xchart.BitmapEncoder;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
@@ -19,7 +20,14 @@ final class LossPlot {
   private LossPlot() {}
 
   /** Points of a curve. */
-  record Curve(double[] steps, double[] losses) {}
+  record Curve(double[] steps, double[] losses) {
+    /** From losses by step. */
+    static Curve of(Map<Long, Double> losses) {
+      return new Curve(
+          losses.keySet().stream().mapToDouble(Long::doubleValue).toArray(),
+          losses.values().stream().mapToDouble(Double::doubleValue).toArray());
+    }
+  }
 
   /**
    * Draws the curves.

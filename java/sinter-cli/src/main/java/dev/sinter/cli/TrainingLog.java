@@ -7,11 +7,7 @@ import dev.sinter.train.Trainer;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.Locale;
 import me.tongfei.progressbar.ConsoleProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
@@ -58,14 +54,12 @@ final class TrainingLog implements AutoCloseable {
     smoothedRate = smoothedRate == 0 ? step.tokensPerSecond() : 0.95 * smoothedRate + 0.05 * step.tokensPerSecond();
     try {
       csv.append(
-          String.format(
-              Locale.ROOT,
-              "%d,%.6f,,%.6g,%.4f,%.0f",
-              step.number(),
-              step.loss(),
-              step.learningRate(),
-              step.gradientNorm(),
-              step.tokensPerSecond()));
+          step.number(),
+          step.loss(),
+          Double.NaN,
+          step.learningRate(),
+          step.gradientNorm(),
+          Math.rint(step.tokensPerSecond()));
       long now = System.currentTimeMillis();
       events.scalar("train/loss", step.number(), step.loss(), now);
       events.scalar("train/learning_rate", step.number(), step.learningRate(), now);
@@ -100,7 +94,7 @@ final class TrainingLog implements AutoCloseable {
   void evaluation(Trainer.Evaluation evaluation) {
     lastValidation = evaluation.loss();
     try {
-      csv.append(String.format(Locale.ROOT, "%d,,%.6f,,,", evaluation.step(), evaluation.loss()));
+      csv.append(evaluation.step(), Double.NaN, evaluation.loss(), Double.NaN, Double.NaN, Double.NaN);
       events.scalar("validation/loss", evaluation.step(), evaluation.loss(), System.currentTimeMillis());
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -114,37 +108,19 @@ final class TrainingLog implements AutoCloseable {
 
   /** Draws the curves of the whole training, as metrics.csv has them, and prints one as a sparkline. */
   void drawCurves(String title) throws IOException {
-    List<double[]> train = new ArrayList<>();
-    List<double[]> validation = new ArrayList<>();
-    List<String> lines = Files.readAllLines(folder.resolve("metrics.csv"), StandardCharsets.UTF_8);
-    for (String line : lines.subList(1, lines.size())) {
-      String[] cells = line.split(",", -1);
-      if (!cells[1].isEmpty()) {
-        train.add(new double[] {Double.parseDouble(cells[0]), Double.parseDouble(cells[1])});
-      } else if (!cells[2].isEmpty()) {
-        validation.add(new double[] {Double.parseDouble(cells[0]), Double.parseDouble(cells[2])});
-      }
-    }
-    double[] losses = column(train, 1);
-    if (losses.length > 0) {
-      err.printf(
-          Locale.ROOT, "loss %.3f %s %.3f%n", losses[0], Sparkline.of(losses, 60), losses[losses.length - 1]);
+    CsvLog.Table table = CsvLog.read(folder.resolve("metrics.csv"));
+    LossPlot.Curve train = LossPlot.Curve.of(table.column("train_loss"));
+    if (train.losses().length > 0) {
+      double[] losses = train.losses();
+      err.printf(Locale.ROOT, "loss %.3f %s %.3f%n", losses[0], Sparkline.of(losses, 60), losses[losses.length - 1]);
     }
     Path file = folder.resolve("loss.png");
     try {
-      LossPlot.draw(
-          title,
-          new LossPlot.Curve(column(train, 0), losses),
-          new LossPlot.Curve(column(validation, 0), column(validation, 1)),
-          file);
+      LossPlot.draw(title, train, LossPlot.Curve.of(table.column("validation_loss")), file);
       err.println("loss curve: " + file);
     } catch (IOException e) {
       err.println("sinter: " + e.getMessage());
     }
-  }
-
-  private static double[] column(List<double[]> rows, int index) {
-    return rows.stream().mapToDouble(row -> row[index]).toArray();
   }
 
   /** Ends the progress bar, so that lines can follow. */

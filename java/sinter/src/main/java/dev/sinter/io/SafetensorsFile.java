@@ -1,361 +1,243 @@
 package dev.sinter.io;
 
-import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.core.JsonToken;
-import java.io.EOFException;
+import static dev.sinter.io.FormatException.quote;
+
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.channels.FileChannel;
-import java.nio.charset.CharacterCodingException;
-import java.nio.charset.CodingErrorAction;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.NoSuchFileException;
+import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
-import java.util.Comparator;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 
 /**
- * A safetensors file: a length, a JSON header, data. The header is taken as hostile until all its rules have been checked:
- * each tensor's bytes follow from its shape, and together they cover the data exactly once. Nothing is allocated by what
- * the header says before that.
+ * The tensors of a model in the safetensors format, in one file or in the shards that an index names.
+ *
+ * <p>Opening reads and checks the headers only; data is mapped or read when it is asked for. Any number of threads may
+ * read at once.
+ *
+ * <pre>{@code
+ * try (SafetensorsFile file = SafetensorsFile.open(Path.of("model"))) {
+ *   file.floats("wte.weight").fill(buffer);
+ * }
+ * }</pre>
  */
 public final class SafetensorsFile implements AutoCloseable {
-  private static final long MOST_HEADER = 100_000_000;
-  private static final int MOST_TENSORS = 1_000_000;
-  private static final int MOST_NAME = 4096;
-  private static final int MOST_RANK = 64;
-  private static final int CHUNK = 1 << 20;
-  private static final JsonFactory JSON =
-      JsonFactory.builder().enable(com.fasterxml.jackson.core.StreamReadFeature.STRICT_DUPLICATE_DETECTION).build();
+  /** The name of a model's weights in its folder. */
+  public static final String FILE_NAME = "model.safetensors";
+
+  /** The name of the index in the folder of a model whose weights are in several files. */
+  public static final String INDEX_NAME = "model.safetensors.index.json";
+
+  private static final int CHUNK = 1 << 18;
 
   private final Path path;
-  private final FileChannel channel;
-  private final Map<String, Entry> entries = new LinkedHashMap<>();
-  private final Map<String, String> metadata = new LinkedHashMap<>();
-  private long dataStart;
+  private final List<Shard> shards = new ArrayList<>();
+  private final Map<String, Data> tensors = new LinkedHashMap<>();
+  private final Map<String, String> metadata = new HashMap<>();
+  private volatile boolean closed;
 
-  /** A tensor and where its bytes begin and end, counted from the data's start. */
-  private record Entry(TensorInfo info, long begin, long end) {}
-
-  private SafetensorsFile(Path path, FileChannel channel) {
+  private SafetensorsFile(Path path) {
     this.path = path;
-    this.channel = channel;
   }
 
+  /** An open file and what its header says. */
+  private record Shard(Path path, FileChannel channel, long dataStart, SafetensorsHeader header) {}
+
+  /** A tensor and the place of its data, counted from the start of the shard. */
+  private record Data(TensorInfo tensor, Shard shard, long position) {}
+
   /**
-   * Opens a file and checks its header.
+   * Opens a model's tensors and checks all headers.
    *
-   * @param path of the file
-   * @return the file; the caller closes it
-   * @throws FormatException where a rule of the format is broken
-   * @throws IOException where it cannot be read
+   * @param path a {@code .safetensors} file, an {@code .index.json} that names several, or a folder with either under
+   *     the name that Hugging Face gives it
+   * @return the open file
+   * @throws FormatException where a header breaks any rule of the format
+   * @throws IOException where a file is missing or cannot be read
    */
   public static SafetensorsFile open(Path path) throws IOException {
-    FileChannel channel;
+    var file = new SafetensorsFile(locate(path));
     try {
-      channel = FileChannel.open(path, StandardOpenOption.READ);
-    } catch (NoSuchFileException e) {
-      throw new FormatException(path, "there is no such file", e);
-    }
-    SafetensorsFile file = new SafetensorsFile(path, channel);
-    try {
-      file.readHeader();
+      if (file.path.toString().endsWith(".json")) {
+        file.openShards();
+      } else {
+        file.openSingle();
+      }
       return file;
-    } catch (IOException | RuntimeException e) {
-      channel.close();
+    } catch (IOException | RuntimeException | Error e) {
+      file.close();
       throw e;
     }
   }
 
-  private void readHeader() throws IOException {
-    long size = channel.size();
-    if (size < 8) {
-      throw new FormatException(
-          path, "has " + size + " bytes; a safetensors file has at least 8: it is truncated");
-    }
-    ByteBuffer length = ByteBuffer.allocate(8).order(ByteOrder.LITTLE_ENDIAN);
-    readFully(length, 0);
-    long header = length.getLong(0);
-    if (header < 0 || header > size - 8) {
-      throw new FormatException(
-          path,
-          "header says "
-              + Long.toUnsignedString(header)
-              + " bytes, the file has "
-              + size
-              + "; it is truncated or not a safetensors file");
-    }
-    if (header > MOST_HEADER) {
-      throw new FormatException(path, "header of " + header + " bytes; at most " + MOST_HEADER);
-    }
-    ByteBuffer bytes = ByteBuffer.allocate((int) header);
-    readFully(bytes, 8);
-    dataStart = 8 + header;
-    String text;
-    try {
-      text =
-          StandardCharsets.UTF_8
-              .newDecoder()
-              .onMalformedInput(CodingErrorAction.REPORT)
-              .onUnmappableCharacter(CodingErrorAction.REPORT)
-              .decode(bytes.flip())
-              .toString();
-    } catch (CharacterCodingException e) {
-      throw new FormatException(path, "header is not UTF-8; it is damaged", e);
-    }
-    if (!text.startsWith("{")) {
-      throw new FormatException(path, "header does not begin with {; it is damaged or not a safetensors file");
-    }
-    try (JsonParser json = JSON.createParser(text)) {
-      parse(json);
-      if (json.nextToken() != null || text.charAt(lastBrace(text) - 1) != '}') {
-        throw new FormatException(path, "header has more than spaces after its end; it is damaged");
-      }
-    } catch (JsonProcessingException e) {
-      throw new FormatException(path, "header: " + e.getOriginalMessage() + "; it is damaged", e);
-    }
-    checkCover(size - dataStart);
-  }
-
-  /** The length up to the last brace, after which only spaces may stand. */
-  private static int lastBrace(String text) {
-    int end = text.length();
-    while (end > 0 && text.charAt(end - 1) == ' ') {
-      end--;
-    }
-    return end;
-  }
-
-  private void parse(JsonParser json) throws IOException {
-    expect(json.nextToken() == JsonToken.START_OBJECT, "header is no JSON object");
-    while (json.nextToken() == JsonToken.FIELD_NAME) {
-      String name = json.currentName();
-      expect(name.length() <= MOST_NAME, "a tensor's name has " + name.length() + " characters; at most " + MOST_NAME);
-      expect(json.nextToken() == JsonToken.START_OBJECT, "entry " + name + " is no object");
-      if (name.equals("__metadata__")) {
-        while (json.nextToken() == JsonToken.FIELD_NAME) {
-          String key = json.currentName();
-          expect(json.nextToken() == JsonToken.VALUE_STRING, "metadata " + key + " is no text");
-          metadata.put(key, json.getText());
-        }
-      } else {
-        entries.put(name, entry(json, name));
-        expect(entries.size() <= MOST_TENSORS, "more than " + MOST_TENSORS + " tensors");
-      }
-    }
-  }
-
-  private Entry entry(JsonParser json, String name) throws IOException {
-    TensorInfo.Dtype dtype = null;
-    List<Long> shape = null;
-    List<Long> offsets = null;
-    while (json.nextToken() == JsonToken.FIELD_NAME) {
-      String field = json.currentName();
-      json.nextToken();
-      switch (field) {
-        case "dtype" -> dtype = dtype(json, name);
-        case "shape" -> shape = numbers(json, name, field, MOST_RANK);
-        case "data_offsets" -> offsets = numbers(json, name, field, 2);
-        default -> throw new FormatException(path, "tensor " + name + ": unknown field " + field);
-      }
-    }
-    expect(
-        dtype != null && shape != null && offsets != null && offsets.size() == 2,
-        "tensor " + name + ": needs dtype, shape and two data_offsets");
-    TensorInfo info =
-        new TensorInfo(name, dtype, shape.stream().mapToLong(Long::longValue).toArray());
-    long begin = offsets.get(0);
-    long end = offsets.get(1);
-    try {
-      expect(
-          end >= begin && end - begin == info.bytes(),
-          "tensor " + info + ": data_offsets " + offsets + " do not hold " + info.bytes() + " bytes");
-    } catch (ArithmeticException e) {
-      throw new FormatException(path, "tensor " + info + ": its size is no possible number of bytes", e);
-    }
-    return new Entry(info, begin, end);
-  }
-
-  private TensorInfo.Dtype dtype(JsonParser json, String name) throws IOException {
-    String text = json.getText();
-    for (TensorInfo.Dtype dtype : TensorInfo.Dtype.values()) {
-      if (dtype.name().equals(text) && json.currentToken() == JsonToken.VALUE_STRING) {
-        return dtype;
-      }
-    }
-    throw new FormatException(path, "tensor " + name + ": unknown dtype " + text);
-  }
-
-  private List<Long> numbers(JsonParser json, String name, String field, int most) throws IOException {
-    expect(json.currentToken() == JsonToken.START_ARRAY, "tensor " + name + ": " + field + " is no list");
-    List<Long> numbers = new ArrayList<>();
-    while (json.nextToken() != JsonToken.END_ARRAY) {
-      boolean whole =
-          json.currentToken() == JsonToken.VALUE_NUMBER_INT
-              && json.getNumberType() != JsonParser.NumberType.BIG_INTEGER
-              && json.getLongValue() >= 0;
-      expect(whole, "tensor " + name + ": " + field + " has " + json.getText() + ", no whole number of 63 bits");
-      numbers.add(json.getLongValue());
-      expect(numbers.size() <= most, "tensor " + name + ": " + field + " has more than " + most + " numbers");
-    }
-    return numbers;
-  }
-
-  private void expect(boolean right, String otherwise) throws FormatException {
-    if (!right) {
-      throw new FormatException(path, otherwise + "; it is damaged");
-    }
-  }
-
-  private void checkCover(long dataBytes) throws IOException {
-    List<Entry> sorted = new ArrayList<>(entries.values());
-    sorted.sort(Comparator.comparingLong(Entry::begin).thenComparingLong(Entry::end));
-    long at = 0;
-    for (Entry entry : sorted) {
-      expect(
-          entry.begin == at,
-          "tensor " + entry.info.name() + ": data begins at " + entry.begin + ", not at " + at + " where the one before ends");
-      at = entry.end;
-    }
-    if (at != dataBytes) {
-      throw new FormatException(
-          path, "tensors have " + at + " bytes of data, the file has " + dataBytes + "; it is truncated or damaged");
-    }
-  }
-
-  private void readFully(ByteBuffer into, long position) throws IOException {
-    while (into.hasRemaining()) {
-      int read = channel.read(into, position);
-      if (read < 0) {
-        throw new EOFException(path + ": ended at byte " + position + " while it was read");
-      }
-      position += read;
-    }
-  }
-
   /**
-   * Returns the names of all tensors.
+   * Returns what is here.
    *
-   * @return in the header's order
+   * @return the tensors' names, in the order of their data
    */
   public Set<String> names() {
-    return Collections.unmodifiableSet(new java.util.LinkedHashSet<>(entries.keySet()));
+    return Collections.unmodifiableSet(tensors.keySet());
   }
 
   /**
-   * Returns the header's metadata.
+   * Describes a tensor.
    *
-   * @return texts by name
+   * @param name its name
+   * @return its type and shape, or null where there is no such tensor
+   */
+  public TensorInfo info(String name) {
+    Data data = tensors.get(name);
+    return data == null ? null : data.tensor();
+  }
+
+  /**
+   * Returns what the writer noted about the file.
+   *
+   * @return the strings of {@code __metadata__}, empty where it is absent
    */
   public Map<String, String> metadata() {
     return Collections.unmodifiableMap(metadata);
   }
 
   /**
-   * Describes a tensor.
+   * Copies bytes of a tensor, at any place and in a tensor of any size.
    *
-   * @param name of the tensor
-   * @return what the header says, or null where there is no such tensor
+   * @param name the tensor
+   * @param offset the first byte to copy, counted from the tensor's first
+   * @param target takes as many bytes as it has remaining; a direct buffer is filled without a copy on the heap
+   * @throws IndexOutOfBoundsException where the tensor has fewer bytes than that
+   * @throws IllegalStateException after {@link #close}
+   * @throws IOException where the file cannot be read
    */
-  public TensorInfo info(String name) {
-    Entry entry = entries.get(name);
-    return entry == null ? null : entry.info;
+  public void read(String name, long offset, ByteBuffer target) throws IOException {
+    Data data = data(name);
+    Objects.checkFromIndexSize(offset, target.remaining(), data.tensor().bytes());
+    long position = data.position() + offset;
+    while (target.hasRemaining()) {
+      int count = data.shard().channel().read(target, position);
+      if (count < 0) {
+        throw new FormatException(
+            data.shard().path(), "became shorter while tensor " + quote(name) + " was read");
+      }
+      position += count;
+    }
   }
 
   /**
-   * Reads a tensor's elements, widened to fp32, from the current place of a reader.
+   * Reads a tensor's elements in order, widened to fp32 from F32, BF16 or F16.
    *
    * @param name of the tensor
    * @return a reader at its first element
-   * @throws FormatException where it is not F32, F16 or BF16
+   * @throws FormatException where the tensor is stored in another type, or is not there
+   * @throws IllegalStateException after {@link #close}
    */
-  public FloatReader floats(String name) throws IOException {
-    Entry entry = entries.get(name);
-    if (entry == null) {
-      throw new FormatException(path, "there is no tensor " + name);
+  public FloatReader floats(String name) throws FormatException {
+    if (info(name) == null) {
+      throw new FormatException(path, "there is no tensor " + quote(name));
     }
-    return switch (entry.info.dtype()) {
-      case F32, F16, BF16 -> new FloatReader(entry);
+    Data data = data(name);
+    return switch (data.tensor().dtype()) {
+      case F32, F16, BF16 -> new FloatReader(data.tensor());
       default ->
           throw new FormatException(
-              path, "tensor " + entry.info + ": weights are F32, F16 or BF16; convert the file");
+              data.shard().path(),
+              "tensor " + data.tensor() + ": weights are F32, F16 or BF16; convert the file");
     };
   }
 
   /** Reads the elements of one tensor in order. */
   public final class FloatReader {
-    private final Entry entry;
-    private final ByteBuffer buffer = ByteBuffer.allocateDirect(CHUNK).order(ByteOrder.LITTLE_ENDIAN);
-    private long at;
+    private final TensorInfo tensor;
+    private final int width;
+    private final ByteBuffer chunk =
+        ByteBuffer.allocateDirect(CHUNK).order(ByteOrder.LITTLE_ENDIAN);
+    private long offset;
 
-    private FloatReader(Entry entry) {
-      this.entry = entry;
-      this.at = entry.begin;
+    private FloatReader(TensorInfo tensor) {
+      this.tensor = tensor;
+      this.width = tensor.dtype().bits() / 8;
     }
 
     /**
      * Fills a buffer with the next elements.
      *
-     * @param into to be filled to its limit
-     * @throws IOException where the tensor has no more, or the file cannot be read
+     * @param target filled to its limit
+     * @throws IndexOutOfBoundsException where the tensor has fewer elements left
+     * @throws IllegalStateException after the file's {@link #close}
+     * @throws IOException where the file cannot be read
      */
-    public void fill(FloatBuffer into) throws IOException {
-      int width = entry.info.dtype().bits() / 8;
-      while (into.hasRemaining()) {
-        long wanted = Math.min((long) into.remaining() * width, CHUNK);
-        if (at + wanted > entry.end) {
-          throw new FormatException(path, "tensor " + entry.info + ": has no more elements");
-        }
-        buffer.clear().limit((int) wanted);
-        readFully(buffer, dataStart + at);
-        at += wanted;
-        buffer.flip();
-        switch (entry.info.dtype()) {
-          case F32 -> into.put(buffer.asFloatBuffer());
-          case BF16 -> {
-            while (buffer.hasRemaining()) {
-              into.put(Float.intBitsToFloat(buffer.getShort() << 16));
-            }
+    public void fill(FloatBuffer target) throws IOException {
+      Objects.checkFromIndexSize(offset, (long) target.remaining() * width, tensor.bytes());
+      while (target.hasRemaining()) {
+        int bytes = Math.min(CHUNK / width, target.remaining()) * width;
+        read(tensor.name(), offset, chunk.clear().limit(bytes));
+        offset += bytes;
+        widen(chunk.flip(), target);
+      }
+    }
+
+    private void widen(ByteBuffer source, FloatBuffer target) {
+      switch (tensor.dtype()) {
+        case F32 -> target.put(source.asFloatBuffer());
+        case BF16 -> {
+          while (source.hasRemaining()) {
+            target.put(Float.intBitsToFloat(source.getShort() << 16));
           }
-          default -> {
-            while (buffer.hasRemaining()) {
-              into.put(halfToFloat(buffer.getShort()));
-            }
+        }
+        default -> {
+          while (source.hasRemaining()) {
+            target.put(halfToFloat(source.getShort()));
           }
         }
       }
     }
   }
 
-  /** Widens an IEEE half. */
-  static float halfToFloat(short half) {
-    int sign = (half & 0x8000) << 16;
-    int exponent = half >>> 10 & 0x1f;
-    int fraction = half & 0x3ff;
-    if (exponent == 0x1f) {
-      return Float.intBitsToFloat(sign | 0x7f800000 | fraction << 13);
+  /**
+   * Maps bytes of a tensor: nothing is read before it is touched, and several processes share one copy.
+   *
+   * <p>The file may place data at odd addresses; where it does, the bytes are copied, so that the buffer's start is
+   * always aligned for its element type if {@code offset} is a multiple of the element's size. The buffer stays valid
+   * after {@link #close}; the system unmaps it when it is no longer reachable. Another process that truncates the file
+   * meanwhile makes access to the buffer fail.
+   *
+   * @param name the tensor
+   * @param offset the first byte, counted from the tensor's first
+   * @param length how many bytes; for a tensor of 2 GiB or more call this for part after part
+   * @return a direct, read-only, little-endian buffer
+   * @throws IndexOutOfBoundsException where the tensor has fewer bytes than that
+   * @throws IllegalStateException after {@link #close}
+   * @throws IOException where the file cannot be mapped
+   */
+  public ByteBuffer map(String name, long offset, int length) throws IOException {
+    Data data = data(name);
+    Objects.checkFromIndexSize(offset, length, data.tensor().bytes());
+    long position = data.position() + offset;
+    FileChannel channel = data.shard().channel();
+    if (position + length > channel.size()) {
+      throw new FormatException(
+          data.shard().path(), "became shorter before tensor " + quote(name) + " was mapped");
     }
-    if (exponent == 0) {
-      float small = fraction * 0x1p-24f;
-      return sign == 0 ? small : -small;
+    // The start of a mapping is page-aligned, so the address is as aligned as the position.
+    int alignment = Math.max(1, data.tensor().dtype().bits() / 8);
+    if (position % alignment == 0 || offset % alignment != 0) {
+      ByteBuffer mapped = channel.map(FileChannel.MapMode.READ_ONLY, position, length);
+      return mapped.order(ByteOrder.LITTLE_ENDIAN);
     }
-    return Float.intBitsToFloat(sign | (exponent + 112) << 23 | fraction << 13);
-  }
-
-  @Override
-  public void close() throws IOException {
-    channel.close();
+    ByteBuffer copy = ByteBuffer.allocateDirect(length);
+    read(name, offset, copy);
+    return copy.flip().asReadOnlyBuffer().order(ByteOrder.LITTLE_ENDIAN);
   }
 
   /**
@@ -365,25 +247,26 @@ public final class SafetensorsFile implements AutoCloseable {
    * @param ignored names that may be there
    * @throws FormatException where there is anything to report
    */
-  public void requireTensors(Map<String, long[]> expected, Set<String> ignored) throws FormatException {
+  public void requireTensors(Map<String, long[]> expected, Set<String> ignored)
+      throws FormatException {
     List<String> problems = new ArrayList<>();
     for (Map.Entry<String, long[]> tensor : expected.entrySet()) {
       TensorInfo found = info(tensor.getKey());
       if (found == null) {
         problems.add("missing " + tensor.getKey());
-      } else if (!java.util.Arrays.equals(found.shape(), tensor.getValue())) {
+      } else if (!Arrays.equals(found.shape(), tensor.getValue())) {
         problems.add(
             tensor.getKey()
                 + " is "
-                + java.util.Arrays.toString(found.shape())
+                + Arrays.toString(found.shape())
                 + ", not "
-                + java.util.Arrays.toString(tensor.getValue()));
+                + Arrays.toString(tensor.getValue()));
       }
     }
-    Set<String> unexpected = new HashSet<>(entries.keySet());
+    Set<String> unexpected = new HashSet<>(tensors.keySet());
     unexpected.removeAll(expected.keySet());
     unexpected.removeAll(ignored);
-    unexpected.stream().sorted().forEach(name -> problems.add("unexpected " + name));
+    unexpected.stream().sorted().forEach(name -> problems.add("unexpected " + quote(name)));
     if (!problems.isEmpty()) {
       int more = problems.size() - 5;
       throw new FormatException(
@@ -392,5 +275,143 @@ public final class SafetensorsFile implements AutoCloseable {
               + (more > 0 ? "; and " + more + " more" : "")
               + ": the weights are not of the model that config.json describes");
     }
+  }
+
+  /** Closes the files. Buffers from {@link #map} stay valid. Closing twice is harmless. */
+  @Override
+  public void close() {
+    closed = true;
+    for (Shard shard : shards) {
+      try {
+        shard.channel().close();
+      } catch (IOException e) {
+        // The channel was only read from: nothing can be lost, and there is nothing to do about it.
+      }
+    }
+  }
+
+  @Override
+  public String toString() {
+    return path.toString();
+  }
+
+  private Data data(String name) {
+    if (closed) {
+      throw new IllegalStateException(path + " is closed");
+    }
+    Data data = tensors.get(name);
+    if (data == null) {
+      throw new IllegalArgumentException(path + " has no tensor " + quote(name));
+    }
+    return data;
+  }
+
+  private static Path locate(Path path) throws FormatException {
+    if (!Files.exists(path)) {
+      throw new FormatException(path, "there is no such file or folder");
+    }
+    if (!Files.isDirectory(path)) {
+      return path;
+    }
+    for (String name : List.of(FILE_NAME, INDEX_NAME)) {
+      if (Files.exists(path.resolve(name))) {
+        return path.resolve(name);
+      }
+    }
+    throw new FormatException(path, "this folder has neither " + FILE_NAME + " nor " + INDEX_NAME);
+  }
+
+  private void openSingle() throws IOException {
+    Shard shard = openShard(path);
+    metadata.putAll(shard.header().metadata());
+    shard.header().tensors().keySet().forEach(name -> add(shard, name));
+  }
+
+  private void openShards() throws IOException {
+    Map<String, Shard> opened = new HashMap<>();
+    for (var mapping : SafetensorsIndex.read(path).entrySet()) {
+      String name = mapping.getKey();
+      Shard shard = opened.get(mapping.getValue());
+      if (shard == null) {
+        shard = openShard(path.resolveSibling(mapping.getValue()));
+        opened.put(mapping.getValue(), shard);
+        metadata.putAll(shard.header().metadata());
+      }
+      if (!shard.header().tensors().containsKey(name)) {
+        throw new FormatException(
+            shard.path(),
+            "lacks tensor " + quote(name) + ", which " + path.getFileName() + " places there");
+      }
+      add(shard, name);
+    }
+  }
+
+  private void add(Shard shard, String name) {
+    SafetensorsHeader.Entry entry = shard.header().tensors().get(name);
+    tensors.put(name, new Data(entry.tensor(), shard, shard.dataStart() + entry.begin()));
+  }
+
+  private Shard openShard(Path file) throws IOException {
+    if (!Files.isRegularFile(file)) {
+      throw new FormatException(file, "there is no such file");
+    }
+    FileChannel channel = FileChannel.open(file);
+    try {
+      long size = channel.size();
+      if (size < Long.BYTES) {
+        throw new FormatException(
+            file, "the file has " + size + " bytes; it is truncated or not a safetensors file");
+      }
+      long headerSize = readFully(file, channel, 0, Long.BYTES).getLong();
+      if (headerSize < 0 || headerSize > size - Long.BYTES) {
+        throw new FormatException(
+            file,
+            String.format(
+                "header says %s bytes, the file has %d; it is truncated or not a safetensors file",
+                Long.toUnsignedString(headerSize), size));
+      }
+      if (headerSize > SafetensorsHeader.MAX_BYTES) {
+        throw new FormatException(
+            file,
+            String.format(
+                "header says %d bytes, at most %d are read",
+                headerSize, SafetensorsHeader.MAX_BYTES));
+      }
+      byte[] json = readFully(file, channel, Long.BYTES, (int) headerSize).array();
+      long dataStart = Long.BYTES + headerSize;
+      var shard =
+          new Shard(
+              file, channel, dataStart, SafetensorsHeader.parse(file, json, size - dataStart));
+      shards.add(shard);
+      return shard;
+    } catch (IOException | RuntimeException | Error e) {
+      channel.close();
+      throw e;
+    }
+  }
+
+  private static ByteBuffer readFully(Path file, FileChannel channel, long position, int length)
+      throws IOException {
+    ByteBuffer buffer = ByteBuffer.allocate(length).order(ByteOrder.LITTLE_ENDIAN);
+    while (buffer.hasRemaining()) {
+      if (channel.read(buffer, position + buffer.position()) < 0) {
+        throw new FormatException(file, "became shorter while its header was read");
+      }
+    }
+    return buffer.flip();
+  }
+
+  /** IEEE 754 half to single, exact: Java 17 has no method for it. */
+  static float halfToFloat(short half) {
+    int sign = (half & 0x8000) << 16;
+    int exponent = half >>> 10 & 0x1f;
+    int mantissa = half & 0x3ff;
+    if (exponent == 0) { // zero and subnormals: a multiple of 2^-24
+      return Float.intBitsToFloat(sign | Float.floatToRawIntBits(mantissa * 0x1p-24f));
+    }
+    if (exponent == 0x1f) { // infinity and NaN
+      return Float.intBitsToFloat(sign | 0x7f800000 | mantissa << 13);
+    }
+    return Float.intBitsToFloat(sign | exponent + (127 - 15) << 23 | mantissa << 13);
   }
 }

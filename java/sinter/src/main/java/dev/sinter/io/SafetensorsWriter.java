@@ -1,34 +1,49 @@
 package dev.sinter.io;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ArrayNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.core.JsonGenerator;
 import java.io.IOException;
+import java.io.StringWriter;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
-import java.nio.channels.FileChannel;
+import java.nio.channels.ClosedChannelException;
+import java.nio.channels.WritableByteChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
 
 /**
- * Writes a safetensors file of fp32 tensors, without holding them in memory: equal tensors and metadata give equal bytes.
+ * Writes a safetensors file without holding its data in memory: first say what comes, then each tensor is asked for its
+ * bytes when its turn comes.
+ *
+ * <p>The same tensors give the same bytes, in whatever order they were added: wide types first, names in the order of
+ * their UTF-8, data at a multiple of eight bytes.
+ *
+ * <pre>{@code
+ * new SafetensorsWriter()
+ *     .add("wte.weight", new long[] {50257, 768}, sink -> sink.accept(floats))
+ *     .write(Path.of("model/model.safetensors"));
+ * }</pre>
  */
 public final class SafetensorsWriter {
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final int ALIGNMENT = 8;
+  private static final int CHUNK = 1 << 18;
 
-  private final List<Tensor> tensors = new ArrayList<>();
-  private final ObjectNode metadata = JSON.createObjectNode().put("format", "pt");
+  private static final Comparator<Tensor> ORDER =
+      Comparator.comparingInt((Tensor t) -> -t.description().dtype().bits())
+          .thenComparing(t -> utf8(t.description().name()), Arrays::compareUnsigned);
 
-  private record Tensor(String name, long[] shape, Data data) {
-    long bytes() {
-      return 4 * new TensorInfo(name, TensorInfo.Dtype.F32, shape).elements();
-    }
-  }
+  private final SortedMap<String, Tensor> tensors = new TreeMap<>();
+  private final SortedMap<String, String> metadata = new TreeMap<>(Map.of("format", "pt"));
+
+  /** Starts an empty file, with the metadata that Hugging Face asks for: {@code format}, {@code pt}. */
+  public SafetensorsWriter() {}
 
   /** Takes elements. */
   @FunctionalInterface
@@ -42,9 +57,9 @@ public final class SafetensorsWriter {
     void accept(FloatBuffer elements) throws IOException;
   }
 
-  /** Gives the elements of a tensor. */
+  /** Gives the elements of an fp32 tensor. */
   @FunctionalInterface
-  public interface Data {
+  public interface Elements {
     /**
      * Gives all elements in order.
      *
@@ -54,11 +69,72 @@ public final class SafetensorsWriter {
     void writeTo(Sink sink) throws IOException;
   }
 
+  /** Gives the bytes of a tensor of any type: row-major, little-endian. */
+  @FunctionalInterface
+  public interface Bytes {
+    /**
+     * Writes all bytes, in one or many parts.
+     *
+     * @param out takes every buffer whole; direct buffers go to the file without a copy on the heap
+     * @throws IOException where writing fails
+     */
+    void writeTo(WritableByteChannel out) throws IOException;
+  }
+
+  private record Tensor(TensorInfo description, Bytes data) {}
+
   /**
-   * Adds metadata.
+   * Adds an fp32 tensor.
    *
-   * @param key its name
-   * @param value its text
+   * @param name of the tensor
+   * @param shape its sizes
+   * @param elements called once for each writing of the file
+   * @return this
+   * @throws IllegalArgumentException where the name is taken, or is none that a reader would accept
+   */
+  public SafetensorsWriter add(String name, long[] shape, Elements elements) {
+    return add(
+        new TensorInfo(name, TensorInfo.Dtype.F32, shape),
+        out -> {
+          var chunk = ByteBuffer.allocateDirect(CHUNK).order(ByteOrder.LITTLE_ENDIAN);
+          elements.writeTo(floats -> writeFloats(out, chunk, floats));
+        });
+  }
+
+  /**
+   * Adds a tensor of any type.
+   *
+   * @param tensor its name, type and shape
+   * @param data called once for each writing of the file
+   * @return this
+   * @throws IllegalArgumentException where the name is taken, or is none that a reader would accept
+   */
+  public SafetensorsWriter add(TensorInfo tensor, Bytes data) {
+    String name = tensor.name();
+    if (name.equals(SafetensorsHeader.METADATA)
+        || name.length() > SafetensorsHeader.MAX_NAME_LENGTH
+        || !StandardCharsets.UTF_8.newEncoder().canEncode(name)) {
+      throw new IllegalArgumentException("not a tensor's name: " + FormatException.quote(name));
+    }
+    if (tensor.shape().length > SafetensorsHeader.MAX_RANK) {
+      throw new IllegalArgumentException(
+          "tensor "
+              + FormatException.quote(name)
+              + " has more than "
+              + SafetensorsHeader.MAX_RANK
+              + " dimensions");
+    }
+    if (tensors.putIfAbsent(name, new Tensor(tensor, data)) != null) {
+      throw new IllegalArgumentException("two tensors " + FormatException.quote(name));
+    }
+    return this;
+  }
+
+  /**
+   * Notes something about the file.
+   *
+   * @param key what
+   * @param value its value; replaces an earlier one
    * @return this
    */
   public SafetensorsWriter metadata(String key, String value) {
@@ -67,89 +143,164 @@ public final class SafetensorsWriter {
   }
 
   /**
-   * Adds a tensor.
+   * Notes several things about the file.
    *
-   * @param name of the tensor
-   * @param shape its sizes
-   * @param data gives its elements when the file is written
+   * @param entries what and its value
    * @return this
    */
-  public SafetensorsWriter add(String name, long[] shape, Data data) {
-    tensors.add(new Tensor(name, shape.clone(), data));
+  public SafetensorsWriter metadata(Map<String, String> entries) {
+    metadata.putAll(entries);
     return this;
   }
 
   /**
-   * Writes the file: beside it first, then in its place.
+   * Writes the file, atomically.
    *
-   * @param path of the file
-   * @throws IOException where it cannot be written; an old file stays as it was
+   * @param file where to; an existing file is replaced when all is written
+   * @throws IOException where writing fails; what was there before is still there
+   * @throws IllegalStateException where a tensor writes more or fewer bytes than its shape has
    */
-  public void write(Path path) throws IOException {
-    List<Tensor> sorted = new ArrayList<>(tensors);
-    sorted.sort(Comparator.comparing(Tensor::name));
-    AtomicFiles.write(
-        path,
-        channel -> {
-          channel.write(header(sorted));
-          ByteBuffer buffer = ByteBuffer.allocateDirect(1 << 20).order(ByteOrder.LITTLE_ENDIAN);
-          for (Tensor tensor : sorted) {
-            long start = channel.position();
-            tensor.data.writeTo(elements -> write(channel, buffer, elements));
-            long written = channel.position() - start;
-            if (written != tensor.bytes()) {
-              throw new IllegalStateException(
-                  "tensor " + tensor.name + Arrays.toString(tensor.shape) + " gave " + written + " bytes");
-            }
-          }
-        });
+  public void write(Path file) throws IOException {
+    AtomicFiles.write(file, this::writeTo);
   }
 
-  private static void write(FileChannel channel, ByteBuffer buffer, FloatBuffer elements) throws IOException {
-    while (elements.hasRemaining()) {
-      int count = Math.min(elements.remaining(), buffer.capacity() / 4);
-      buffer.clear();
-      buffer.asFloatBuffer().put(elements.slice().limit(count));
-      elements.position(elements.position() + count);
-      buffer.limit(4 * count);
-      while (buffer.hasRemaining()) {
-        channel.write(buffer);
-      }
+  /**
+   * Writes header and data.
+   *
+   * @param out where to
+   * @throws IOException where writing fails
+   * @throws IllegalStateException where a tensor writes more or fewer bytes than its shape has
+   */
+  public void writeTo(WritableByteChannel out) throws IOException {
+    List<Tensor> ordered = new ArrayList<>(tensors.values());
+    ordered.sort(ORDER);
+    writeFully(out, header(ordered));
+    for (Tensor tensor : ordered) {
+      var counted = new CountedChannel(out, tensor.description());
+      tensor.data().writeTo(counted);
+      counted.finish();
     }
   }
 
-  private ByteBuffer header(List<Tensor> sorted) throws IOException {
-    ObjectNode root = JSON.createObjectNode();
-    root.set("__metadata__", metadata);
-    long offset = 0;
-    for (Tensor tensor : sorted) {
-      ObjectNode entry = root.putObject(tensor.name);
-      entry.put("dtype", "F32");
-      ArrayNode shape = entry.putArray("shape");
-      for (long size : tensor.shape) {
-        shape.add(size);
+  private ByteBuffer header(List<Tensor> ordered) throws IOException {
+    var text = new StringWriter();
+    try (JsonGenerator generator = Json.FACTORY.createGenerator(text)) {
+      generator.writeStartObject();
+      generator.writeObjectFieldStart(SafetensorsHeader.METADATA);
+      for (var entry : metadata.entrySet()) {
+        generator.writeStringField(entry.getKey(), entry.getValue());
       }
-      entry.putArray("data_offsets").add(offset).add(offset + tensor.bytes());
-      offset += tensor.bytes();
+      generator.writeEndObject();
+      long offset = 0;
+      for (Tensor each : ordered) {
+        TensorInfo tensor = each.description();
+        long end = Math.addExact(offset, tensor.bytes());
+        generator.writeObjectFieldStart(tensor.name());
+        generator.writeStringField("dtype", tensor.dtype().name());
+        generator.writeArrayFieldStart("shape");
+        for (long dimension : tensor.shape()) {
+          generator.writeNumber(dimension);
+        }
+        generator.writeEndArray();
+        generator.writeArrayFieldStart("data_offsets");
+        generator.writeNumber(offset);
+        generator.writeNumber(end);
+        generator.writeEndArray();
+        generator.writeEndObject();
+        offset = end;
+      }
+      generator.writeEndObject();
     }
-    byte[] json = JSON.writeValueAsBytes(root);
-    int padded = (json.length + 7) / 8 * 8;
-    ByteBuffer header = ByteBuffer.allocate(8 + padded).order(ByteOrder.LITTLE_ENDIAN);
-    header.putLong(padded).put(json);
+    byte[] json = utf8(text.toString());
+    int padded = (json.length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    ByteBuffer header =
+        ByteBuffer.allocate(Long.BYTES + padded)
+            .order(ByteOrder.LITTLE_ENDIAN)
+            .putLong(padded)
+            .put(json);
     while (header.hasRemaining()) {
       header.put((byte) ' ');
     }
     return header.flip();
   }
 
-  /**
-   * Adds several entries of metadata.
-   *
-   * @param entries texts by name
-   * @return this
-   */
-  public SafetensorsWriter metadata(Map<String, String> entries) {
-    entries.forEach(metadata::put);
-    return this;
+  private static void writeFloats(WritableByteChannel out, ByteBuffer chunk, FloatBuffer elements)
+      throws IOException {
+    while (elements.hasRemaining()) {
+      int count = Math.min(elements.remaining(), chunk.capacity() / Float.BYTES);
+      chunk.clear().asFloatBuffer().put(elements.slice().limit(count));
+      elements.position(elements.position() + count);
+      out.write(chunk.limit(count * Float.BYTES));
+    }
+  }
+
+  private static byte[] utf8(String text) {
+    return text.getBytes(StandardCharsets.UTF_8);
+  }
+
+  private static void writeFully(WritableByteChannel out, ByteBuffer buffer) throws IOException {
+    while (buffer.hasRemaining()) {
+      // Java copies a heap buffer into a direct one of the same size, which it then keeps: go in
+      // small steps.
+      int limit = buffer.limit();
+      if (!buffer.isDirect()) {
+        buffer.limit(Math.min(limit, buffer.position() + CHUNK));
+      }
+      out.write(buffer);
+      buffer.limit(limit);
+    }
+  }
+
+  /** Lets exactly the bytes of one tensor through: one too many or too few would shift all that follow. */
+  private static final class CountedChannel implements WritableByteChannel {
+    private final WritableByteChannel out;
+    private final TensorInfo tensor;
+    private long remaining;
+    private boolean open = true;
+
+    CountedChannel(WritableByteChannel out, TensorInfo tensor) {
+      this.out = out;
+      this.tensor = tensor;
+      this.remaining = tensor.bytes();
+    }
+
+    @Override
+    public int write(ByteBuffer source) throws IOException {
+      if (!open) {
+        throw new ClosedChannelException();
+      }
+      int count = source.remaining();
+      if (count > remaining) {
+        throw new IllegalStateException(
+            "tensor "
+                + FormatException.quote(tensor.name())
+                + " writes more than its "
+                + tensor.bytes()
+                + " bytes");
+      }
+      writeFully(out, source);
+      remaining -= count;
+      return count;
+    }
+
+    @Override
+    public boolean isOpen() {
+      return open;
+    }
+
+    @Override
+    public void close() {
+      open = false;
+    }
+
+    void finish() {
+      open = false;
+      if (remaining != 0) {
+        throw new IllegalStateException(
+            String.format(
+                "tensor %s wrote %d of its %d bytes",
+                FormatException.quote(tensor.name()), tensor.bytes() - remaining, tensor.bytes()));
+      }
+    }
   }
 }

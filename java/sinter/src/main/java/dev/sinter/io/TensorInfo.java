@@ -3,7 +3,7 @@ package dev.sinter.io;
 import java.util.Arrays;
 
 /**
- * A tensor of a safetensors file.
+ * A tensor of a safetensors file, without its data: row-major, little-endian.
  *
  * @param name of the tensor
  * @param dtype of its elements
@@ -74,36 +74,70 @@ public record TensorInfo(String name, Dtype dtype, long[] shape) {
   }
 
   /**
+   * Checks that a tensor of this type and shape has a size in bytes.
+   *
+   * @throws IllegalArgumentException where a dimension is negative, the size exceeds 2^63 - 1 bits, or the data would end
+   *     inside a byte
+   */
+  public TensorInfo {
+    shape = shape.clone();
+    bits(name, dtype, shape);
+  }
+
+  @Override
+  public long[] shape() {
+    return shape.clone();
+  }
+
+  /**
    * Counts the elements.
    *
    * @return the product of the shape, 1 for a scalar
-   * @throws ArithmeticException where it exceeds 63 bits
    */
   public long elements() {
-    long product = 1;
-    for (long size : shape) {
-      product = Math.multiplyExact(product, size);
-    }
-    return product;
+    return bits(name, dtype, shape) / dtype.bits;
   }
 
   /**
    * Counts the bytes.
    *
    * @return bytes in the file
-   * @throws ArithmeticException where it exceeds 63 bits, or is no whole number of bytes
    */
   public long bytes() {
-    long bits = Math.multiplyExact(elements(), (long) dtype.bits);
-    if (bits % 8 != 0) {
-      throw new ArithmeticException(bits + " bits");
+    return bits(name, dtype, shape) / 8;
+  }
+
+  private static long bits(String name, Dtype dtype, long[] shape) {
+    long bits = dtype.bits;
+    try {
+      for (long size : shape) {
+        if (size < 0) {
+          throw problem(name, shape, "has a negative dimension");
+        }
+        bits = Math.multiplyExact(bits, size);
+      }
+    } catch (ArithmeticException e) {
+      throw problem(name, shape, "is larger than any file can be");
     }
-    return bits / 8;
+    if (bits % 8 != 0) {
+      throw problem(name, shape, "of " + dtype + " ends inside a byte");
+    }
+    return bits;
+  }
+
+  private static IllegalArgumentException problem(String name, long[] shape, String problem) {
+    return new IllegalArgumentException(
+        "tensor "
+            + FormatException.quote(name)
+            + ": shape "
+            + Arrays.toString(shape)
+            + " "
+            + problem);
   }
 
   @Override
   public String toString() {
-    return name + " " + dtype + Arrays.toString(shape);
+    return FormatException.quote(name) + " " + dtype + Arrays.toString(shape);
   }
 
   @Override
