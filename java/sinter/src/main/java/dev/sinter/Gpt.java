@@ -21,8 +21,8 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 
 /**
- * A GPT with its tokenizer: completes, scores and trains. Completing and scoring are safe from many threads; training is
- * for one thread while nothing else uses the model.
+ * A GPT with its tokenizer: completes, scores and trains. Completing and scoring are safe from many
+ * threads; training is for one thread while nothing else uses the model.
  *
  * <pre>{@code
  * try (Gpt gpt = Gpt.load(Path.of("model"))) {
@@ -73,7 +73,8 @@ public final class Gpt implements AutoCloseable {
     return load(folder, device, dtype, null);
   }
 
-  private static Gpt load(Path folder, Device device, DType dtype, Device owned) throws IOException {
+  private static Gpt load(Path folder, Device device, DType dtype, Device owned)
+      throws IOException {
     Tokenizer tokenizer = Tokenizer.load(folder);
     GptConfig config = ModelFiles.readConfig(folder);
     if (tokenizer.size() > config.vocabulary()) {
@@ -237,7 +238,10 @@ public final class Gpt implements AutoCloseable {
     }
   }
 
-  /** Closes the model; its memory is freed when the last open stream is closed. Closing twice is harmless. */
+  /**
+   * Closes the model; its memory is freed when the last open stream is closed. Closing twice is
+   * harmless.
+   */
   @Override
   public void close() {
     if (closed.compareAndSet(false, true)) {

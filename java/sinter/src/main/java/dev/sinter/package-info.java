@@ -1,5 +1,5 @@
 /**
- * Sinter, the GPT engine of the JVM. {@link dev.sinter.Gpt} is where to start: load or create a model, train it, complete
- * text with it, save it.
+ * Sinter, the GPT engine of the JVM. {@link dev.sinter.Gpt} is where to start: load or create a
+ * model, train it, complete text with it, save it.
  */
 package dev.sinter;

@@ -19,6 +19,7 @@ import java.util.Locale;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.function.DoubleSupplier;
+import java.util.stream.DoubleStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -28,7 +29,8 @@ import picocli.CommandLine.Spec;
 /** Measures how fast a model runs. */
 @Command(
     name = "bench",
-    description = "Measures tokens per second: prefill (pp), decoding (tg) and, if asked, training (train).",
+    description =
+        "Measures tokens per second: prefill (pp), decoding (tg) and, if asked, training (train).",
     mixinStandardHelpOptions = true,
     sortOptions = false,
     footer = {
@@ -41,22 +43,44 @@ import picocli.CommandLine.Spec;
 final class BenchCommand implements Callable<Integer> {
   @Spec private CommandSpec spec;
 
-  @Option(names = "--model", paramLabel = "DIR", description = "Folder of a model; without it GPT-2 124M's shape with random weights.")
+  @Option(
+      names = "--model",
+      paramLabel = "DIR",
+      description = "Folder of a model; without it GPT-2 124M's shape with random weights.")
   private Path folder;
 
-  @Option(names = "--pp", paramLabel = "N", defaultValue = "512", description = "Tokens of the prompt; 0: none (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--pp",
+      paramLabel = "N",
+      defaultValue = "512",
+      description = "Tokens of the prompt; 0: none (default: ${DEFAULT-VALUE}).")
   private int prefill;
 
-  @Option(names = "--tg", paramLabel = "N", defaultValue = "128", description = "Tokens to generate; 0: none (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--tg",
+      paramLabel = "N",
+      defaultValue = "128",
+      description = "Tokens to generate; 0: none (default: ${DEFAULT-VALUE}).")
   private int decode;
 
-  @Option(names = "--batch", paramLabel = "N", defaultValue = "1", description = "Sequences decoded together (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--batch",
+      paramLabel = "N",
+      defaultValue = "1",
+      description = "Sequences decoded together (default: ${DEFAULT-VALUE}).")
   private int batch;
 
-  @Option(names = "--train", paramLabel = "BxT", description = "Also train batches of B sequences of T tokens.")
+  @Option(
+      names = "--train",
+      paramLabel = "BxT",
+      description = "Also train batches of B sequences of T tokens.")
   private String train;
 
-  @Option(names = "--runs", paramLabel = "N", defaultValue = "5", description = "Runs after one that does not count (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--runs",
+      paramLabel = "N",
+      defaultValue = "5",
+      description = "Runs after one that does not count (default: ${DEFAULT-VALUE}).")
   private int runs;
 
   @Option(names = "--json", description = "Print one JSON object a row.")
@@ -173,16 +197,14 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   private void measure(String test, Device where, DoubleSupplier run) {
-    run.getAsDouble();
-    double[] rates = new double[runs];
-    for (int i = 0; i < runs; i++) {
-      rates[i] = run.getAsDouble();
-    }
+    // The first run warms up and does not count.
+    double[] rates = DoubleStream.generate(run).limit(runs + 1L).skip(1).toArray();
     Arrays.sort(rates);
     double median = runs % 2 == 1 ? rates[runs / 2] : (rates[runs / 2 - 1] + rates[runs / 2]) / 2;
     PrintWriter out = spec.commandLine().getOut();
     if (!json) {
-      out.printf(Locale.ROOT, "%-16s %,12.1f %,12.1f %,12.1f%n", test, median, rates[0], rates[runs - 1]);
+      out.printf(
+          Locale.ROOT, "%-16s %,12.1f %,12.1f %,12.1f%n", test, median, rates[0], rates[runs - 1]);
       return;
     }
     ObjectNode row = new ObjectMapper().createObjectNode();

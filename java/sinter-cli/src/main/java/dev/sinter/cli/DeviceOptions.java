@@ -30,7 +30,8 @@ final class DeviceOptions {
         names = "--dtype",
         paramLabel = "TYPE",
         defaultValue = "fp32",
-        description = "Storage of weights and activations, fp32 or bf16 (default: ${DEFAULT-VALUE}).")
+        description =
+            "Storage of weights and activations, fp32 or bf16 (default: ${DEFAULT-VALUE}).")
     String dtype;
 
     DType get() {

@@ -27,17 +27,28 @@ import picocli.CommandLine.Spec;
 final class EvalCommand implements Callable<Integer> {
   @Spec private CommandSpec spec;
 
-  @Option(names = "--model", paramLabel = "DIR", required = true, description = "Folder of the model.")
+  @Option(
+      names = "--model",
+      paramLabel = "DIR",
+      required = true,
+      description = "Folder of the model.")
   private Path model;
 
-  @Option(names = "--data", paramLabel = "PATH", required = true, arity = "1..*", description = "Files, folders, or jars of sources.")
+  @Option(
+      names = "--data",
+      paramLabel = "PATH",
+      required = true,
+      arity = "1..*",
+      description = "Files, folders, or jars of sources.")
   private List<Path> data;
 
   @Option(
       names = "--stride",
       paramLabel = "N",
       defaultValue = "0",
-      description = "Tokens from window to window: fewer give each token more context; 0: the context (default: ${DEFAULT-VALUE}).")
+      description =
+          "Tokens from window to window: fewer give each token more context; 0: the context"
+              + " (default: ${DEFAULT-VALUE}).")
   private int stride;
 
   @Mixin private DeviceOptions.DtypeOption dtype;
@@ -51,17 +62,19 @@ final class EvalCommand implements Callable<Integer> {
         Gpt gpt = Gpt.load(model, where, dtype.get())) {
       Tokens tokens = Tokens.of(gpt.tokenizer().encode(text));
       int context = gpt.model().config().context();
-      try (Perplexity perplexity = new Perplexity(gpt.model(), context, stride == 0 ? context : stride)) {
+      try (Perplexity perplexity =
+          new Perplexity(gpt.model(), context, stride == 0 ? context : stride)) {
         Perplexity.Result result = perplexity.evaluate(tokens, 0, (windows, all) -> {});
         // The first token is given, not predicted, so its bytes do not count.
         long bytes =
-            text.getBytes(StandardCharsets.UTF_8).length
+            (long) text.getBytes(StandardCharsets.UTF_8).length
                 - gpt.tokenizer().decode(tokens.get(0)).getBytes(StandardCharsets.UTF_8).length;
         spec.commandLine()
             .getOut()
             .printf(
                 Locale.ROOT,
-                "loss %.4f nats per token over %,d tokens%nperplexity %.4f per token, %.4f per byte%n",
+                "loss %.4f nats per token over %,d tokens%nperplexity %.4f per token, %.4f per"
+                    + " byte%n",
                 result.loss(),
                 result.tokens(),
                 result.perplexity(),

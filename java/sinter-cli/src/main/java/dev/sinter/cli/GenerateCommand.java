@@ -31,13 +31,25 @@ import picocli.CommandLine.Spec;
 final class GenerateCommand implements Callable<Integer> {
   @Spec private CommandSpec spec;
 
-  @Option(names = "--model", paramLabel = "DIR", required = true, description = "Folder of the model.")
+  @Option(
+      names = "--model",
+      paramLabel = "DIR",
+      required = true,
+      description = "Folder of the model.")
   private Path model;
 
-  @Option(names = "--prompt", paramLabel = "TEXT", required = true, description = "What to complete; -: read it from standard input.")
+  @Option(
+      names = "--prompt",
+      paramLabel = "TEXT",
+      required = true,
+      description = "What to complete; -: read it from standard input.")
   private String prompt;
 
-  @Option(names = "--count", paramLabel = "N", defaultValue = "1", description = "Completions, each of the next seed (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--count",
+      paramLabel = "N",
+      defaultValue = "1",
+      description = "Completions, each of the next seed (default: ${DEFAULT-VALUE}).")
   private int count;
 
   @Mixin private SamplingOptions sampling;
@@ -53,7 +65,9 @@ final class GenerateCommand implements Callable<Integer> {
     }
     Sampling first = sampling.get();
     String text =
-        prompt.equals("-") ? new String(System.in.readAllBytes(), StandardCharsets.UTF_8).stripTrailing() : prompt;
+        prompt.equals("-")
+            ? new String(System.in.readAllBytes(), StandardCharsets.UTF_8).stripTrailing()
+            : prompt;
     PrintWriter out = spec.commandLine().getOut();
     PrintWriter err = spec.commandLine().getErr();
     try (Device where = device.open();

@@ -40,13 +40,17 @@ final class InfoCommand implements Callable<Integer> {
       Device.MemoryInfo memory = where.memory();
       out.printf("version   %s%n", Version.text());
       out.printf(
-          "java      %s (%s)%n", System.getProperty("java.version"), System.getProperty("java.vendor"));
+          "java      %s (%s)%n",
+          System.getProperty("java.version"), System.getProperty("java.vendor"));
       out.printf("backend   %s (%s)%n", where.kind(), reason());
       out.printf("device    %s%n", where.name());
       out.printf("isa       %s%n", where.isa());
       out.printf("threads   %d%n", where.threads());
       out.printf(
-          Locale.ROOT, "memory    %.1f GiB, %.1f GiB available%n", memory.total() / 0x1p30, memory.available() / 0x1p30);
+          Locale.ROOT,
+          "memory    %.1f GiB, %.1f GiB available%n",
+          memory.total() / 0x1p30,
+          memory.available() / 0x1p30);
     }
     if (model != null) {
       printModel(out);
@@ -56,7 +60,9 @@ final class InfoCommand implements Callable<Integer> {
 
   private String reason() {
     return device.device.equals("auto")
-        ? System.getenv("SINTER_DEVICE") == null ? "auto: this build has no CUDA backend" : "SINTER_DEVICE"
+        ? System.getenv("SINTER_DEVICE") == null
+            ? "auto: this build has no CUDA backend"
+            : "SINTER_DEVICE"
         : "--device " + device.device;
   }
 
@@ -64,7 +70,8 @@ final class InfoCommand implements Callable<Integer> {
     GptConfig config = ModelFiles.readConfig(model);
     out.printf(
         Locale.ROOT,
-        "%nmodel     gpt2: %d layers, width %d, %d heads, context %d, vocabulary %d%nparameters %,d%n%n",
+        "%nmodel     gpt2: %d layers, width %d, %d heads, context %d, vocabulary %d%nparameters"
+            + " %,d%n%n",
         config.layers(),
         config.width(),
         config.heads(),

@@ -42,7 +42,10 @@ final class LossPlot {
     } catch (LinkageError | RuntimeException e) {
       // A headless JDK without fontconfig fails in many ways, all of them here.
       throw new IOException(
-          file + ": cannot be drawn, this Java finds no fonts; install fontconfig and fonts-dejavu-core", e);
+          file
+              + ": cannot be drawn, this Java finds no fonts; install fontconfig and"
+              + " fonts-dejavu-core",
+          e);
     }
     AtomicFiles.write(file, png);
   }
@@ -76,7 +79,10 @@ final class LossPlot {
       }
       String name =
           String.format(
-              Locale.ROOT, "validation (best %.3f at step %.0f)", validation.losses[best], validation.steps[best]);
+              Locale.ROOT,
+              "validation (best %.3f at step %.0f)",
+              validation.losses[best],
+              validation.steps[best]);
       XYSeries series = chart.addSeries(name, validation.steps, validation.losses);
       series.setMarker(SeriesMarkers.CIRCLE).setLineColor(new Color(214, 39, 40));
       series.setMarkerColor(new Color(214, 39, 40)).setLineStyle(new BasicStroke(2f));

@@ -1,6 +1,8 @@
 package dev.sinter.cli;
 
+import java.io.PrintStream;
 import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -37,7 +39,12 @@ public final class Main {
    * @param arguments as the user gave them
    */
   public static void main(String[] arguments) {
-    System.exit(run(new PrintWriter(System.out, true), new PrintWriter(System.err, true), arguments));
+    System.exit(run(utf8(System.out), utf8(System.err), arguments));
+  }
+
+  /** UTF-8 whatever the locale says: what a model writes is not ASCII. */
+  private static PrintWriter utf8(PrintStream stream) {
+    return new PrintWriter(stream, true, StandardCharsets.UTF_8);
   }
 
   /** Runs a command and returns its exit code. */
@@ -52,7 +59,10 @@ public final class Main {
           err.println("sinter: " + oneLine(e.getMessage()));
           err.println(
               "see ./sinter "
-                  + e.getCommandLine().getCommandSpec().qualifiedName().replaceFirst("^sinter ?", "")
+                  + e.getCommandLine()
+                      .getCommandSpec()
+                      .qualifiedName()
+                      .replaceFirst("^sinter ?", "")
                   + " --help");
           return CommandLine.ExitCode.USAGE;
         });
@@ -74,6 +84,11 @@ public final class Main {
   }
 
   private static String oneLine(String message) {
-    return message.lines().map(String::strip).filter(text -> !text.isEmpty()).reduce((a, b) -> a + " " + b).orElse("");
+    return message
+        .lines()
+        .map(String::strip)
+        .filter(text -> !text.isEmpty())
+        .reduce((a, b) -> a + " " + b)
+        .orElse("");
   }
 }

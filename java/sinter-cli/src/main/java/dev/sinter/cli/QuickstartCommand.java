@@ -11,7 +11,9 @@ import picocli.CommandLine.Spec;
 /** From nothing to a completion. */
 @Command(
     name = "quickstart",
-    description = "Trains a small GPT on Java source code, then lets it write some: a few minutes on two cores.",
+    description =
+        "Trains a small GPT on Java source code, then lets it write some: a few minutes on two"
+            + " cores.",
     mixinStandardHelpOptions = true,
     sortOptions = false,
     footer = {"", "Example:", "  ./sinter quickstart"})
@@ -20,13 +22,25 @@ final class QuickstartCommand implements Callable<Integer> {
 
   @Spec private CommandSpec spec;
 
-  @Option(names = "--out", paramLabel = "DIR", defaultValue = "sinter-model", description = "Where the model goes (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--out",
+      paramLabel = "DIR",
+      defaultValue = "sinter-model",
+      description = "Where the model goes (default: ${DEFAULT-VALUE}).")
   private Path out;
 
-  @Option(names = "--data", paramLabel = "PATH", required = true, description = "The corpus: the launcher names the sources that the build brought.")
+  @Option(
+      names = "--data",
+      paramLabel = "PATH",
+      required = true,
+      description = "The corpus: the launcher names the sources that the build brought.")
   private Path data;
 
-  @Option(names = "--steps", paramLabel = "N", defaultValue = "700", description = "Steps of training (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--steps",
+      paramLabel = "N",
+      defaultValue = "700",
+      description = "Steps of training (default: ${DEFAULT-VALUE}).")
   private long steps;
 
   @Override

@@ -7,32 +7,70 @@ import picocli.CommandLine.Option;
 
 /** How a completion is chosen. */
 final class SamplingOptions {
-  @Option(names = "--max-new-tokens", paramLabel = "N", defaultValue = "256", description = "Most tokens of the completion (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--max-new-tokens",
+      paramLabel = "N",
+      defaultValue = "256",
+      description = "Most tokens of the completion (default: ${DEFAULT-VALUE}).")
   private int maxNewTokens;
 
-  @Option(names = "--temperature", paramLabel = "T", defaultValue = "1", description = "Divides the logits; 0: greedy (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--temperature",
+      paramLabel = "T",
+      defaultValue = "1",
+      description = "Divides the logits; 0: greedy (default: ${DEFAULT-VALUE}).")
   private double temperature;
 
-  @Option(names = "--top-k", paramLabel = "K", defaultValue = "0", description = "Keep the K likeliest tokens; 0: all (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--top-k",
+      paramLabel = "K",
+      defaultValue = "0",
+      description = "Keep the K likeliest tokens; 0: all (default: ${DEFAULT-VALUE}).")
   private int topK;
 
-  @Option(names = "--top-p", paramLabel = "P", defaultValue = "1", description = "Keep the likeliest tokens of this mass (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--top-p",
+      paramLabel = "P",
+      defaultValue = "1",
+      description = "Keep the likeliest tokens of this mass (default: ${DEFAULT-VALUE}).")
   private double topP;
 
-  @Option(names = "--min-p", paramLabel = "P", defaultValue = "0", description = "Keep tokens this likely beside the likeliest (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--min-p",
+      paramLabel = "P",
+      defaultValue = "0",
+      description = "Keep tokens this likely beside the likeliest (default: ${DEFAULT-VALUE}).")
   private double minP;
 
-  @Option(names = "--repetition-penalty", paramLabel = "X", defaultValue = "1", description = "Makes tokens seen before less likely; 1: none (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--repetition-penalty",
+      paramLabel = "X",
+      defaultValue = "1",
+      description = "Makes tokens seen before less likely; 1: none (default: ${DEFAULT-VALUE}).")
   private double repetitionPenalty;
 
-  @Option(names = "--seed", paramLabel = "N", defaultValue = "0", description = "Equal seeds give equal text (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--seed",
+      paramLabel = "N",
+      defaultValue = "0",
+      description = "Equal seeds give equal text (default: ${DEFAULT-VALUE}).")
   private long seed;
 
-  @Option(names = "--stop", paramLabel = "TEXT", description = "Ends the completion; may be given several times.")
+  @Option(
+      names = "--stop",
+      paramLabel = "TEXT",
+      description = "Ends the completion; may be given several times.")
   private List<String> stop = new ArrayList<>();
 
   Sampling get() {
     return new Sampling(
-        (float) temperature, topK, (float) topP, (float) minP, (float) repetitionPenalty, seed, maxNewTokens, stop);
+        (float) temperature,
+        topK,
+        (float) topP,
+        (float) minP,
+        (float) repetitionPenalty,
+        seed,
+        maxNewTokens,
+        stop);
   }
 }

@@ -38,7 +38,11 @@ final class ScoreCommand implements Callable<Integer> {
 
   @Spec private CommandSpec spec;
 
-  @Option(names = "--model", paramLabel = "DIR", required = true, description = "Folder of the model.")
+  @Option(
+      names = "--model",
+      paramLabel = "DIR",
+      required = true,
+      description = "Folder of the model.")
   private Path model;
 
   @ArgGroup(multiplicity = "1")
@@ -48,7 +52,12 @@ final class ScoreCommand implements Callable<Integer> {
     @Option(names = "--text", paramLabel = "TEXT", required = true, description = "What to score.")
     private String text;
 
-    @Option(names = "--ids", paramLabel = "ID", split = ",", required = true, description = "Token ids instead of a text; needs no tokenizer.")
+    @Option(
+        names = "--ids",
+        paramLabel = "ID",
+        split = ",",
+        required = true,
+        description = "Token ids instead of a text; needs no tokenizer.")
     private int[] ids;
   }
 
@@ -90,7 +99,9 @@ final class ScoreCommand implements Callable<Integer> {
         token.put("logprob", score.logprob());
       }
       ArrayNode top = token.putArray("top");
-      score.top().forEach(best -> top.addObject().put("id", best.id()).put("logprob", best.logprob()));
+      score
+          .top()
+          .forEach(best -> top.addObject().put("id", best.id()).put("logprob", best.logprob()));
     }
     spec.commandLine().getOut().println(mapper.writeValueAsString(root));
   }
@@ -103,7 +114,9 @@ final class ScoreCommand implements Callable<Integer> {
           "%7d %-16s %9s ",
           score.id(),
           shown(score.id(), tokenizer),
-          Double.isNaN(score.logprob()) ? "-" : String.format(Locale.ROOT, "%.4f", score.logprob()));
+          Double.isNaN(score.logprob())
+              ? "-"
+              : String.format(Locale.ROOT, "%.4f", score.logprob()));
       for (Scorer.Candidate best : score.top()) {
         out.printf(Locale.ROOT, "  %s %.2f", shown(best.id(), tokenizer), best.logprob());
       }

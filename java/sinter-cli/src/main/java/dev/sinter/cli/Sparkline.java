@@ -25,7 +25,10 @@ final class Sparkline {
     }
     StringBuilder line = new StringBuilder();
     for (double mean : means) {
-      int level = most > least ? (int) Math.round((mean - least) / (most - least) * (BLOCKS.length() - 1)) : 0;
+      int level =
+          most > least
+              ? (int) Math.round((mean - least) / (most - least) * (BLOCKS.length() - 1))
+              : 0;
       line.append(BLOCKS.charAt(level));
     }
     return line.toString();

@@ -50,10 +50,12 @@ import picocli.CommandLine.Spec;
       "",
       "Examples:",
       "  ./sinter train --data shakespeare.txt --out model",
-      "  ./sinter train --data src/ --out model --tokenizer bpe:2048 --layers 6 --width 384 --heads 6",
+      "  ./sinter train --data src/ --out model --tokenizer bpe:2048 --layers 6 --width 384 --heads"
+          + " 6",
       "  ./sinter train --out model --resume",
       "",
-      "Ctrl-C saves a checkpoint; --resume goes on from it to the same bits. Exit codes: 0 done, 1 failed, 2 wrong",
+      "Ctrl-C saves a checkpoint; --resume goes on from it to the same bits. Exit codes: 0 done, 1"
+          + " failed, 2 wrong",
       "usage, 130 interrupted."
     })
 final class TrainCommand implements Callable<Integer> {
@@ -63,7 +65,15 @@ final class TrainCommand implements Callable<Integer> {
 
   /** Options that may differ when a training is resumed. */
   private static final Set<String> OF_THIS_RUN =
-      Set.of("--out", "--resume", "--device", "--threads", "--checkpoint-every", "--debug", "--help", "--version");
+      Set.of(
+          "--out",
+          "--resume",
+          "--device",
+          "--threads",
+          "--checkpoint-every",
+          "--debug",
+          "--help",
+          "--version");
 
   @Spec private CommandSpec spec;
 
@@ -74,84 +84,149 @@ final class TrainCommand implements Callable<Integer> {
       description = "Files, folders, or jars of sources, read as UTF-8 text.")
   private List<Path> data = new ArrayList<>();
 
-  @Option(names = "--out", paramLabel = "DIR", required = true, description = "Where the model goes.")
+  @Option(
+      names = "--out",
+      paramLabel = "DIR",
+      required = true,
+      description = "Where the model goes.")
   private Path out;
 
   @Option(
       names = "--tokenizer",
       paramLabel = "KIND",
       defaultValue = "char",
-      description = "char, bpe:N (a vocabulary of N), or a tokenizer.json (default: ${DEFAULT-VALUE}).")
+      description =
+          "char, bpe:N (a vocabulary of N), or a tokenizer.json (default: ${DEFAULT-VALUE}).")
   private String tokenizer;
 
-  @Option(names = "--layers", defaultValue = "4", description = "Blocks (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--layers",
+      defaultValue = "4",
+      description = "Blocks (default: ${DEFAULT-VALUE}).")
   private int layers;
 
-  @Option(names = "--heads", defaultValue = "4", description = "Attention heads (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--heads",
+      defaultValue = "4",
+      description = "Attention heads (default: ${DEFAULT-VALUE}).")
   private int heads;
 
-  @Option(names = "--width", defaultValue = "128", description = "Hidden width (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--width",
+      defaultValue = "128",
+      description = "Hidden width (default: ${DEFAULT-VALUE}).")
   private int width;
 
-  @Option(names = "--context", defaultValue = "64", description = "Tokens of a sequence (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--context",
+      defaultValue = "64",
+      description = "Tokens of a sequence (default: ${DEFAULT-VALUE}).")
   private int context;
 
-  @Option(names = "--batch", defaultValue = "12", description = "Sequences of a batch (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--batch",
+      defaultValue = "12",
+      description = "Sequences of a batch (default: ${DEFAULT-VALUE}).")
   private int batch;
 
-  @Option(names = "--accumulate", defaultValue = "1", description = "Batches of a step (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--accumulate",
+      defaultValue = "1",
+      description = "Batches of a step (default: ${DEFAULT-VALUE}).")
   private int accumulate;
 
-  @Option(names = "--steps", defaultValue = "2000", description = "Steps in all (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--steps",
+      defaultValue = "2000",
+      description = "Steps in all (default: ${DEFAULT-VALUE}).")
   private long steps;
 
-  @Option(names = "--lr", defaultValue = "1e-3", description = "Peak learning rate (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--lr",
+      defaultValue = "1e-3",
+      description = "Peak learning rate (default: ${DEFAULT-VALUE}).")
   private double learningRate;
 
-  @Option(names = "--min-lr", defaultValue = "1e-4", description = "Last learning rate (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--min-lr",
+      defaultValue = "1e-4",
+      description = "Last learning rate (default: ${DEFAULT-VALUE}).")
   private double minLearningRate;
 
-  @Option(names = "--warmup", defaultValue = "100", description = "Steps of warm-up (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--warmup",
+      defaultValue = "100",
+      description = "Steps of warm-up (default: ${DEFAULT-VALUE}).")
   private long warmup;
 
-  @Option(names = "--weight-decay", defaultValue = "0.1", description = "Decoupled, on matrices (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--weight-decay",
+      defaultValue = "0.1",
+      description = "Decoupled, on matrices (default: ${DEFAULT-VALUE}).")
   private double weightDecay;
 
-  @Option(names = "--beta1", defaultValue = "0.9", description = "AdamW's first beta (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--beta1",
+      defaultValue = "0.9",
+      description = "AdamW's first beta (default: ${DEFAULT-VALUE}).")
   private double beta1;
 
-  @Option(names = "--beta2", defaultValue = "0.99", description = "AdamW's second beta (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--beta2",
+      defaultValue = "0.99",
+      description = "AdamW's second beta (default: ${DEFAULT-VALUE}).")
   private double beta2;
 
-  @Option(names = "--dropout", defaultValue = "0", description = "Probability, everywhere (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--dropout",
+      defaultValue = "0",
+      description = "Probability, everywhere (default: ${DEFAULT-VALUE}).")
   private float dropout;
 
-  @Option(names = "--grad-clip", defaultValue = "1", description = "Most of the gradients' norm; 0: any (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--grad-clip",
+      defaultValue = "1",
+      description = "Most of the gradients' norm; 0: any (default: ${DEFAULT-VALUE}).")
   private double gradClip;
 
-  @Option(names = "--validation", defaultValue = "0.1", description = "Share of the text, at its end (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--validation",
+      defaultValue = "0.1",
+      description = "Share of the text, at its end (default: ${DEFAULT-VALUE}).")
   private double validation;
 
-  @Option(names = "--eval-every", defaultValue = "250", description = "Steps between evaluations (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--eval-every",
+      defaultValue = "250",
+      description = "Steps between evaluations (default: ${DEFAULT-VALUE}).")
   private long evalEvery;
 
   @Option(
       names = "--eval-batches",
       defaultValue = "0",
-      description = "Batches of an evaluation; 0: the whole validation text (default: ${DEFAULT-VALUE}).")
+      description =
+          "Batches of an evaluation; 0: the whole validation text (default: ${DEFAULT-VALUE}).")
   private long evalBatches;
 
-  @Option(names = "--checkpoint-every", defaultValue = "500", description = "Steps between checkpoints (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--checkpoint-every",
+      defaultValue = "500",
+      description = "Steps between checkpoints (default: ${DEFAULT-VALUE}).")
   private long checkpointEvery;
 
-  @Option(names = "--seed", defaultValue = "1337", description = "Of weights, order and dropout (default: ${DEFAULT-VALUE}).")
+  @Option(
+      names = "--seed",
+      defaultValue = "1337",
+      description = "Of weights, order and dropout (default: ${DEFAULT-VALUE}).")
   private long seed;
 
   @Mixin private DeviceOptions.DtypeOption dtype;
 
   @Mixin private DeviceOptions device;
 
-  @Option(names = "--resume", description = "Go on from the checkpoint in --out, with its settings.")
+  @Option(
+      names = "--resume",
+      description = "Go on from the checkpoint in --out, with its settings.")
   private boolean resume;
 
   @Override
@@ -161,7 +236,8 @@ final class TrainCommand implements Callable<Integer> {
     }
     Path checkpoint = out.resolve(CHECKPOINT);
     if (!Files.exists(checkpoint)) {
-      throw new FormatException(checkpoint, "there is no checkpoint to resume from; leave --resume out");
+      throw new FormatException(
+          checkpoint, "there is no checkpoint to resume from; leave --resume out");
     }
     Map<String, String> settings = Checkpoint.settings(checkpoint);
     return restored(settings, checkpoint).train(settings);
@@ -195,7 +271,8 @@ final class TrainCommand implements Callable<Integer> {
     }
     if (!different.isEmpty()) {
       throw new IllegalArgumentException(
-          String.join(", ", different) + ": differs from the training that --resume goes on with; leave it out");
+          String.join(", ", different)
+              + ": differs from the training that --resume goes on with; leave it out");
     }
     TrainCommand command = new TrainCommand();
     CommandLine line = new CommandLine(command);
@@ -237,7 +314,8 @@ final class TrainCommand implements Callable<Integer> {
       throw new IllegalArgumentException("--data is missing; name files or folders of text");
     }
     if (!(validation >= 0 && validation < 1)) {
-      throw new IllegalArgumentException("--validation " + validation + "; 0 or more and less than 1");
+      throw new IllegalArgumentException(
+          "--validation " + validation + "; 0 or more and less than 1");
     }
     if (checkpointEvery < 1) {
       throw new IllegalArgumentException("--checkpoint-every " + checkpointEvery + "; 1 or more");
@@ -257,7 +335,8 @@ final class TrainCommand implements Callable<Integer> {
     String dataCheck = dataCheck(train, valid);
     if (resuming && !dataCheck.equals(saved.get(DATA_CHECK))) {
       throw new IllegalArgumentException(
-          "--data: the text is not the one that the training began with; put it back, or start anew");
+          "--data: the text is not the one that the training began with; put it back, or start"
+              + " anew");
     }
 
     GptConfig config =
@@ -289,7 +368,8 @@ final class TrainCommand implements Callable<Integer> {
         tokens.save(out);
         err.printf(
             Locale.ROOT,
-            "%,d parameters, %,d tokens to train on, %,d to validate, vocabulary %,d, %s with %d threads%n",
+            "%,d parameters, %,d tokens to train on, %,d to validate, vocabulary %,d, %s with %d"
+                + " threads%n",
             config.parameters(),
             train.length(),
             valid.length(),
@@ -301,7 +381,8 @@ final class TrainCommand implements Callable<Integer> {
     }
   }
 
-  private int run(Gpt gpt, Trainer trainer, Tokens valid, Map<String, String> settings, PrintWriter err)
+  private int run(
+      Gpt gpt, Trainer trainer, Tokens valid, Map<String, String> settings, PrintWriter err)
       throws IOException {
     Path checkpoint = out.resolve(CHECKPOINT);
     CountDownLatch saved = new CountDownLatch(1);
@@ -370,7 +451,8 @@ final class TrainCommand implements Callable<Integer> {
     }
   }
 
-  private void save(Gpt gpt, long step, Map<String, String> settings, Path checkpoint) throws IOException {
+  private void save(Gpt gpt, long step, Map<String, String> settings, Path checkpoint)
+      throws IOException {
     Checkpoint.save(gpt.model(), step, settings, checkpoint);
     ModelFiles.writeWeights(gpt.model(), out);
   }
@@ -395,7 +477,10 @@ final class TrainCommand implements Callable<Integer> {
       return BpeTokenizer.train(text, Integer.parseInt(tokenizer.substring(4)));
     }
     if (tokenizer.startsWith("bpe")) {
-      throw new IllegalArgumentException("--tokenizer " + tokenizer + "; bpe:N with the size of the vocabulary, for example bpe:2048");
+      throw new IllegalArgumentException(
+          "--tokenizer "
+              + tokenizer
+              + "; bpe:N with the size of the vocabulary, for example bpe:2048");
     }
     return Tokenizer.load(Path.of(tokenizer));
   }
@@ -407,11 +492,16 @@ final class TrainCommand implements Callable<Integer> {
               + context
               + ": the training text has "
               + train.length()
-              + " tokens, and a context needs one more than it is long; take more text or a shorter context");
+              + " tokens, and a context needs one more than it is long; take more text or a shorter"
+              + " context");
     }
     if (validation > 0 && valid.length() < 2) {
       throw new IllegalArgumentException(
-          "--validation " + validation + " of this text is " + valid.length() + " tokens; take more text, or --validation 0");
+          "--validation "
+              + validation
+              + " of this text is "
+              + valid.length()
+              + " tokens; take more text, or --validation 0");
     }
   }
 

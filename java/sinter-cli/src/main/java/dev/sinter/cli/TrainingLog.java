@@ -14,9 +14,13 @@ import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
 
-/** What a training shows and writes: a progress bar or plain lines, metrics.csv, TensorBoard events, curves. */
+/**
+ * What a training shows and writes: a progress bar or plain lines, metrics.csv, TensorBoard events,
+ * curves.
+ */
 final class TrainingLog implements AutoCloseable {
-  private static final String HEADER = "step,train_loss,validation_loss,learning_rate,gradient_norm,tokens_per_second";
+  private static final String HEADER =
+      "step,train_loss,validation_loss,learning_rate,gradient_norm,tokens_per_second";
 
   private final PrintWriter err;
   private final long steps;
@@ -51,7 +55,10 @@ final class TrainingLog implements AutoCloseable {
 
   void step(Step step) {
     lastLoss = step.loss();
-    smoothedRate = smoothedRate == 0 ? step.tokensPerSecond() : 0.95 * smoothedRate + 0.05 * step.tokensPerSecond();
+    smoothedRate =
+        smoothedRate == 0
+            ? step.tokensPerSecond()
+            : 0.95 * smoothedRate + 0.05 * step.tokensPerSecond();
     try {
       csv.append(
           step.number(),
@@ -82,7 +89,9 @@ final class TrainingLog implements AutoCloseable {
         Locale.ROOT,
         "loss %.3f%s  %,.0f tok/s",
         lastLoss,
-        Double.isNaN(lastValidation) ? "" : String.format(Locale.ROOT, "  val %.3f", lastValidation),
+        Double.isNaN(lastValidation)
+            ? ""
+            : String.format(Locale.ROOT, "  val %.3f", lastValidation),
         smoothedRate);
   }
 
@@ -94,25 +103,39 @@ final class TrainingLog implements AutoCloseable {
   void evaluation(Trainer.Evaluation evaluation) {
     lastValidation = evaluation.loss();
     try {
-      csv.append(evaluation.step(), Double.NaN, evaluation.loss(), Double.NaN, Double.NaN, Double.NaN);
-      events.scalar("validation/loss", evaluation.step(), evaluation.loss(), System.currentTimeMillis());
+      csv.append(
+          evaluation.step(), Double.NaN, evaluation.loss(), Double.NaN, Double.NaN, Double.NaN);
+      events.scalar(
+          "validation/loss", evaluation.step(), evaluation.loss(), System.currentTimeMillis());
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
     if (bar == null) {
-      err.printf(Locale.ROOT, "step %d/%d  validation loss %.4f%n", evaluation.step(), steps, evaluation.loss());
+      err.printf(
+          Locale.ROOT,
+          "step %d/%d  validation loss %.4f%n",
+          evaluation.step(),
+          steps,
+          evaluation.loss());
     } else {
       bar.setExtraMessage(status());
     }
   }
 
-  /** Draws the curves of the whole training, as metrics.csv has them, and prints one as a sparkline. */
+  /**
+   * Draws the curves of the whole training, as metrics.csv has them, and prints one as a sparkline.
+   */
   void drawCurves(String title) throws IOException {
     CsvLog.Table table = CsvLog.read(folder.resolve("metrics.csv"));
     LossPlot.Curve train = LossPlot.Curve.of(table.column("train_loss"));
     if (train.losses().length > 0) {
       double[] losses = train.losses();
-      err.printf(Locale.ROOT, "loss %.3f %s %.3f%n", losses[0], Sparkline.of(losses, 60), losses[losses.length - 1]);
+      err.printf(
+          Locale.ROOT,
+          "loss %.3f %s %.3f%n",
+          losses[0],
+          Sparkline.of(losses, 60),
+          losses[losses.length - 1]);
     }
     Path file = folder.resolve("loss.png");
     try {

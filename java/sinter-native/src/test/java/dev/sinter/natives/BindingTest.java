@@ -16,7 +16,8 @@ class BindingTest {
   @Test
   void aDeviceOpensAndSaysWhatItIs() {
     sn_device device = new sn_device();
-    assertEquals(sinter.SN_OK, sinter.sn_device_create(sinter.SN_CPU, 0, 2, (BytePointer) null, device));
+    assertEquals(
+        sinter.SN_OK, sinter.sn_device_create(sinter.SN_CPU, 0, 2, (BytePointer) null, device));
     try {
       assertEquals(2, sinter.sn_device_threads(device));
       assertTrue(

@@ -1,8 +1,9 @@
 package dev.sinter.data;
 
 /**
- * The order in which training sees windows of tokens: a pure function of the seed and the number of the sample, so that
- * a resumed run needs to know its step alone. Windows start anywhere, each start equally likely, with replacement.
+ * The order in which training sees windows of tokens: a pure function of the seed and the number of
+ * the sample, so that a resumed run needs to know its step alone. Windows start anywhere, each
+ * start equally likely, with replacement.
  */
 public final class Batches {
   private final Tokens tokens;
@@ -44,7 +45,8 @@ public final class Batches {
    * @return index of the first token
    */
   public long start(long sample) {
-    // The remainder of a 64-bit number favours some starts unless the few numbers past the last multiple are drawn again.
+    // The remainder of a 64-bit number favours some starts unless the few numbers past the last
+    // multiple are drawn again.
     long limit = Long.MAX_VALUE - Long.MAX_VALUE % starts;
     for (long attempt = 0; ; attempt++) {
       long number = mix(mix(mix(seed) ^ sample) ^ attempt) >>> 1;
@@ -67,7 +69,10 @@ public final class Batches {
     targets.put(window, 1, context);
   }
 
-  /** A bijection of 64-bit numbers that leaves no trace of their order (Steele et al. 2014, SplitMix64). */
+  /**
+   * A bijection of 64-bit numbers that leaves no trace of their order (Steele et al. 2014,
+   * SplitMix64).
+   */
   private static long mix(long number) {
     long z = number + 0x9E3779B97F4A7C15L;
     z = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;

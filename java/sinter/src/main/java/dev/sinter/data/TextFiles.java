@@ -24,14 +24,16 @@ import java.util.zip.ZipFile;
 /** Reads text: files, folders of files, and the sources in jars, always in the same order. */
 public final class TextFiles {
   private static final long MOST_BYTES = 1L << 30;
-  private static final List<String> SOURCES = List.of(".java", ".kt", ".scala", ".groovy", ".txt", ".md");
+  private static final List<String> SOURCES =
+      List.of(".java", ".kt", ".scala", ".groovy", ".txt", ".md");
 
   private TextFiles() {}
 
   /**
    * Reads and joins texts.
    *
-   * @param paths files, folders (all files below them, by name), or .jar and .zip files (the sources in them, by name)
+   * @param paths files, folders (all files below them, by name), or .jar and .zip files (the
+   *     sources in them, by name)
    * @return the texts, one after the other
    * @throws IOException where one is missing, empty, binary or not UTF-8
    */
@@ -94,7 +96,8 @@ public final class TextFiles {
 
   private static void checkSize(String name, long bytes) throws IOException {
     if (bytes > MOST_BYTES) {
-      throw new IOException(name + ": has " + bytes + " bytes; a text has at most " + MOST_BYTES + ": split it");
+      throw new IOException(
+          name + ": has " + bytes + " bytes; a text has at most " + MOST_BYTES + ": split it");
     }
   }
 
@@ -115,7 +118,10 @@ public final class TextFiles {
     CoderResult result = decoder.decode(in, out, true);
     if (result.isError()) {
       throw new IOException(
-          name + ": no UTF-8 at offset " + in.position() + "; convert it to UTF-8, or leave it out");
+          name
+              + ": no UTF-8 at offset "
+              + in.position()
+              + "; convert it to UTF-8, or leave it out");
     }
     text.append(out.flip());
   }

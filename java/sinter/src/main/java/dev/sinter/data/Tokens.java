@@ -14,9 +14,9 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A sequence of token ids: in memory, or a mapped file. A file is a header of 24 bytes, {@code SNTOKENS}, the version 1
- * and the bytes of a token (2 or 4) as int32, the number of tokens as int64, then the tokens; all little-endian. Safe to
- * read from many threads.
+ * A sequence of token ids: in memory, or a mapped file. A file is a header of 24 bytes, {@code
+ * SNTOKENS}, the version 1 and the bytes of a token (2 or 4) as int32, the number of tokens as
+ * int64, then the tokens; all little-endian. Safe to read from many threads.
  */
 public final class Tokens {
   private static final long MAGIC = 0x534e454b4f544e53L; // "SNTOKENS" in little-endian order

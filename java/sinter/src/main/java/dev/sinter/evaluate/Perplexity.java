@@ -7,9 +7,10 @@ import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
 
 /**
- * The mean loss of a model on a text, in windows as long as the context. With a stride below the window each window
- * overlaps the one before, and only tokens that are new are counted: every token then has at least
- * {@code context - stride} tokens before it. Only the first token of the text is never predicted.
+ * The mean loss of a model on a text, in windows as long as the context. With a stride below the
+ * window each window overlaps the one before, and only tokens that are new are counted: every token
+ * then has at least {@code context - stride} tokens before it. Only the first token of the text is
+ * never predicted.
  */
 public final class Perplexity implements AutoCloseable {
   /** Windows are evaluated together until they hold this many tokens. */
@@ -31,8 +32,7 @@ public final class Perplexity implements AutoCloseable {
    */
   public Perplexity(LanguageModel model, int context, int stride) {
     if (stride < 1 || stride > context) {
-      throw new IllegalArgumentException(
-          "stride " + stride + "; 1 to the context of " + context);
+      throw new IllegalArgumentException("stride " + stride + "; 1 to the context of " + context);
     }
     this.context = context;
     this.stride = stride;
@@ -118,7 +118,9 @@ public final class Perplexity implements AutoCloseable {
     return new Result(total, counted);
   }
 
-  /** Writes a window, or a row that counts for nothing; returns how many of its tokens are scored. */
+  /**
+   * Writes a window, or a row that counts for nothing; returns how many of its tokens are scored.
+   */
   private long fill(Tokens tokens, long window, IntBuffer inputs, IntBuffer targets) {
     long start = window * stride;
     long scored = 0;

@@ -73,7 +73,8 @@ public final class Scorer {
     double total = most + Math.log(sum);
     List<Candidate> best = new ArrayList<>();
     for (int candidate = 0; candidate < logits.length; candidate++) {
-      boolean among = best.size() < top || logits[candidate] - total > best.get(best.size() - 1).logprob;
+      boolean among =
+          best.size() < top || logits[candidate] - total > best.get(best.size() - 1).logprob;
       if (!among || top == 0) {
         continue;
       }

@@ -3,14 +3,16 @@ package dev.sinter.generate;
 import java.util.List;
 
 /**
- * How a completion is chosen and when it ends. Processors act in the order of Hugging Face's {@code generate}: repetition
- * penalty, temperature, top-k, top-p, min-p. Equal settings, seed and device give equal text.
+ * How a completion is chosen and when it ends. Processors act in the order of Hugging Face's {@code
+ * generate}: repetition penalty, temperature, top-k, top-p, min-p. Equal settings, seed and device
+ * give equal text.
  *
  * @param temperature divides the logits; 0: greedy
  * @param topK keeps the k likeliest tokens; 0: all
  * @param topP keeps the likeliest tokens up to this mass; 1: all
  * @param minP keeps tokens at least this fraction as likely as the likeliest; 0: all
- * @param repetitionPenalty divides positive and multiplies negative scores of tokens seen before; 1: none
+ * @param repetitionPenalty divides positive and multiplies negative scores of tokens seen before;
+ *     1: none
  * @param seed of the draws
  * @param maxNewTokens the most tokens to generate
  * @param stop texts that end the completion; they are not part of it
@@ -27,7 +29,9 @@ public record Sampling(
 
   /** Checks the ranges. */
   public Sampling {
-    check(temperature >= 0 && temperature <= 1000, "temperature " + temperature + "; 0 (greedy) to 1000");
+    check(
+        temperature >= 0 && temperature <= 1000,
+        "temperature " + temperature + "; 0 (greedy) to 1000");
     check(topK >= 0, "top-k " + topK + "; 0 (all) or more");
     check(topP > 0 && topP <= 1, "top-p " + topP + "; more than 0, at most 1 (all)");
     check(minP >= 0 && minP <= 1, "min-p " + minP + "; 0 (all) to 1");

@@ -11,10 +11,10 @@ import java.util.List;
 import java.util.NoSuchElementException;
 
 /**
- * A completion as it comes, token by token. Closing it early frees its cache. To be used by one thread at a time; many
- * streams may share a model.
+ * A completion as it comes, token by token. Closing it early frees its cache. To be used by one
+ * thread at a time; many streams may share a model.
  */
-public final class TokenStream implements Iterable<Token>, Iterator<Token>, AutoCloseable {
+public final class TokenStream implements Iterable<Token>, AutoCloseable {
   private final Sampling sampling;
   private final int context;
   private final int endOfText;
@@ -81,12 +81,27 @@ public final class TokenStream implements Iterable<Token>, Iterator<Token>, Auto
     fed = prompt.clone();
   }
 
+  /** What is left of the completion: every iterator goes on where the stream stands. */
   @Override
   public Iterator<Token> iterator() {
-    return this;
+    return new Iterator<>() {
+      @Override
+      public boolean hasNext() {
+        return TokenStream.this.hasNext();
+      }
+
+      @Override
+      public Token next() {
+        return TokenStream.this.next();
+      }
+    };
   }
 
-  @Override
+  /**
+   * Tells whether there is a token to come.
+   *
+   * @return false at the end of the completion and after {@link #close}
+   */
   public boolean hasNext() {
     return finishReason == null && !closed;
   }
@@ -98,7 +113,6 @@ public final class TokenStream implements Iterable<Token>, Iterator<Token>, Auto
    * @throws NoSuchElementException after the last one
    * @throws ArithmeticException where the model's logits are not finite
    */
-  @Override
   public Token next() {
     if (!hasNext()) {
       throw new NoSuchElementException("the completion has ended");

@@ -7,7 +7,10 @@ import dev.sinter.natives.sn_attention_shape;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
-/** Attention of queries over keys and values that stand in columns of tensors [batch, length, columns]. */
+/**
+ * Attention of queries over keys and values that stand in columns of tensors [batch, length,
+ * columns].
+ */
 final class Attention extends Operation {
   /** Columns {@code offset ..} of a tensor: where queries, keys or values stand. */
   record Columns(Tensor of, long offset) {
@@ -18,7 +21,15 @@ final class Attention extends Operation {
 
   /** What is not a tensor. */
   record Settings(
-      long batch, long heads, long kvHeads, long headSize, boolean causal, long window, float dropout, long seed, long number) {}
+      long batch,
+      long heads,
+      long kvHeads,
+      long headSize,
+      boolean causal,
+      long window,
+      float dropout,
+      long seed,
+      long number) {}
 
   private final Columns q;
   private final Columns k;

@@ -8,7 +8,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
-/** Derives the backward pass: walks the forward operations in reverse and gathers each tensor's gradient. */
+/**
+ * Derives the backward pass: walks the forward operations in reverse and gathers each tensor's
+ * gradient.
+ */
 final class Backward {
   private final Parameters parameters;
   private final DType dtype;
@@ -22,7 +25,11 @@ final class Backward {
   private final Set<Tensor> written = new HashSet<>();
 
   private Backward(
-      List<Operation> forward, Parameters parameters, DType dtype, Recompute recompute, Set<Tensor> kept) {
+      List<Operation> forward,
+      Parameters parameters,
+      DType dtype,
+      Recompute recompute,
+      Set<Tensor> kept) {
     this.parameters = parameters;
     this.dtype = dtype;
     this.recompute = recompute;
@@ -35,7 +42,11 @@ final class Backward {
 
   /** The operations of the backward pass, in order. */
   static List<Operation> of(
-      List<Operation> forward, Parameters parameters, DType dtype, Recompute recompute, Set<Tensor> kept) {
+      List<Operation> forward,
+      Parameters parameters,
+      DType dtype,
+      Recompute recompute,
+      Set<Tensor> kept) {
     Backward backward = new Backward(forward, parameters, dtype, recompute, kept);
     for (int i = forward.size() - 1; i >= 0; i--) {
       forward.get(i).differentiate(backward);
@@ -57,12 +68,18 @@ final class Backward {
     return tensor.role() == Tensor.Role.ACTIVATION;
   }
 
-  /** The gradient gathered so far, or null. It is complete when the tensor's producer is differentiated. */
+  /**
+   * The gradient gathered so far, or null. It is complete when the tensor's producer is
+   * differentiated.
+   */
   Tensor gradient(Tensor tensor) {
     return gradients.get(tensor);
   }
 
-  /** Takes out what has been gathered so far: the caller gives it back as part of a sum. Null: nothing yet. */
+  /**
+   * Takes out what has been gathered so far: the caller gives it back as part of a sum. Null:
+   * nothing yet.
+   */
   Tensor takePartial(Tensor tensor) {
     return gradients.remove(tensor);
   }
@@ -84,7 +101,10 @@ final class Backward {
     return parameters.gradient(parameter);
   }
 
-  /** Whether no operation of this pass has written this parameter's gradient yet. Asking counts as writing. */
+  /**
+   * Whether no operation of this pass has written this parameter's gradient yet. Asking counts as
+   * writing.
+   */
   boolean first(Tensor parameter) {
     return written.add(parameter);
   }
@@ -112,7 +132,10 @@ final class Backward {
     return again;
   }
 
-  /** Notes that {@code again} has the content of {@code tensor}: an operation with several outputs made both. */
+  /**
+   * Notes that {@code again} has the content of {@code tensor}: an operation with several outputs
+   * made both.
+   */
   void recomputed(Tensor tensor, Tensor again) {
     recomputed.put(tensor, again);
   }
@@ -120,8 +143,9 @@ final class Backward {
   boolean keeps(Tensor tensor) {
     return switch (recompute) {
       case NONE -> true;
-      case ELEMENTWISE -> !(producers.get(tensor) instanceof LayerNorm norm && norm.isOutput(tensor))
-          && !(producers.get(tensor) instanceof Linear linear && linear.isActivated(tensor));
+      case ELEMENTWISE ->
+          !(producers.get(tensor) instanceof LayerNorm norm && norm.isOutput(tensor))
+              && !(producers.get(tensor) instanceof Linear linear && linear.isActivated(tensor));
       case BLOCK -> kept.contains(tensor);
     };
   }

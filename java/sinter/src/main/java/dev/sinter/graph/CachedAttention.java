@@ -5,7 +5,10 @@ import dev.sinter.natives.sn_cache_shape;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
-/** Writes new keys and values into the cache, then lets the new queries see all of it up to themselves. */
+/**
+ * Writes new keys and values into the cache, then lets the new queries see all of it up to
+ * themselves.
+ */
 final class CachedAttention extends Operation {
   private final Tensor qkv;
   private final Tensor out;

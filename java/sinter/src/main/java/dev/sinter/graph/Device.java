@@ -12,8 +12,8 @@ import org.slf4j.LoggerFactory;
 /**
  * Where tensors live and operations run: the CPU, with a thread pool of its own, or a GPU.
  *
- * <p>An explicit choice never falls back to another device; {@link #auto()} says once, in the log, what it took and why
- * not the other. Safe to use from many threads.
+ * <p>An explicit choice never falls back to another device; {@link #auto()} says once, in the log,
+ * what it took and why not the other. Safe to use from many threads.
  */
 public final class Device implements AutoCloseable {
   static final Cleaner CLEANER = Cleaner.create();
@@ -27,7 +27,9 @@ public final class Device implements AutoCloseable {
   private final String isa;
   private final int threads;
 
-  /** The native device. It is destroyed when the device and all memory on it have been given back. */
+  /**
+   * The native device. It is destroyed when the device and all memory on it have been given back.
+   */
   static final class Handle {
     final sn_device device = new sn_device();
     private final AtomicInteger users = new AtomicInteger(1);
@@ -57,7 +59,8 @@ public final class Device implements AutoCloseable {
   }
 
   /**
-   * Takes the best device that is there, or the one that the environment variable {@code SINTER_DEVICE} names.
+   * Takes the best device that is there, or the one that the environment variable {@code
+   * SINTER_DEVICE} names.
    *
    * @return the device; the caller closes it
    */
@@ -121,7 +124,8 @@ public final class Device implements AutoCloseable {
       return cpu(threads);
     }
     if (name.equals("cuda") || name.matches("cuda:\\d{1,4}")) {
-      throw new SinterException("device " + name + ": this build of Sinter has no CUDA backend; use --device cpu");
+      throw new SinterException(
+          "device " + name + ": this build of Sinter has no CUDA backend; use --device cpu");
     }
     throw new IllegalArgumentException("device " + name + ": auto, cpu, cuda or cuda:N");
   }

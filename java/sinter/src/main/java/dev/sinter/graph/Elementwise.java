@@ -131,7 +131,9 @@ final class Elementwise {
     @Override
     Tensor recompute(Tensor output, Backward b) {
       Tensor again = b.activation(out.name() + " again", out.shape());
-      b.emit(new Dropout(b.saved(x), residual == null ? null : b.saved(residual), again, p, seed, number));
+      b.emit(
+          new Dropout(
+              b.saved(x), residual == null ? null : b.saved(residual), again, p, seed, number));
       return again;
     }
 

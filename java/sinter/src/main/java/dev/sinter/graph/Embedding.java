@@ -97,8 +97,15 @@ final class Embedding extends Operation {
     private final boolean firstPositions;
 
     Gradient(
-        Embedding forward, Tensor dout, Tensor dtokenTable, Tensor dpositionTable, boolean firstPositions) {
-      super("embedding_backward", List.of(forward.tokens, dout), present(dtokenTable, dpositionTable));
+        Embedding forward,
+        Tensor dout,
+        Tensor dtokenTable,
+        Tensor dpositionTable,
+        boolean firstPositions) {
+      super(
+          "embedding_backward",
+          List.of(forward.tokens, dout),
+          present(dtokenTable, dpositionTable));
       this.forward = forward;
       this.dout = dout;
       this.dtokenTable = dtokenTable;

@@ -13,8 +13,8 @@ import java.util.stream.Collectors;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * A list of operations for one shape, planned and bound: running it allocates nothing, in Java or in native code. To be
- * used by one thread at a time.
+ * A list of operations for one shape, planned and bound: running it allocates nothing, in Java or
+ * in native code. To be used by one thread at a time.
  */
 public final class Graph implements AutoCloseable {
   private final List<Operation> operations;
@@ -114,7 +114,8 @@ public final class Graph implements AutoCloseable {
   private HostBuffer buffer(Tensor tensor) {
     HostBuffer buffer = staging.get(tensor);
     if (buffer == null) {
-      throw new IllegalArgumentException("tensor " + tensor.name() + " is no input or output of this graph");
+      throw new IllegalArgumentException(
+          "tensor " + tensor.name() + " is no input or output of this graph");
     }
     return buffer;
   }
@@ -129,7 +130,8 @@ public final class Graph implements AutoCloseable {
   }
 
   /**
-   * Prints the graph: an operation a line with its inputs, outputs, and the lifetimes and places of what it writes.
+   * Prints the graph: an operation a line with its inputs, outputs, and the lifetimes and places of
+   * what it writes.
    *
    * @return lines of text
    */
@@ -162,12 +164,14 @@ public final class Graph implements AutoCloseable {
   }
 
   /**
-   * Exports the graph for Graphviz: operations as boxes, tensors as labelled edges with their sizes.
+   * Exports the graph for Graphviz: operations as boxes, tensors as labelled edges with their
+   * sizes.
    *
    * @return a {@code digraph}
    */
   public String toGraphviz() {
-    StringBuilder text = new StringBuilder("digraph sinter {\n  rankdir=TB;\n  node [shape=box];\n");
+    StringBuilder text =
+        new StringBuilder("digraph sinter {\n  rankdir=TB;\n  node [shape=box];\n");
     Map<Tensor, Integer> writers = new IdentityHashMap<>();
     for (int i = 0; i < operations.size(); i++) {
       Operation operation = operations.get(i);

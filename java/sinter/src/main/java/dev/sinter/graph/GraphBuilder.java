@@ -7,8 +7,8 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * Traces a model for one shape: each method appends an operation and returns its output. {@link #build} derives the
- * backward pass where the graph trains, plans the memory and binds the calls.
+ * Traces a model for one shape: each method appends an operation and returns its output. {@link
+ * #build} derives the backward pass where the graph trains, plans the memory and binds the calls.
  */
 public final class GraphBuilder {
   /** What a graph is for. */
@@ -191,7 +191,8 @@ public final class GraphBuilder {
   }
 
   /**
-   * Causal self-attention over the queries, keys and values that stand beside each other in each row.
+   * Causal self-attention over the queries, keys and values that stand beside each other in each
+   * row.
    *
    * @param name for {@code describe()}
    * @param qkv [batch, length, 3 width]
@@ -204,7 +205,9 @@ public final class GraphBuilder {
     long width = qkv.columns() / 3;
     Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), width);
     Tensor lse =
-        training() ? Tensor.activation(name + " lse", DType.F32, qkv.size(0), heads, qkv.size(1)) : null;
+        training()
+            ? Tensor.activation(name + " lse", DType.F32, qkv.size(0), heads, qkv.size(1))
+            : null;
     var settings =
         new Attention.Settings(
             qkv.size(0),
@@ -238,7 +241,8 @@ public final class GraphBuilder {
    * @param window how many keys a query sees, itself included; 0: all before it
    * @return [batch, length, width]
    */
-  public Tensor cachedAttention(String name, Tensor qkv, KvCache cache, int layer, int heads, int window) {
+  public Tensor cachedAttention(
+      String name, Tensor qkv, KvCache cache, int layer, int heads, int window) {
     Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), qkv.columns() / 3);
     return append(new CachedAttention(qkv, cache, layer, heads, window, out), out);
   }
@@ -258,7 +262,8 @@ public final class GraphBuilder {
   }
 
   /**
-   * Whether this graph drops with this probability: where not, callers take the fused way without dropout.
+   * Whether this graph drops with this probability: where not, callers take the fused way without
+   * dropout.
    *
    * @param p probability
    * @return true in training with p above 0
@@ -292,8 +297,7 @@ public final class GraphBuilder {
   public Tensor crossEntropy(Tensor logits, Tensor targets, float gradientScale) {
     Tensor losses = Tensor.activation("losses", DType.F32, logits.rows());
     Tensor dlogits = training() ? Tensor.alias("d logits", logits) : null;
-    return append(
-        new Loss.CrossEntropy(logits, targets, losses, dlogits, gradientScale), losses);
+    return append(new Loss.CrossEntropy(logits, targets, losses, dlogits, gradientScale), losses);
   }
 
   /**

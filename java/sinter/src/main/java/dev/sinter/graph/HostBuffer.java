@@ -6,7 +6,10 @@ import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
 import org.bytedeco.javacpp.Pointer;
 
-/** Host memory that native code reads and writes, with the views that Java uses: made once, so that a step makes none. */
+/**
+ * Host memory that native code reads and writes, with the views that Java uses: made once, so that
+ * a step makes none.
+ */
 final class HostBuffer {
   private final ByteBuffer bytes;
   private final IntBuffer ints;

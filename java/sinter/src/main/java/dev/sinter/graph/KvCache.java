@@ -3,8 +3,8 @@ package dev.sinter.graph;
 import java.nio.IntBuffer;
 
 /**
- * Keys and values of all positions that sequences have behind them, for each layer, and how many those are. Graphs that
- * extend and read the cache share it.
+ * Keys and values of all positions that sequences have behind them, for each layer, and how many
+ * those are. Graphs that extend and read the cache share it.
  */
 public final class KvCache implements AutoCloseable {
   private final Memory memory;
@@ -40,8 +40,9 @@ public final class KvCache implements AutoCloseable {
     long[] shape = {batch, kvHeads, capacity, headSize};
     long step = MemoryPlan.align(perLayer * dtype.bytes());
     for (int layer = 0; layer < layers; layer++) {
-      keys[layer] = Tensor.resident("keys." + layer, dtype, memory.at(2 * layer * step), shape);
-      values[layer] = Tensor.resident("values." + layer, dtype, memory.at((2 * layer + 1) * step), shape);
+      keys[layer] = Tensor.resident("keys." + layer, dtype, memory.at(2L * layer * step), shape);
+      values[layer] =
+          Tensor.resident("values." + layer, dtype, memory.at((2L * layer + 1) * step), shape);
     }
     lengths = Tensor.resident("lengths", DType.I32, memory.at(bytes), batch);
     staging = new HostBuffer(4L * batch);

@@ -6,7 +6,10 @@ import dev.sinter.natives.global.sinter;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
-/** Layer norm over each row; the backward pass adds the gradient that reaches the input on other ways. */
+/**
+ * Layer norm over each row; the backward pass adds the gradient that reaches the input on other
+ * ways.
+ */
 final class LayerNorm extends Operation {
   private final Tensor x;
   private final Tensor gain;
@@ -18,9 +21,11 @@ final class LayerNorm extends Operation {
 
   /**
    * @param bias or null
-   * @param mean and {@code rstd}: fp32 of a value a row, kept for the backward pass; both null in inference
+   * @param mean and {@code rstd}: fp32 of a value a row, kept for the backward pass; both null in
+   *     inference
    */
-  LayerNorm(Tensor x, Tensor gain, Tensor bias, float epsilon, Tensor out, Tensor mean, Tensor rstd) {
+  LayerNorm(
+      Tensor x, Tensor gain, Tensor bias, float epsilon, Tensor out, Tensor mean, Tensor rstd) {
     super("layer_norm_forward", present(x, gain, bias), present(out, mean, rstd));
     this.x = x;
     this.gain = gain;
@@ -46,8 +51,10 @@ final class LayerNorm extends Operation {
   Tensor recompute(Tensor output, Backward b) {
     Tensor again = b.activation(out.name() + " again", out.shape());
     boolean statistics = !b.keeps(mean);
-    Tensor meanAgain = statistics ? Tensor.activation(mean.name() + " again", DType.F32, mean.shape()) : null;
-    Tensor rstdAgain = statistics ? Tensor.activation(rstd.name() + " again", DType.F32, rstd.shape()) : null;
+    Tensor meanAgain =
+        statistics ? Tensor.activation(mean.name() + " again", DType.F32, mean.shape()) : null;
+    Tensor rstdAgain =
+        statistics ? Tensor.activation(rstd.name() + " again", DType.F32, rstd.shape()) : null;
     b.emit(new LayerNorm(b.saved(x), gain, bias, epsilon, again, meanAgain, rstdAgain));
     b.recomputed(out, again);
     if (statistics) {
@@ -69,7 +76,8 @@ final class LayerNorm extends Operation {
     Pointer pm = mean == null ? null : mean.address();
     Pointer pr = rstd == null ? null : rstd.address();
     return (stream, run) ->
-        sinter.sn_layer_norm_forward(stream, dtype, rows, width, epsilon, px, null, pg, pb, null, po, pm, pr);
+        sinter.sn_layer_norm_forward(
+            stream, dtype, rows, width, epsilon, px, null, pg, pb, null, po, pm, pr);
   }
 
   private static final class Gradient extends Operation {
@@ -134,7 +142,8 @@ final class LayerNorm extends Operation {
     long workspace(Device device) {
       long[] bytes = new long[1];
       Natives.check(
-          sinter.sn_layer_norm_backward_workspace(device.handle().device, x.rows(), x.columns(), bytes));
+          sinter.sn_layer_norm_backward_workspace(
+              device.handle().device, x.rows(), x.columns(), bytes));
       return bytes[0];
     }
 
@@ -175,6 +184,7 @@ final class LayerNorm extends Operation {
 
   static List<Tensor> statistics(String name, long rows) {
     return List.of(
-        Tensor.activation(name + " mean", DType.F32, rows), Tensor.activation(name + " rstd", DType.F32, rows));
+        Tensor.activation(name + " mean", DType.F32, rows),
+        Tensor.activation(name + " rstd", DType.F32, rows));
   }
 }

@@ -8,8 +8,8 @@ import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * out = x W + bias, with GELU or a residual sum in the same pass where asked. The backward pass fuses the derivative of
- * a GELU that made x into the product that gives x's gradient.
+ * out = x W + bias, with GELU or a residual sum in the same pass where asked. The backward pass
+ * fuses the derivative of a GELU that made x into the product that gives x's gradient.
  */
 final class Linear extends Operation {
   private final Tensor x;
@@ -26,7 +26,8 @@ final class Linear extends Operation {
    * @param bias [out] or null; GELU needs one
    * @param residual like out, or null
    * @param gelu whether out = gelu(x W + bias)
-   * @param preActivation receives x W + bias before the GELU, for the backward pass; null in inference
+   * @param preActivation receives x W + bias before the GELU, for the backward pass; null in
+   *     inference
    */
   Linear(
       Tensor x,
@@ -73,7 +74,8 @@ final class Linear extends Operation {
             : residual != null
                 ? sinter.SN_EPILOGUE_BIAS_RESIDUAL
                 : bias != null ? sinter.SN_EPILOGUE_BIAS : sinter.SN_EPILOGUE_NONE;
-    return Gemm.shape(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype()).epilogue(epilogue);
+    return Gemm.shape(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype())
+        .epilogue(epilogue);
   }
 
   @Override
@@ -89,7 +91,9 @@ final class Linear extends Operation {
     Pointer po = out.address();
     Pointer pb = bias == null ? null : bias.address();
     Pointer aux =
-        gelu ? (preActivation == null ? null : preActivation.address()) : residual == null ? null : residual.address();
+        gelu
+            ? (preActivation == null ? null : preActivation.address())
+            : residual == null ? null : residual.address();
     return (stream, run) -> sinter.sn_gemm(stream, shape, px, pw, po, pb, aux, workspace);
   }
 
@@ -169,7 +173,8 @@ final class Linear extends Operation {
     }
 
     private sn_gemm_shape shape() {
-      return Gemm.shape(dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype())
+      return Gemm.shape(
+              dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype())
           .epilogue(pre == null ? sinter.SN_EPILOGUE_NONE : sinter.SN_EPILOGUE_GELU_BACKWARD);
     }
 
@@ -222,7 +227,8 @@ final class Linear extends Operation {
       Pointer pb = b.address();
       Pointer pw = dweight.address();
       return (stream, run) ->
-          sinter.sn_gemm(stream, run.accumulating ? accumulate : overwrite, pa, pb, pw, null, null, workspace);
+          sinter.sn_gemm(
+              stream, run.accumulating ? accumulate : overwrite, pa, pb, pw, null, null, workspace);
     }
   }
 

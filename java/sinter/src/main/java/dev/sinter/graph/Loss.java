@@ -8,7 +8,10 @@ import org.bytedeco.javacpp.Pointer;
 final class Loss {
   private Loss() {}
 
-  /** The cross-entropy of each row; in training the logits become their own gradient in the same pass. */
+  /**
+   * The cross-entropy of each row; in training the logits become their own gradient in the same
+   * pass.
+   */
   static final class CrossEntropy extends Operation {
     private final Tensor logits;
     private final Tensor targets;
@@ -20,7 +23,8 @@ final class Loss {
      * @param dlogits an alias of logits, or null in evaluation
      * @param gradientScale what each row's gradient is multiplied by
      */
-    CrossEntropy(Tensor logits, Tensor targets, Tensor losses, Tensor dlogits, float gradientScale) {
+    CrossEntropy(
+        Tensor logits, Tensor targets, Tensor losses, Tensor dlogits, float gradientScale) {
       super(
           "cross_entropy",
           List.of(logits, targets),

@@ -8,8 +8,8 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * Lays all activations of a list of operations out in one arena: two tensors share memory where the last read of one
- * comes before the first write of the other.
+ * Lays all activations of a list of operations out in one arena: two tensors share memory where the
+ * last read of one comes before the first write of the other.
  */
 final class MemoryPlan {
   private static final long ALIGNMENT = 256;
@@ -64,7 +64,8 @@ final class MemoryPlan {
         if (storage.role() != Tensor.Role.ACTIVATION || blocks.containsKey(storage)) {
           continue;
         }
-        Block reused = tensor == operation.writes().get(0) ? inPlaceBlock(operation, storage, i) : null;
+        Block reused =
+            tensor == operation.writes().get(0) ? inPlaceBlock(operation, storage, i) : null;
         if (reused != null) {
           reused.last = lastUse.get(storage);
           blocks.put(storage, reused);
@@ -90,7 +91,10 @@ final class MemoryPlan {
   private long place() {
     List<Block> all = new ArrayList<>(workspaces);
     blocks.values().stream().distinct().forEach(all::add);
-    all.sort(Comparator.comparingLong((Block b) -> -b.bytes).thenComparingInt(b -> b.first).thenComparingInt(b -> b.last));
+    all.sort(
+        Comparator.comparingLong((Block b) -> -b.bytes)
+            .thenComparingInt(b -> b.first)
+            .thenComparingInt(b -> b.last));
     List<Block> placed = new ArrayList<>();
     long top = 0;
     for (Block block : all) {

@@ -8,24 +8,28 @@ import org.bytedeco.javacpp.Pointer;
 final class Natives {
   private Natives() {}
 
-  private static final class Library {
-    static final SinterException FAILURE = load();
+  private record Problem(String message, Throwable cause) {}
 
-    private static SinterException load() {
+  private static final class Library {
+    /** What is wrong, null where all is well; kept, as the loader's own error comes only once. */
+    static final Problem PROBLEM = load();
+
+    private static Problem load() {
       String platform = Loader.getPlatform();
       try {
         Loader.load(sinter.class);
         int version = sinter.sn_version();
         return version == sinter.SN_VERSION
             ? null
-            : new SinterException(
+            : new Problem(
                 "native library has version "
                     + version
                     + ", this jar needs "
                     + sinter.SN_VERSION
-                    + "; use sinter and sinter-native of one release");
+                    + "; use sinter and sinter-native of one release",
+                null);
       } catch (UnsatisfiedLinkError | NoClassDefFoundError e) {
-        return new SinterException(
+        return new Problem(
             "native library for "
                 + platform
                 + " not on the class path; add dev.sinter:sinter-native with the classifier "
@@ -38,8 +42,8 @@ final class Natives {
 
   /** Makes sure that the library is there and of this version. */
   static void load() {
-    if (Library.FAILURE != null) {
-      throw new SinterException(Library.FAILURE.getMessage(), Library.FAILURE);
+    if (Library.PROBLEM != null) {
+      throw new SinterException(Library.PROBLEM.message(), Library.PROBLEM.cause());
     }
   }
 

@@ -5,8 +5,8 @@ import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * One call of the C ABI on given tensors. An operation knows what it reads and writes, how to call the backend, and, if
- * it stands in a forward pass, which operations make up its backward pass.
+ * One call of the C ABI on given tensors. An operation knows what it reads and writes, how to call
+ * the backend, and, if it stands in a forward pass, which operations make up its backward pass.
  */
 abstract class Operation {
   private final String name;
@@ -51,7 +51,10 @@ abstract class Operation {
     return writes;
   }
 
-  /** An input whose memory the first output may take over if nothing reads that input later; or null. */
+  /**
+   * An input whose memory the first output may take over if nothing reads that input later; or
+   * null.
+   */
   Tensor inPlace() {
     return null;
   }

@@ -13,11 +13,15 @@ import java.util.Map;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * All weights of a model in one flat array, with equal arrays beside it for gradients and moments where it trains: the
- * norm and the update are one pass each. Weights that train in bf16 have an fp32 master copy.
+ * All weights of a model in one flat array, with equal arrays beside it for gradients and moments
+ * where it trains: the norm and the update are one pass each. Weights that train in bf16 have an
+ * fp32 master copy.
  */
 public final class Parameters implements AutoCloseable {
-  /** Weight decay is switched on and off for blocks of this many elements, so each tensor starts at a multiple. */
+  /**
+   * Weight decay is switched on and off for blocks of this many elements, so each tensor starts at
+   * a multiple.
+   */
   private static final long BLOCK = 256;
 
   private static final int STAGING = 1 << 20;
@@ -114,7 +118,10 @@ public final class Parameters implements AutoCloseable {
         parameter,
         key ->
             Tensor.resident(
-                "d " + key.name(), DType.F32, gradient.at(4 * offsets.get(key.name())), key.shape()));
+                "d " + key.name(),
+                DType.F32,
+                gradient.at(4 * offsets.get(key.name())),
+                key.shape()));
   }
 
   /**
@@ -135,7 +142,8 @@ public final class Parameters implements AutoCloseable {
     if (dtype != DType.F32) {
       master = new Memory(device, bytes);
       Natives.check(
-          sinter.sn_cast(stream(), size, dtype.code(), weights.at(0), DType.F32.code(), master.at(0)));
+          sinter.sn_cast(
+              stream(), size, dtype.code(), weights.at(0), DType.F32.code(), master.at(0)));
     }
     gradient = new Memory(device, bytes);
     firstMoment = new Memory(device, bytes);

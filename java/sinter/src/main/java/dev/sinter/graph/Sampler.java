@@ -8,7 +8,10 @@ import dev.sinter.natives.sn_sampling;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
-/** Settings and history of sampling, on the device: graphs that end in a choice of tokens read them at each run. */
+/**
+ * Settings and history of sampling, on the device: graphs that end in a choice of tokens read them
+ * at each run.
+ */
 public final class Sampler implements AutoCloseable {
   private final Memory memory;
   private final Stream stream;
@@ -51,7 +54,12 @@ public final class Sampler implements AutoCloseable {
    * @param minP 0: none
    */
   public void set(float repetitionPenalty, float temperature, int topK, float topP, float minP) {
-    sampling.repetition_penalty(repetitionPenalty).temperature(temperature).top_k(topK).top_p(topP).min_p(minP);
+    sampling
+        .repetition_penalty(repetitionPenalty)
+        .temperature(temperature)
+        .top_k(topK)
+        .top_p(topP)
+        .min_p(minP);
   }
 
   /**
@@ -117,7 +125,10 @@ public final class Sampler implements AutoCloseable {
     private final Tensor out;
 
     Sample(Tensor logits, Sampler sampler, Tensor out) {
-      super("sample", present(logits, sampler.history, sampler.lengths), List.of(out, sampler.logprobs));
+      super(
+          "sample",
+          present(logits, sampler.history, sampler.lengths),
+          List.of(out, sampler.logprobs));
       this.logits = logits;
       this.sampler = sampler;
       this.out = out;
@@ -127,7 +138,8 @@ public final class Sampler implements AutoCloseable {
     long workspace(Device device) {
       long[] bytes = new long[1];
       Natives.check(
-          sinter.sn_sample_workspace(device.handle().device, logits.rows(), logits.columns(), bytes));
+          sinter.sn_sample_workspace(
+              device.handle().device, logits.rows(), logits.columns(), bytes));
       return bytes[0];
     }
 
@@ -147,7 +159,20 @@ public final class Sampler implements AutoCloseable {
       return (stream, run) -> {
         key.step(run.step);
         return sinter.sn_sample(
-            stream, sampling, dtype, rows, vocabulary, vocabulary, pl, ph, pn, stride, key, po, pp, workspace);
+            stream,
+            sampling,
+            dtype,
+            rows,
+            vocabulary,
+            vocabulary,
+            pl,
+            ph,
+            pn,
+            stride,
+            key,
+            po,
+            pp,
+            workspace);
       };
     }
   }

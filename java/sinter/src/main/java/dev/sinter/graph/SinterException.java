@@ -1,6 +1,9 @@
 package dev.sinter.graph;
 
-/** A failure of the engine: native code, device or memory. Its message is one line that says what to do. */
+/**
+ * A failure of the engine: native code, device or memory. Its message is one line that says what to
+ * do.
+ */
 public class SinterException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 

@@ -4,8 +4,9 @@ import java.util.Arrays;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * A dense, row-major array that operations read and write. A parameter lives as long as the model; an activation lives
- * in its graph's arena between the operation that writes it and the last that reads it.
+ * A dense, row-major array that operations read and write. A parameter lives as long as the model;
+ * an activation lives in its graph's arena between the operation that writes it and the last that
+ * reads it.
  */
 public final class Tensor {
   /** What a tensor is to its graph. */
@@ -142,7 +143,9 @@ public final class Tensor {
 
   /** Where element {@code offset} is. */
   Pointer address(long offset) {
-    return offset == 0 ? address() : new Natives.Address(address().address() + offset * dtype.bytes());
+    return offset == 0
+        ? address()
+        : new Natives.Address(address().address() + offset * dtype.bytes());
   }
 
   @Override

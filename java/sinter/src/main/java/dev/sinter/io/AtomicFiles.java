@@ -18,11 +18,11 @@ import java.nio.file.attribute.BasicFileAttributes;
 import java.util.Locale;
 
 /**
- * Replaces files and folders so that a kill, a power cut or a full disk at any moment leaves either the old content or
- * the new, whole.
+ * Replaces files and folders so that a kill, a power cut or a full disk at any moment leaves either
+ * the old content or the new, whole.
  *
- * <p>New content is written beside the old under a hidden name, flushed to the disk, then renamed. A file or folder has
- * one writer at a time; any number of readers may look on.
+ * <p>New content is written beside the old under a hidden name, flushed to the disk, then renamed.
+ * A file or folder has one writer at a time; any number of readers may look on.
  */
 public final class AtomicFiles {
   private static final int MAX_LINKS = 40;
@@ -59,7 +59,8 @@ public final class AtomicFiles {
    *
    * @param file the file; a symbolic link is followed
    * @param content writes what it shall hold
-   * @throws IOException where writing fails: one line that says where and why; the old file is untouched
+   * @throws IOException where writing fails: one line that says where and why; the old file is
+   *     untouched
    */
   public static void write(Path file, Content content) throws IOException {
     Path target = real(file);
@@ -99,15 +100,18 @@ public final class AtomicFiles {
   }
 
   /**
-   * Creates or replaces a folder as a whole: what the old one held and the new one does not is gone afterwards.
+   * Creates or replaces a folder as a whole: what the old one held and the new one does not is gone
+   * afterwards.
    *
-   * <p>No file system renames a folder onto another, so the old one steps aside first, under a hidden name, when the
-   * new one is already complete on the disk. Who looks in that instant, or after a kill in it, finds the folder through
-   * {@link #resolve}; the next {@link #recover} or save puts it in its place.
+   * <p>No file system renames a folder onto another, so the old one steps aside first, under a
+   * hidden name, when the new one is already complete on the disk. Who looks in that instant, or
+   * after a kill in it, finds the folder through {@link #resolve}; the next {@link #recover} or
+   * save puts it in its place.
    *
    * @param folder the folder; a symbolic link is followed
    * @param content writes its files into an empty folder
-   * @throws IOException where writing fails: one line that says where and why; the old folder is untouched
+   * @throws IOException where writing fails: one line that says where and why; the old folder is
+   *     untouched
    */
   public static void folder(Path folder, FolderContent content) throws IOException {
     Path target = real(folder);
@@ -138,8 +142,8 @@ public final class AtomicFiles {
   }
 
   /**
-   * Tidies up after a writer that was killed: finishes what was complete, deletes what was not. To be called by the one
-   * who is about to write the folder, before reading it.
+   * Tidies up after a writer that was killed: finishes what was complete, deletes what was not. To
+   * be called by the one who is about to write the folder, before reading it.
    *
    * @param folder the folder; need not exist
    * @throws IOException where leftovers can be neither renamed nor deleted
@@ -174,7 +178,10 @@ public final class AtomicFiles {
     return Files.exists(fresh) ? fresh : old;
   }
 
-  /** The place itself: a link is followed even where it dangles, so that new content lands beside the old. */
+  /**
+   * The place itself: a link is followed even where it dangles, so that new content lands beside
+   * the old.
+   */
   private static Path real(Path path) throws IOException {
     Path real = path.toAbsolutePath().normalize();
     for (int links = 0; Files.isSymbolicLink(real); links++) {
@@ -325,7 +332,10 @@ public final class AtomicFiles {
     }
   }
 
-  /** Takes every buffer whole; who closes it does not close the file, which is yet to be flushed to the disk. */
+  /**
+   * Takes every buffer whole; who closes it does not close the file, which is yet to be flushed to
+   * the disk.
+   */
   private record Unclosable(WritableByteChannel out) implements WritableByteChannel {
     @Override
     public int write(ByteBuffer source) throws IOException {

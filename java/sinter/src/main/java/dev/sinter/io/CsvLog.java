@@ -14,10 +14,11 @@ import java.util.Map;
 import java.util.TreeMap;
 
 /**
- * The metrics of a run as a table of numbers that every tool reads: one row a step, appended as the run goes.
+ * The metrics of a run as a table of numbers that every tool reads: one row a step, appended as the
+ * run goes.
  *
- * <p>The first column is {@code step}; a cell is empty where a step has no such value. Numbers are written with a point
- * and so that they read back to the same value.
+ * <p>The first column is {@code step}; a cell is empty where a step has no such value. Numbers are
+ * written with a point and so that they read back to the same value.
  */
 public final class CsvLog implements AutoCloseable {
   private static final String STEP = "step";
@@ -68,8 +69,8 @@ public final class CsvLog implements AutoCloseable {
   public record Row(long step, List<Double> values) {}
 
   /**
-   * Opens a log. One that is there is continued: rows after {@code step} belong to a future that a resumed run takes anew,
-   * and are dropped, as is a last row that was cut off.
+   * Opens a log. One that is there is continued: rows after {@code step} belong to a future that a
+   * resumed run takes anew, and are dropped, as is a last row that was cut off.
    *
    * @param file the file, created with its folders
    * @param header the columns' names, separated by commas; the first is {@code step}

@@ -13,10 +13,12 @@ import java.util.Locale;
 import java.util.zip.CRC32C;
 
 /**
- * The scalars of a run, such as its loss, in the format that TensorBoard shows: {@code tensorboard --logdir FOLDER}.
+ * The scalars of a run, such as its loss, in the format that TensorBoard shows: {@code tensorboard
+ * --logdir FOLDER}.
  *
- * <p>A run that goes on writes a new file beside those it left, as TensorBoard's own writers do, and says from which
- * step, so that TensorBoard forgets what the earlier files say about later steps. A record is whole or not there.
+ * <p>A run that goes on writes a new file beside those it left, as TensorBoard's own writers do,
+ * and says from which step, so that TensorBoard forgets what the earlier files say about later
+ * steps. A record is whole or not there.
  */
 public final class EventFile implements AutoCloseable {
   private static final String VERSION = "brain.Event:2";
@@ -54,7 +56,7 @@ public final class EventFile implements AutoCloseable {
         events.append(millis, new Message().string(3, VERSION));
         return events;
       } catch (FileAlreadyExistsException e) {
-        continue; // a run that was resumed within the same second
+        // A run that was resumed within the same second: the next number.
       }
     }
   }

@@ -3,7 +3,10 @@ package dev.sinter.io;
 import java.io.IOException;
 import java.nio.file.Path;
 
-/** A file that is not what it should be. The message is one line: which file, and what is wrong with it. */
+/**
+ * A file that is not what it should be. The message is one line: which file, and what is wrong with
+ * it.
+ */
 public final class FormatException extends IOException {
   private static final long serialVersionUID = 1;
   private static final int QUOTED_LENGTH = 80;

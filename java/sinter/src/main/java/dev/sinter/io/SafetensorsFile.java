@@ -21,10 +21,11 @@ import java.util.Objects;
 import java.util.Set;
 
 /**
- * The tensors of a model in the safetensors format, in one file or in the shards that an index names.
+ * The tensors of a model in the safetensors format, in one file or in the shards that an index
+ * names.
  *
- * <p>Opening reads and checks the headers only; data is mapped or read when it is asked for. Any number of threads may
- * read at once.
+ * <p>Opening reads and checks the headers only; data is mapped or read when it is asked for. Any
+ * number of threads may read at once.
  *
  * <pre>{@code
  * try (SafetensorsFile file = SafetensorsFile.open(Path.of("model"))) {
@@ -60,8 +61,8 @@ public final class SafetensorsFile implements AutoCloseable {
   /**
    * Opens a model's tensors and checks all headers.
    *
-   * @param path a {@code .safetensors} file, an {@code .index.json} that names several, or a folder with either under
-   *     the name that Hugging Face gives it
+   * @param path a {@code .safetensors} file, an {@code .index.json} that names several, or a folder
+   *     with either under the name that Hugging Face gives it
    * @return the open file
    * @throws FormatException where a header breaks any rule of the format
    * @throws IOException where a file is missing or cannot be read
@@ -115,7 +116,8 @@ public final class SafetensorsFile implements AutoCloseable {
    *
    * @param name the tensor
    * @param offset the first byte to copy, counted from the tensor's first
-   * @param target takes as many bytes as it has remaining; a direct buffer is filled without a copy on the heap
+   * @param target takes as many bytes as it has remaining; a direct buffer is filled without a copy
+   *     on the heap
    * @throws IndexOutOfBoundsException where the tensor has fewer bytes than that
    * @throws IllegalStateException after {@link #close}
    * @throws IOException where the file cannot be read
@@ -205,12 +207,14 @@ public final class SafetensorsFile implements AutoCloseable {
   }
 
   /**
-   * Maps bytes of a tensor: nothing is read before it is touched, and several processes share one copy.
+   * Maps bytes of a tensor: nothing is read before it is touched, and several processes share one
+   * copy.
    *
-   * <p>The file may place data at odd addresses; where it does, the bytes are copied, so that the buffer's start is
-   * always aligned for its element type if {@code offset} is a multiple of the element's size. The buffer stays valid
-   * after {@link #close}; the system unmaps it when it is no longer reachable. Another process that truncates the file
-   * meanwhile makes access to the buffer fail.
+   * <p>The file may place data at odd addresses; where it does, the bytes are copied, so that the
+   * buffer's start is always aligned for its element type if {@code offset} is a multiple of the
+   * element's size. The buffer stays valid after {@link #close}; the system unmaps it when it is no
+   * longer reachable. Another process that truncates the file meanwhile makes access to the buffer
+   * fail.
    *
    * @param name the tensor
    * @param offset the first byte, counted from the tensor's first
@@ -241,7 +245,8 @@ public final class SafetensorsFile implements AutoCloseable {
   }
 
   /**
-   * Reports names that should be there and are not, that are there and should not be, and shapes that differ, together.
+   * Reports names that should be there and are not, that are there and should not be, and shapes
+   * that differ, together.
    *
    * @param expected shapes by name
    * @param ignored names that may be there

@@ -23,8 +23,9 @@ import java.util.TreeMap;
 /**
  * The JSON at the start of a safetensors file: what each tensor is and where its data lies.
  *
- * <p>Stricter than the format's own library, which lets white space, duplicate tensors and unknown fields pass: two
- * readers that disagree on what a file says are a way to smuggle weights past a check.
+ * <p>Stricter than the format's own library, which lets white space, duplicate tensors and unknown
+ * fields pass: two readers that disagree on what a file says are a way to smuggle weights past a
+ * check.
  *
  * @param tensors the tensors by name, in the order of their data
  * @param metadata what {@code __metadata__} says, empty where it is absent
@@ -177,7 +178,10 @@ record SafetensorsHeader(Map<String, Entry> tensors, Map<String, String> metadat
       }
     }
 
-    /** Every byte of the data belongs to exactly one tensor: no holes, no overlaps, nothing after the last. */
+    /**
+     * Every byte of the data belongs to exactly one tensor: no holes, no overlaps, nothing after
+     * the last.
+     */
     private Map<String, Entry> contiguous(long dataBytes) throws FormatException {
       List<Entry> sorted = new ArrayList<>(tensors.values());
       sorted.sort(

@@ -94,7 +94,9 @@ final class SafetensorsIndex {
     return files;
   }
 
-  /** A name that stays in the index's folder on every system, ':' being Windows' drives and streams. */
+  /**
+   * A name that stays in the index's folder on every system, ':' being Windows' drives and streams.
+   */
   private static boolean isPlainName(String name) {
     return name.endsWith(".safetensors")
         && name.length() <= 255

@@ -19,11 +19,11 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 
 /**
- * Writes a safetensors file without holding its data in memory: first say what comes, then each tensor is asked for its
- * bytes when its turn comes.
+ * Writes a safetensors file without holding its data in memory: first say what comes, then each
+ * tensor is asked for its bytes when its turn comes.
  *
- * <p>The same tensors give the same bytes, in whatever order they were added: wide types first, names in the order of
- * their UTF-8, data at a multiple of eight bytes.
+ * <p>The same tensors give the same bytes, in whatever order they were added: wide types first,
+ * names in the order of their UTF-8, data at a multiple of eight bytes.
  *
  * <pre>{@code
  * new SafetensorsWriter()
@@ -42,7 +42,9 @@ public final class SafetensorsWriter {
   private final SortedMap<String, Tensor> tensors = new TreeMap<>();
   private final SortedMap<String, String> metadata = new TreeMap<>(Map.of("format", "pt"));
 
-  /** Starts an empty file, with the metadata that Hugging Face asks for: {@code format}, {@code pt}. */
+  /**
+   * Starts an empty file, with the metadata that Hugging Face asks for: {@code format}, {@code pt}.
+   */
   public SafetensorsWriter() {}
 
   /** Takes elements. */
@@ -251,7 +253,10 @@ public final class SafetensorsWriter {
     }
   }
 
-  /** Lets exactly the bytes of one tensor through: one too many or too few would shift all that follow. */
+  /**
+   * Lets exactly the bytes of one tensor through: one too many or too few would shift all that
+   * follow.
+   */
   private static final class CountedChannel implements WritableByteChannel {
     private final WritableByteChannel out;
     private final TensorInfo tensor;

@@ -76,8 +76,8 @@ public record TensorInfo(String name, Dtype dtype, long[] shape) {
   /**
    * Checks that a tensor of this type and shape has a size in bytes.
    *
-   * @throws IllegalArgumentException where a dimension is negative, the size exceeds 2^63 - 1 bits, or the data would end
-   *     inside a byte
+   * @throws IllegalArgumentException where a dimension is negative, the size exceeds 2^63 - 1 bits,
+   *     or the data would end inside a byte
    */
   public TensorInfo {
     shape = shape.clone();

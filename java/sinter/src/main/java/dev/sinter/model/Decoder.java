@@ -14,11 +14,14 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 
 /**
- * Sequences of one length that grow together over a key/value cache: a prompt in chunks, then a token at a time. To be
- * used by one thread at a time.
+ * Sequences of one length that grow together over a key/value cache: a prompt in chunks, then a
+ * token at a time. To be used by one thread at a time.
  */
 public final class Decoder implements AutoCloseable {
-  /** Prompts are computed in chunks of at most this many tokens: larger ones need more memory and gain no speed. */
+  /**
+   * Prompts are computed in chunks of at most this many tokens: larger ones need more memory and
+   * gain no speed.
+   */
   private static final int CHUNK = 512;
 
   /** Graphs of prompt lengths that are kept beside the one of a single token. */
@@ -191,7 +194,8 @@ public final class Decoder implements AutoCloseable {
   private Step trace(int count, Output output) {
     GraphBuilder g = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
     Tensor tokens = g.input("tokens", batch, count);
-    Tensor x = layers.blocks(g, model.parameters(), tokens, cache.lengths(), layers.cached(g, cache));
+    Tensor x =
+        layers.blocks(g, model.parameters(), tokens, cache.lengths(), layers.cached(g, cache));
     if (output == Output.NONE) {
       return new Step(g.build(), tokens, null);
     }

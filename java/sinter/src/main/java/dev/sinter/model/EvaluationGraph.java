@@ -34,7 +34,8 @@ public final class EvaluationGraph implements AutoCloseable {
   /**
    * The host side of the targets.
    *
-   * @return int32 [batch, length], to be filled before {@link #run}; -100 is ignored and gives a loss of 0
+   * @return int32 [batch, length], to be filled before {@link #run}; -100 is ignored and gives a
+   *     loss of 0
    */
   public IntBuffer targets() {
     return graph.ints(targets);
@@ -43,7 +44,8 @@ public final class EvaluationGraph implements AutoCloseable {
   /**
    * Runs the pass.
    *
-   * @return losses [batch, length] in nats, or logits [batch, length, vocabulary]; valid until the next run
+   * @return losses [batch, length] in nats, or logits [batch, length, vocabulary]; valid until the
+   *     next run
    */
   public FloatBuffer run() {
     graph.upload(tokens);

@@ -13,8 +13,9 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * GPT-2 (Radford et al. 2019, section 2.3): a decoder with a norm before each sub-layer and one at the end, learned
- * positions, tanh-GELU, and an output matrix that is the token table. Parameters have their Hugging Face names.
+ * GPT-2 (Radford et al. 2019, section 2.3): a decoder with a norm before each sub-layer and one at
+ * the end, learned positions, tanh-GELU, and an output matrix that is the token table. Parameters
+ * have their Hugging Face names.
  */
 final class Gpt2 {
   private static final float DEVIATION = 0.02f;
@@ -25,7 +26,10 @@ final class Gpt2 {
     this.config = config;
   }
 
-  /** All parameters, with the initial values of the paper: residual projections are scaled by 1 / sqrt(2 layers). */
+  /**
+   * All parameters, with the initial values of the paper: residual projections are scaled by 1 /
+   * sqrt(2 layers).
+   */
   List<ParameterSpec> parameters() {
     long d = config.width();
     float residual = (float) (DEVIATION / Math.sqrt(2.0 * config.layers()));
@@ -60,7 +64,8 @@ final class Gpt2 {
 
   /** Attention over the tokens of the graph alone. */
   AttentionKind causal(GraphBuilder g) {
-    return (name, qkv, layer) -> g.attention(name, qkv, config.heads(), 0, config.attentionDropout());
+    return (name, qkv, layer) ->
+        g.attention(name, qkv, config.heads(), 0, config.attentionDropout());
   }
 
   /** Attention over the cache and the tokens of the graph, which are added to it. */
@@ -75,7 +80,8 @@ final class Gpt2 {
    * @param offsets int32 [batch], or null: positions count from 0
    * @return [batch, length, width]
    */
-  Tensor blocks(GraphBuilder g, Parameters p, Tensor tokens, Tensor offsets, AttentionKind attention) {
+  Tensor blocks(
+      GraphBuilder g, Parameters p, Tensor tokens, Tensor offsets, AttentionKind attention) {
     Tensor x = g.embedding(tokens, offsets, p.get("wte.weight"), p.get("wpe.weight"));
     if (g.drops(config.embeddingDropout())) {
       x = g.dropout("embedding dropout", x, config.embeddingDropout(), null);
@@ -89,11 +95,20 @@ final class Gpt2 {
   private Tensor block(GraphBuilder g, Parameters p, Tensor x, int layer, AttentionKind attention) {
     String h = "h." + layer + ".";
     Tensor n1 = norm(g, p, h + "ln_1", x);
-    Tensor qkv = g.linear(h + "qkv", n1, p.get(h + "attn.c_attn.weight"), IN_OUT, p.get(h + "attn.c_attn.bias"), null);
+    Tensor qkv =
+        g.linear(
+            h + "qkv",
+            n1,
+            p.get(h + "attn.c_attn.weight"),
+            IN_OUT,
+            p.get(h + "attn.c_attn.bias"),
+            null);
     Tensor attended = attention.attend(h + "attention", qkv, layer);
     Tensor y = project(g, p, h + "attn.c_proj", attended, x);
     Tensor n2 = norm(g, p, h + "ln_2", y);
-    Tensor f = g.linearGelu(h + "mlp", n2, p.get(h + "mlp.c_fc.weight"), IN_OUT, p.get(h + "mlp.c_fc.bias"));
+    Tensor f =
+        g.linearGelu(
+            h + "mlp", n2, p.get(h + "mlp.c_fc.weight"), IN_OUT, p.get(h + "mlp.c_fc.bias"));
     return project(g, p, h + "mlp.c_proj", f, y);
   }
 

@@ -1,7 +1,8 @@
 package dev.sinter.model;
 
 /**
- * The shape of a GPT-2 model (Radford et al. 2019, section 2.3), with the meanings of Hugging Face's config.json.
+ * The shape of a GPT-2 model (Radford et al. 2019, section 2.3), with the meanings of Hugging
+ * Face's config.json.
  *
  * @param vocabulary number of tokens ({@code vocab_size})
  * @param context the most positions a sequence can have ({@code n_positions})
@@ -46,13 +47,20 @@ public record GptConfig(
     }
     if (width / heads > 256) {
       throw new IllegalArgumentException(
-          "n_embd " + width + " over n_head " + heads + " gives heads of " + width / heads + "; at most 256");
+          "n_embd "
+              + width
+              + " over n_head "
+              + heads
+              + " gives heads of "
+              + width / heads
+              + "; at most 256");
     }
     dropout("embd_pdrop", embeddingDropout);
     dropout("attn_pdrop", attentionDropout);
     dropout("resid_pdrop", residualDropout);
     if (!(epsilon > 0 && epsilon < 1)) {
-      throw new IllegalArgumentException("layer_norm_epsilon " + epsilon + "; more than 0, for example 1e-5");
+      throw new IllegalArgumentException(
+          "layer_norm_epsilon " + epsilon + "; more than 0, for example 1e-5");
     }
   }
 
@@ -140,7 +148,8 @@ public record GptConfig(
   }
 
   /**
-   * Counts the parameters: {@code layers (12 width² + 13 width) + (vocabulary + context + 2) width}.
+   * Counts the parameters: {@code layers (12 width² + 13 width) + (vocabulary + context + 2)
+   * width}.
    *
    * @return the number that {@code info} prints
    */

@@ -9,8 +9,8 @@ import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
 
 /**
- * A GPT's weights on a device, and the graphs that are traced from it. Many graphs and decoders may read one model; it
- * trains by one thread alone.
+ * A GPT's weights on a device, and the graphs that are traced from it. Many graphs and decoders may
+ * read one model; it trains by one thread alone.
  */
 public final class LanguageModel implements AutoCloseable {
   private final GptConfig config;

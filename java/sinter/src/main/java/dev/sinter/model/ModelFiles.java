@@ -48,10 +48,12 @@ public final class ModelFiles {
   public static GptConfig readConfig(Path folder) throws IOException {
     Path file = folder.resolve(CONFIG);
     if (!Files.isRegularFile(file)) {
-      throw new FormatException(file, "there is no such file; name a folder that a model was saved to");
+      throw new FormatException(
+          file, "there is no such file; name a folder that a model was saved to");
     }
     if (Files.size(file) > MOST_CONFIG) {
-      throw new FormatException(file, "has " + Files.size(file) + " bytes; a configuration has at most " + MOST_CONFIG);
+      throw new FormatException(
+          file, "has " + Files.size(file) + " bytes; a configuration has at most " + MOST_CONFIG);
     }
     JsonNode json;
     try {
@@ -89,7 +91,8 @@ public final class ModelFiles {
     }
   }
 
-  private static int number(Path file, JsonNode json, String name, int otherwise) throws FormatException {
+  private static int number(Path file, JsonNode json, String name, int otherwise)
+      throws FormatException {
     JsonNode node = json.path(name);
     if (node.isMissingNode()) {
       return otherwise;
@@ -100,12 +103,17 @@ public final class ModelFiles {
     return node.intValue();
   }
 
-  /** Refuses a setting that changes what the model computes, unless it has one of the known values or is not there. */
-  private static void refuse(Path file, JsonNode json, String name, List<String> known) throws FormatException {
+  /**
+   * Refuses a setting that changes what the model computes, unless it has one of the known values
+   * or is not there.
+   */
+  private static void refuse(Path file, JsonNode json, String name, List<String> known)
+      throws FormatException {
     JsonNode node = json.path(name);
     if (!node.isMissingNode() && !known.contains(node.asText())) {
       throw new FormatException(
-          file, name + " " + node.asText() + " is not supported; " + String.join(" or ", known) + " is");
+          file,
+          name + " " + node.asText() + " is not supported; " + String.join(" or ", known) + " is");
     }
   }
 
@@ -140,7 +148,10 @@ public final class ModelFiles {
     }
   }
 
-  /** Tensors that files of this family may hold and that are no weights: masks, and the tied output matrix. */
+  /**
+   * Tensors that files of this family may hold and that are no weights: masks, and the tied output
+   * matrix.
+   */
   private static Set<String> buffers(GptConfig config, String prefix) {
     Set<String> names = new HashSet<>();
     names.add("lm_head.weight");
@@ -159,7 +170,8 @@ public final class ModelFiles {
    * @param folder that exists
    * @throws IOException where it cannot be written
    */
-  public static void writeConfig(GptConfig config, OptionalInt endOfText, Path folder) throws IOException {
+  public static void writeConfig(GptConfig config, OptionalInt endOfText, Path folder)
+      throws IOException {
     ObjectNode json = JSON.createObjectNode();
     json.putArray("architectures").add("GPT2LMHeadModel");
     json.put("model_type", "gpt2");
@@ -217,11 +229,14 @@ public final class ModelFiles {
    * @param model whose array
    * @param part which array
    */
-  public static void add(SafetensorsWriter writer, String prefix, LanguageModel model, Parameters.Part part) {
+  public static void add(
+      SafetensorsWriter writer, String prefix, LanguageModel model, Parameters.Part part) {
     Parameters parameters = model.parameters();
     for (ParameterSpec spec : parameters.specs()) {
       writer.add(
-          prefix + spec.name(), spec.shape(), sink -> parameters.read(part, spec.name(), sink::accept));
+          prefix + spec.name(),
+          spec.shape(),
+          sink -> parameters.read(part, spec.name(), sink::accept));
     }
   }
 }

@@ -4,7 +4,9 @@ import dev.sinter.graph.Graph;
 import dev.sinter.graph.Tensor;
 import java.nio.IntBuffer;
 
-/** One forward and backward pass over a batch, which leaves its gradients in the model's parameters. */
+/**
+ * One forward and backward pass over a batch, which leaves its gradients in the model's parameters.
+ */
 public final class TrainingGraph implements AutoCloseable {
   private final Graph graph;
   private final Tensor tokens;

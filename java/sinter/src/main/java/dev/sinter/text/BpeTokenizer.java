@@ -14,8 +14,8 @@ import java.util.PriorityQueue;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * GPT-2's byte-level byte-pair encoding (Radford et al. 2019, section 2.2; Sennrich et al. 2016): every text can be
- * encoded, and decoding gives it back.
+ * GPT-2's byte-level byte-pair encoding (Radford et al. 2019, section 2.2; Sennrich et al. 2016):
+ * every text can be encoded, and decoding gives it back.
  */
 public final class BpeTokenizer implements Tokenizer {
   static final String END_OF_TEXT = "<|endoftext|>";
@@ -61,7 +61,9 @@ public final class BpeTokenizer implements Tokenizer {
       Integer id = ids.get(String.valueOf(ByteAlphabet.character(value)));
       if (id == null) {
         throw new IllegalArgumentException(
-            "the vocabulary has no token for byte " + value + "; a byte-level vocabulary has all 256");
+            "the vocabulary has no token for byte "
+                + value
+                + "; a byte-level vocabulary has all 256");
       }
       byteIds[value] = id;
     }
@@ -73,7 +75,13 @@ public final class BpeTokenizer implements Tokenizer {
       Integer merged = ids.get(pair[0] + pair[1]);
       if (left == null || right == null || merged == null) {
         throw new IllegalArgumentException(
-            "merge " + rank + " (" + pair[0] + " " + pair[1] + ") names a token that the vocabulary does not have");
+            "merge "
+                + rank
+                + " ("
+                + pair[0]
+                + " "
+                + pair[1]
+                + ") names a token that the vocabulary does not have");
       }
       mergesByPair.putIfAbsent(pair(left, right), new Merge(rank, merged));
     }
@@ -87,7 +95,8 @@ public final class BpeTokenizer implements Tokenizer {
    * Learns merges from a text.
    *
    * @param text not empty
-   * @param size of the vocabulary: 256 bytes, merges, and the end-of-text token; fewer where the text has no more pairs
+   * @param size of the vocabulary: 256 bytes, merges, and the end-of-text token; fewer where the
+   *     text has no more pairs
    * @return the tokenizer
    */
   public static BpeTokenizer train(CharSequence text, int size) {

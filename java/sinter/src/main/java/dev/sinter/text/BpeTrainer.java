@@ -10,8 +10,9 @@ import java.util.PriorityQueue;
 import java.util.Set;
 
 /**
- * Learns byte-pair merges (Sennrich et al. 2016, algorithm 1): the most frequent pair becomes a token, again and again.
- * Among equals the pair of lower ids comes first, as in Hugging Face's trainer.
+ * Learns byte-pair merges (Sennrich et al. 2016, algorithm 1): the most frequent pair becomes a
+ * token, again and again. Among equals the pair of lower ids comes first, as in Hugging Face's
+ * trainer.
  */
 final class BpeTrainer {
   private static final int BYTES = 256;
@@ -27,7 +28,9 @@ final class BpeTrainer {
   private record Candidate(long pair, long count) implements Comparable<Candidate> {
     @Override
     public int compareTo(Candidate other) {
-      return count != other.count ? Long.compare(other.count, count) : Long.compare(pair, other.pair);
+      return count != other.count
+          ? Long.compare(other.count, count)
+          : Long.compare(pair, other.pair);
     }
   }
 
@@ -63,11 +66,16 @@ final class BpeTrainer {
 
   static BpeTokenizer train(CharSequence text, int size) {
     if (text.length() == 0) {
-      throw new IllegalArgumentException("the text is empty; byte-pair merges need a text to be learned from");
+      throw new IllegalArgumentException(
+          "the text is empty; byte-pair merges need a text to be learned from");
     }
     if (size <= BYTES) {
       throw new IllegalArgumentException(
-          "a byte-level vocabulary of " + size + "; at least " + (BYTES + 1) + ": 256 bytes and the end-of-text token");
+          "a byte-level vocabulary of "
+              + size
+              + "; at least "
+              + (BYTES + 1)
+              + ": 256 bytes and the end-of-text token");
     }
     return new BpeTrainer(text).learn(size);
   }

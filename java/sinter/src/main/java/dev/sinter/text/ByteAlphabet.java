@@ -2,7 +2,10 @@ package dev.sinter.text;
 
 import java.util.Arrays;
 
-/** GPT-2's way of writing bytes as visible characters (Radford et al. 2019, section 2.2 and the released encoder). */
+/**
+ * GPT-2's way of writing bytes as visible characters (Radford et al. 2019, section 2.2 and the
+ * released encoder).
+ */
 final class ByteAlphabet {
   private static final char[] CHARACTERS = new char[256];
   private static final int[] BYTES = new int[256 + 68];

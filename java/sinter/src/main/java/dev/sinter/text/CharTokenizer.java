@@ -29,7 +29,8 @@ public final class CharTokenizer implements Tokenizer {
   public static CharTokenizer train(CharSequence text) {
     int[] characters = text.codePoints().distinct().sorted().toArray();
     if (characters.length == 0) {
-      throw new IllegalArgumentException("the text is empty; a character tokenizer needs at least one character");
+      throw new IllegalArgumentException(
+          "the text is empty; a character tokenizer needs at least one character");
     }
     return new CharTokenizer(characters);
   }
@@ -49,7 +50,8 @@ public final class CharTokenizer implements Tokenizer {
                 + at
                 + " is not among the "
                 + characters.length
-                + " that the tokenizer was made from; leave it out, or train with bpe:N, which knows every character");
+                + " that the tokenizer was made from; leave it out, or train with bpe:N, which"
+                + " knows every character");
       }
       encoded[count++] = id;
       at += Character.charCount(character);

@@ -1,8 +1,8 @@
 package dev.sinter.text;
 
 /**
- * Cuts text as GPT-2's regular expression does, without one: contractions, letters, numbers and others, each with at most
- * one space before it, and runs of white space.
+ * Cuts text as GPT-2's regular expression does, without one: contractions, letters, numbers and
+ * others, each with at most one space before it, and runs of white space.
  */
 final class PreTokenizer {
   private PreTokenizer() {}
@@ -39,7 +39,10 @@ final class PreTokenizer {
       return 0;
     }
     char last = text.charAt(at + 2);
-    boolean two = (next == 'r' && last == 'e') || (next == 'v' && last == 'e') || (next == 'l' && last == 'l');
+    boolean two =
+        (next == 'r' && last == 'e')
+            || (next == 'v' && last == 'e')
+            || (next == 'l' && last == 'l');
     return two ? 3 : 0;
   }
 
@@ -74,9 +77,11 @@ final class PreTokenizer {
         return LETTER;
       }
       return switch (Character.getType(character)) {
-        case Character.DECIMAL_DIGIT_NUMBER, Character.LETTER_NUMBER, Character.OTHER_NUMBER -> NUMBER;
+        case Character.DECIMAL_DIGIT_NUMBER, Character.LETTER_NUMBER, Character.OTHER_NUMBER ->
+            NUMBER;
         // Every separator of Unicode is White_Space; of the controls only U+0085 is.
-        case Character.SPACE_SEPARATOR, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR -> SPACE;
+        case Character.SPACE_SEPARATOR, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR ->
+            SPACE;
         default -> character == 0x85 ? SPACE : OTHER;
       };
     }

@@ -1,6 +1,8 @@
 package dev.sinter.text;
 
-/** Decodes a stream of ids without ever splitting a character. To be used by one thread at a time. */
+/**
+ * Decodes a stream of ids without ever splitting a character. To be used by one thread at a time.
+ */
 public interface TokenDecoder {
   /**
    * Takes the next id.

@@ -18,7 +18,10 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 
-/** Reads and writes tokenizers in Hugging Face's files. What is not understood is refused by name, never skipped. */
+/**
+ * Reads and writes tokenizers in Hugging Face's files. What is not understood is refused by name,
+ * never skipped.
+ */
 final class TokenizerFile {
   private static final long MOST_BYTES = 256L << 20;
   private static final ObjectMapper JSON =
@@ -45,11 +48,13 @@ final class TokenizerFile {
 
   private static JsonNode parse(Path file) throws IOException {
     if (!Files.isRegularFile(file)) {
-      throw new NoSuchFileException(file + ": there is no such file; name a tokenizer.json or its folder");
+      throw new NoSuchFileException(
+          file + ": there is no such file; name a tokenizer.json or its folder");
     }
     long size = Files.size(file);
     if (size > MOST_BYTES) {
-      throw new IOException(file + ": has " + size + " bytes; a tokenizer file has at most " + MOST_BYTES);
+      throw new IOException(
+          file + ": has " + size + " bytes; a tokenizer file has at most " + MOST_BYTES);
     }
     try {
       JsonNode root = JSON.readTree(Files.readAllBytes(file));
@@ -58,7 +63,8 @@ final class TokenizerFile {
       }
       return root;
     } catch (JsonProcessingException e) {
-      throw new IOException(file + ": " + e.getOriginalMessage() + "; it is damaged or not JSON", e);
+      throw new IOException(
+          file + ": " + e.getOriginalMessage() + "; it is damaged or not JSON", e);
     }
   }
 
@@ -69,12 +75,14 @@ final class TokenizerFile {
     require(file, "normalizer", type(root.path("normalizer")), "null");
     for (String option : List.of("dropout", "unk_token")) {
       if (!model.path(option).isMissingNode() && !model.path(option).isNull()) {
-        throw new IOException(file + ": model." + option + " " + model.path(option) + " is not supported");
+        throw new IOException(
+            file + ": model." + option + " " + model.path(option) + " is not supported");
       }
     }
     for (String option : List.of("continuing_subword_prefix", "end_of_word_suffix")) {
       if (!model.path(option).asText("").isEmpty() && !model.path(option).isNull()) {
-        throw new IOException(file + ": model." + option + " " + model.path(option) + " is not supported");
+        throw new IOException(
+            file + ": model." + option + " " + model.path(option) + " is not supported");
       }
     }
     for (String option : List.of("byte_fallback", "ignore_merges")) {
@@ -136,9 +144,11 @@ final class TokenizerFile {
     return node.isMissingNode() || node.isNull() ? "null" : node.path("type").asText("?");
   }
 
-  private static void require(Path file, String part, String actual, String known) throws IOException {
+  private static void require(Path file, String part, String actual, String known)
+      throws IOException {
     if (!actual.equals(known)) {
-      throw new IOException(file + ": " + part + " of type " + actual + " is not supported; " + known + " is");
+      throw new IOException(
+          file + ": " + part + " of type " + actual + " is not supported; " + known + " is");
     }
   }
 
@@ -182,23 +192,34 @@ final class TokenizerFile {
     for (Iterator<Map.Entry<String, JsonNode>> entries = vocabulary.fields(); entries.hasNext(); ) {
       Map.Entry<String, JsonNode> entry = entries.next();
       if (!entry.getValue().isInt()) {
-        throw new IOException(file + ": token " + entry.getKey() + " has no integer id: " + entry.getValue());
+        throw new IOException(
+            file + ": token " + entry.getKey() + " has no integer id: " + entry.getValue());
       }
       all.put(entry.getKey(), entry.getValue().intValue());
     }
     all.putAll(specials);
     if (all.isEmpty()) {
-      throw new IOException(file + ": the vocabulary is empty; it is damaged or not a tokenizer file");
+      throw new IOException(
+          file + ": the vocabulary is empty; it is damaged or not a tokenizer file");
     }
     String[] tokens = new String[all.size()];
     for (Map.Entry<String, Integer> entry : all.entrySet()) {
       int id = entry.getValue();
       if (id < 0 || id >= tokens.length) {
         throw new IOException(
-            file + ": token " + entry.getKey() + " has id " + id + ", but ids of " + tokens.length + " tokens end at " + (tokens.length - 1));
+            file
+                + ": token "
+                + entry.getKey()
+                + " has id "
+                + id
+                + ", but ids of "
+                + tokens.length
+                + " tokens end at "
+                + (tokens.length - 1));
       }
       if (tokens[id] != null) {
-        throw new IOException(file + ": tokens " + tokens[id] + " and " + entry.getKey() + " both have id " + id);
+        throw new IOException(
+            file + ": tokens " + tokens[id] + " and " + entry.getKey() + " both have id " + id);
       }
       tokens[id] = entry.getKey();
     }
@@ -210,7 +231,8 @@ final class TokenizerFile {
     for (int id = 0; id < tokens.length; id++) {
       characters[id] = tokens[id].codePointAt(0);
       if (tokens[id].codePointCount(0, tokens[id].length()) != 1) {
-        throw new IOException(file + ": token " + id + " (" + tokens[id] + ") is not one character");
+        throw new IOException(
+            file + ": token " + id + " (" + tokens[id] + ") is not one character");
       }
     }
     return new CharTokenizer(characters);
@@ -274,7 +296,8 @@ final class TokenizerFile {
     return model;
   }
 
-  private static ObjectNode vocabulary(Tokenizer tokenizer, ObjectNode model, Map<String, Integer> specials) {
+  private static ObjectNode vocabulary(
+      Tokenizer tokenizer, ObjectNode model, Map<String, Integer> specials) {
     ObjectNode vocabulary = model.putObject("vocab");
     for (int id = 0; id < tokenizer.size(); id++) {
       if (!Integer.valueOf(id).equals(specials.get(tokenizer.token(id)))) {

@@ -1,8 +1,8 @@
 package dev.sinter.train;
 
 /**
- * AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay on matrices and tables, and clipping by the
- * gradients' global norm.
+ * AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay on matrices and tables, and
+ * clipping by the gradients' global norm.
  *
  * @param schedule of the learning rate
  * @param beta1 decay of the running mean of gradients
@@ -12,7 +12,12 @@ package dev.sinter.train;
  * @param clip the most that the gradients' norm may be; 0: no limit
  */
 public record AdamW(
-    Schedule schedule, double beta1, double beta2, double epsilon, double weightDecay, double clip) {
+    Schedule schedule,
+    double beta1,
+    double beta2,
+    double epsilon,
+    double weightDecay,
+    double clip) {
   /** Checks the ranges. */
   public AdamW {
     check(beta1 >= 0 && beta1 < 1, "beta1 " + beta1 + "; 0 or more and less than 1");
@@ -29,7 +34,8 @@ public record AdamW(
   }
 
   /**
-   * The settings of GPT-3 (Brown et al. 2020, appendix B): betas 0.9 and 0.95, epsilon 1e-8, decay 0.1, clip 1.
+   * The settings of GPT-3 (Brown et al. 2020, appendix B): betas 0.9 and 0.95, epsilon 1e-8, decay
+   * 0.1, clip 1.
    *
    * @param schedule of the learning rate
    * @return the optimizer

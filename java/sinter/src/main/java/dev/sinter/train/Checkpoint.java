@@ -14,8 +14,8 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * All that a training is resumed from, in one file: weights, moments, the step, and the settings. One file, because one
- * rename is atomic: a run killed while it saves has the checkpoint before.
+ * All that a training is resumed from, in one file: weights, moments, the step, and the settings.
+ * One file, because one rename is atomic: a run killed while it saves has the checkpoint before.
  */
 public final class Checkpoint {
   private static final String STEP = "sinter.step";
@@ -72,7 +72,10 @@ public final class Checkpoint {
     try (SafetensorsFile tensors = SafetensorsFile.open(file)) {
       Map<String, long[]> expected = new LinkedHashMap<>();
       for (String prefix : PARTS.keySet()) {
-        model.parameters().specs().forEach(spec -> expected.put(prefix + spec.name(), spec.shape()));
+        model
+            .parameters()
+            .specs()
+            .forEach(spec -> expected.put(prefix + spec.name(), spec.shape()));
       }
       tensors.requireTensors(expected, Set.of());
       long step = step(tensors.metadata().get(STEP), file);

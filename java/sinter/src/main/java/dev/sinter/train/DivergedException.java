@@ -12,6 +12,7 @@ public final class DivergedException extends RuntimeException {
             + loss
             + ", gradient norm "
             + norm
-            + "; lower the learning rate, lengthen the warm-up or clip gradients, and resume from the last checkpoint");
+            + "; lower the learning rate, lengthen the warm-up or clip gradients, and resume from"
+            + " the last checkpoint");
   }
 }

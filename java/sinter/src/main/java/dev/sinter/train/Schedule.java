@@ -23,7 +23,8 @@ public interface Schedule {
   }
 
   /**
-   * Half a cosine from one rate down to another (Loshchilov and Hutter 2017, eq. 5, without restarts).
+   * Half a cosine from one rate down to another (Loshchilov and Hutter 2017, eq. 5, without
+   * restarts).
    *
    * @param peak at the start
    * @param floor at the end
@@ -39,7 +40,8 @@ public interface Schedule {
   /**
    * Rises linearly to this schedule's first rate, then follows it over the steps that are left.
    *
-   * @param warmup number of steps that rise; step {@code i} has {@code (i + 1) / (warmup + 1)} of the rate
+   * @param warmup number of steps that rise; step {@code i} has {@code (i + 1) / (warmup + 1)} of
+   *     the rate
    * @return the schedule
    */
   default Schedule warmup(long warmup) {

@@ -11,7 +11,12 @@ package dev.sinter.train;
  * @param seconds that it took
  */
 public record Step(
-    long number, double loss, double gradientNorm, double learningRate, long tokens, double seconds) {
+    long number,
+    double loss,
+    double gradientNorm,
+    double learningRate,
+    long tokens,
+    double seconds) {
   /**
    * The rate of training.
    *

@@ -11,8 +11,8 @@ import java.nio.IntBuffer;
 import java.util.function.Consumer;
 
 /**
- * Trains a model on windows of tokens. A run is a pure function of model, data, settings and seed: stopped after any step
- * and resumed from its state, it ends with the same bits.
+ * Trains a model on windows of tokens. A run is a pure function of model, data, settings and seed:
+ * stopped after any step and resumed from its state, it ends with the same bits.
  */
 public final class Trainer {
   private final LanguageModel model;
@@ -151,7 +151,11 @@ public final class Trainer {
   public Trainer validation(Tokens tokens, long every, long windows) {
     if (every < 1 || windows < 0) {
       throw new IllegalArgumentException(
-          "evaluation every " + every + " steps with " + windows + " windows; 1 or more, and 0 (all) or more");
+          "evaluation every "
+              + every
+              + " steps with "
+              + windows
+              + " windows; 1 or more, and 0 (all) or more");
     }
     validation = tokens;
     evaluateEvery = every;
@@ -214,7 +218,8 @@ public final class Trainer {
    * Trains until all steps are taken or {@link #stop} is called.
    *
    * @return steps taken in all
-   * @throws DivergedException where loss or gradients are no longer finite; the last update has not been made
+   * @throws DivergedException where loss or gradients are no longer finite; the last update has not
+   *     been made
    */
   public long run() {
     if (data == null) {

@@ -30,7 +30,10 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The golden files were written by the safetensors library; tests/goldens/safetensors_files.py makes them. */
+/**
+ * The golden files were written by the safetensors library; tests/goldens/safetensors_files.py
+ * makes them.
+ */
 class SafetensorsFileTest {
   @TempDir Path folder;
 

@@ -20,7 +20,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
-import java.util.function.UnaryOperator;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -30,7 +30,7 @@ class SafetensorsWriterTest {
   @Test
   void theBytesAreThoseOfTheFormatsOwnLibraryInWhateverOrderTensorsAreAdded() throws IOException {
     byte[] golden = Files.readAllBytes(SafetensorsFileTest.golden("small.safetensors"));
-    List<UnaryOperator<SafetensorsWriter>> tensors =
+    List<Consumer<SafetensorsWriter>> tensors =
         new ArrayList<>(
             List.of(
                 w -> w.add("h.0.attn.c_attn.weight", new long[] {2, 6}, floats(12)),
@@ -56,7 +56,9 @@ class SafetensorsWriterTest {
     for (int order = 0; order < 5; order++) {
       Collections.shuffle(tensors, new Random(order));
       var writer = new SafetensorsWriter();
-      tensors.forEach(tensor -> tensor.apply(writer));
+      for (var tensor : tensors) {
+        tensor.accept(writer);
+      }
       assertArrayEquals(golden, bytes(writer));
     }
   }

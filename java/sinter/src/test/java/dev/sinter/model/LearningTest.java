@@ -19,7 +19,12 @@ class LearningTest {
 
   /** Trains on one batch and returns the losses. */
   private static float[] losses(
-      GptConfig config, Device device, DType dtype, Recompute recompute, int accumulate, int steps) {
+      GptConfig config,
+      Device device,
+      DType dtype,
+      Recompute recompute,
+      int accumulate,
+      int steps) {
     try (LanguageModel model = LanguageModel.create(config, device, dtype, 7);
         TrainingGraph graph = model.trainingGraph(4 / accumulate, 33, accumulate, recompute, 5)) {
       int[] text = new Random(3).ints(4 * 34, 0, 61).toArray();

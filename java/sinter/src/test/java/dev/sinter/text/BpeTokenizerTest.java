@@ -38,8 +38,8 @@ class BpeTokenizerTest {
   @Test
   void piecesAreThoseOfTheRegularExpression() {
     String[] parts = {
-      "a", "Z", "é", "東", "5", "²", "Ⅷ", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "\u0085", "'", "'s",
-      "'ll", "'LL", "'r", "'re", ".", "!", "🙂", "\u0301", "-", "_"
+      "a", "Z", "é", "東", "5", "²", "Ⅷ", " ", "  ", "\n", "\t", "\u00a0", "\u3000", "\u0085", "'",
+      "'s", "'ll", "'LL", "'r", "'re", ".", "!", "🙂", "\u0301", "-", "_"
     };
     Random random = new Random(1);
     for (int round = 0; round < 20_000; round++) {
@@ -121,8 +121,8 @@ class BpeTokenizerTest {
     String message =
         assertThrows(IllegalArgumentException.class, () -> tokenizer.encode("abé")).getMessage();
     assertEquals(
-        "character 'é' (U+00E9) at offset 2 is not among the 3 that the tokenizer was made from; leave it out, or"
-            + " train with bpe:N, which knows every character",
+        "character 'é' (U+00E9) at offset 2 is not among the 3 that the tokenizer was made from;"
+            + " leave it out, or train with bpe:N, which knows every character",
         message);
   }
 
@@ -136,17 +136,23 @@ class BpeTokenizerTest {
         "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}|both have id 0",
         "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":7},\"merges\":[]}}|has id 7",
         "{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}|the vocabulary is empty",
-        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}|merge 0 is no pair of tokens",
-        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]},\"pre_tokenizer\":{\"type\":\"ByteLevel\"},"
-            + "\"decoder\":{\"type\":\"ByteLevel\"}}|no token for byte 0",
-        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"normalizer\":{\"type\":\"NFC\"}}|normalizer of type NFC"
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}|merge 0 is no pair"
+            + " of tokens",
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a"
+            + " b\"]},\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"}}|no"
+            + " token for byte 0",
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"normalizer\":{\"type\":\"NFC\"}}|normalizer"
+            + " of type NFC"
       })
   void damagedFilesAreRefusedInOneLine(String json, String expected, @TempDir Path folder)
       throws IOException {
     Path file = folder.resolve("tokenizer.json");
     Files.writeString(file, json);
     IOException e = assertThrows(IOException.class, () -> Tokenizer.load(folder));
-    assertEquals(true, e.getMessage().startsWith(file + ": ") && e.getMessage().contains(expected), e.getMessage());
+    assertEquals(
+        true,
+        e.getMessage().startsWith(file + ": ") && e.getMessage().contains(expected),
+        e.getMessage());
     assertEquals(1, e.getMessage().lines().count());
   }
 }
