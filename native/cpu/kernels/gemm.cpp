@@ -1,12 +1,14 @@
 // gemm.cpp: c = epilogue(op(a) op(b)), fp32 and bf16, accumulated in fp32.
 //
-// c is cut into tiles; a tile is one part of the work, done by one thread. For each block of k a tile packs its strips
-// of a and b into the worker's scratch, so that the inner kernel reads memory in order, and adds their product to an
-// fp32 copy of the tile there; the epilogue then writes the tile out (Goto and van de Geijn 2008). A sum over k is
-// taken in the same order whatever the tiles and the number of threads are.
+// First all of op(a) is packed into the workspace, by all threads, in chunks of rows that a cache can hold. Then c is
+// cut into tiles; a tile is one part of the work, done by one thread. For each block of k a tile packs its strip of b
+// into the worker's scratch, so that the inner kernel reads memory in order, and adds the product to an fp32 copy of
+// the tile there; the epilogue then writes the tile out (Goto and van de Geijn 2008). A sum over k is taken in the same
+// order whatever the tiles and the number of threads are.
 //
 // Packed operands are panels [k][width] of 32-bit words: a word is one fp32 number, or a pair of bf16 along k where the
-// instruction set multiplies pairs. AMX takes a in tiles of its own. Few rows of a (decoding) go to gemv.h instead.
+// instruction set multiplies pairs. AMX takes a in tiles of its own, and multiplies fp32 as well: see SplitWord. Few
+// rows of a (decoding) go to gemv.h instead.
 #include "cpu/kernels/gemm.h"
 
 #include "common/status.h"
@@ -18,80 +20,149 @@ namespace sn::cpu::SN_ISA {
 
 namespace {
 
-// What one tile needs. Sizes are in words along k.
-struct Tile {
-  int64_t rows, columns;              // of c
-  int64_t paddedRows, paddedColumns;  // to whole panels
-  float *sums;                        // [paddedRows, paddedColumns]
-};
-
 int64_t roundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// ---- packing -------------------------------------------------------------------------------------------------------
+// ---- words ---------------------------------------------------------------------------------------------------------
 
-// Words of a source whose neighbours along the panel's width lie side by side: `k` numbers the word, `at` the column.
-template <typename Word, typename T>
-inline Vec wordsAcross(const T *source, int64_t stride, int64_t k, int64_t depth, int64_t at, int64_t count) {
-  if constexpr (Word::kPerWord == 1) {
-    const T *row = source + k * stride + at;
-    return count >= kLanes ? load(row) : loadPart(row, count);
-  } else {
-    WordVec words{};
-    for (int half = 0; half < 2; ++half) {
-      int64_t row = 2 * k + half;
-      if (row >= depth) break;
+// Each kind of word says how many numbers of k it holds and of how many parts a number is made, and reads kLanes words:
+//   across  words whose neighbours along the panel's width lie side by side; `k` numbers the word
+//   along   words of one row of a source whose neighbours along k lie side by side
+// What lies past `depth` or `count` reads as 0.
+
+struct SingleWord {
+  static constexpr int kPerWord = 1, kParts = 1;
+
+  static Vec multiply(const float *a, Vec b, Vec sum) { return fma(broadcast(*a), b, sum); }
+
+  template <typename T>
+  static void across(const T *source, int64_t stride, int64_t k, int64_t depth, int64_t count, Vec *words) {
+    words[0] = k < depth ? loadUpTo(source + k * stride, count) : Vec{};
+  }
+
+  template <typename T>
+  static void along(const T *row, int64_t k, int64_t depth, Vec *words) {
+    words[0] = k < depth ? loadUpTo(row + k, depth - k) : Vec{};
+  }
+};
+
+#if defined(__AVX512BF16__)
+// Two bf16 numbers, neighbours along k.
+struct PairWord {
+  static constexpr int kPerWord = 2, kParts = 1;
+
+  static Vec multiply(const float *a, Vec b, Vec sum) {
+    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(broadcast(*a)), reinterpret_cast<__m512bh>(b));
+  }
+
+  static void across(const bf16 *source, int64_t stride, int64_t k, int64_t depth, int64_t count, Vec *words) {
+    WordVec pairs{};
+    size_t bytes = static_cast<size_t>(count < kLanes ? count : kLanes) * sizeof(bf16);
+    for (int half = 0; half < 2 && 2 * k + half < depth; ++half) {
       HalfVec bits{};
-      if (count >= kLanes) {
-        std::memcpy(&bits, source + row * stride + at, sizeof bits);
+      const bf16 *row = source + (2 * k + half) * stride;
+      if (bytes == sizeof bits) {
+        std::memcpy(&bits, row, sizeof bits);
       } else {
-        std::memcpy(&bits, source + row * stride + at, static_cast<size_t>(count) * sizeof(T));
+        std::memcpy(&bits, row, bytes);
       }
-      words |= __builtin_convertvector(bits, WordVec) << (16 * half);
+      pairs |= __builtin_convertvector(bits, WordVec) << (16 * half);
     }
-    return reinterpret_cast<Vec>(words);
+    words[0] = reinterpret_cast<Vec>(pairs);
   }
-}
 
-// kLanes words along k of one row of a source whose neighbours along k lie side by side.
-template <typename Word, typename T>
-inline Vec wordsAlong(const T *row, int64_t k, int64_t depth) {
-  int64_t first = k * Word::kPerWord;
-  int64_t count = depth - first;
-  if constexpr (Word::kPerWord == 1) {
-    return count >= kLanes ? load(row + first) : loadPart(row + first, count);
-  } else {
-    Vec words{};
-    size_t most = sizeof words;
-    size_t there = static_cast<size_t>(count) * sizeof(T);
-    std::memcpy(&words, row + first, there < most ? there : most);
-    return words;
+  static void along(const bf16 *row, int64_t k, int64_t depth, Vec *words) {
+    words[0] = Vec{};
+    int64_t count = depth - 2 * k;
+    if (count >= 2 * kLanes) {
+      std::memcpy(words, row + 2 * k, sizeof *words);
+    } else if (count > 0) {
+      std::memcpy(static_cast<void *>(words), row + 2 * k, static_cast<size_t>(count) * sizeof(bf16));
+    }
   }
-}
+};
+#endif
 
-// Packs `width` columns (rows of a, columns of b) by `words` of k into panels [words][kPanel], zeros where the source
-// ends. `along`: whether neighbours along k lie side by side in the source.
+#if defined(__AMX_BF16__)
+// Which 16 bits of two vectors make up a third: the upper halves of their numbers.
+struct alignas(64) HalvesOrder {
+  uint16_t index[2 * kLanes];
+
+  // Number by number from both vectors, or all of the first before the second.
+  constexpr explicit HalvesOrder(bool byTurns) : index{} {
+    for (int i = 0; i < 2 * kLanes; ++i) {
+      index[i] = static_cast<uint16_t>(byTurns ? i / 2 * 2 + 1 + i % 2 * 2 * kLanes : 2 * i + 1);
+    }
+  }
+};
+
+constexpr HalvesOrder kTurns{true}, kInOrder{false};
+
+// Two fp32 numbers, neighbours along k, each as the exact sum of three bf16 numbers: its first, middle and last eight
+// bits (Henry, Tang and Heinecke 2019, "Leveraging the bfloat16 datatype for higher-precision computations"). Of the
+// nine products of parts the three smallest are below fp32's own rounding and left out; the other six run at the rate
+// of bf16 tiles, which is more than six times that of fp32 vectors. An infinite number, or one within 0.2% of the
+// largest, gives NaN.
+struct SplitWord {
+  static constexpr int kPerWord = 2, kParts = 3;
+
+  static void across(const float *source, int64_t stride, int64_t k, int64_t depth, int64_t count, Vec *words) {
+    const float *row = source + 2 * k * stride;
+    Vec first = 2 * k < depth ? loadUpTo(row, count) : Vec{};
+    split(first, 2 * k + 1 < depth ? loadUpTo(row + stride, count) : Vec{}, kTurns, words);
+  }
+
+  static void along(const float *row, int64_t k, int64_t depth, Vec *words) {
+    int64_t count = depth - 2 * k;
+    Vec first = count > 0 ? loadUpTo(row + 2 * k, count) : Vec{};
+    split(first, count > kLanes ? loadUpTo(row + 2 * k + kLanes, count - kLanes) : Vec{}, kInOrder, words);
+  }
+
+ private:
+  // The nearest number of eight bits stands in the upper half.
+  static Vec rounded(Vec v) { return reinterpret_cast<Vec>(reinterpret_cast<WordVec>(v) + 0x8000u); }
+  static Vec upper(Vec v) { return reinterpret_cast<Vec>(reinterpret_cast<WordVec>(v) & 0xffff0000u); }
+
+  static void split(Vec first, Vec second, const HalvesOrder &order, Vec *words) {
+    __m512i index = _mm512_load_si512(&order);
+    for (int part = 0; part < kParts; ++part) {
+      Vec one = rounded(first), other = rounded(second);
+      words[part] = reinterpret_cast<Vec>(
+          _mm512_permutex2var_epi16(reinterpret_cast<__m512i>(one), index, reinterpret_cast<__m512i>(other)));
+      first -= upper(one);
+      second -= upper(other);
+    }
+  }
+};
+#endif
+
+// Packs `width` columns (rows of a, columns of b) into panels of `words` words of k, zeros where the source ends.
+// Within a panel, groups of words follow one another: [words / kGroup][part][kGroup][panel]. `isAlong`: whether
+// neighbours along k lie side by side in the source.
+constexpr int64_t kGroup = 16;
+
 template <typename Word, typename T>
-void pack(const T *source, int64_t stride, bool along, int64_t width, int64_t depth, int64_t panel, float *packed) {
-  int64_t words = (depth + Word::kPerWord - 1) / Word::kPerWord;
-  for (int64_t from = 0; from < width; from += panel, packed += words * panel) {
+void packPanels(const T *source, int64_t stride, bool isAlong, int64_t width, int64_t depth, int64_t words,
+                int64_t panel, float *packed) {
+  constexpr int kParts = Word::kParts;
+  for (int64_t from = 0; from < width; from += panel, packed += words * panel * kParts) {
     for (int64_t at = from; at < from + panel; at += kLanes) {
-      float *out = packed + (at - from);
       int64_t count = width - at;
-      if (count <= 0) {
-        for (int64_t k = 0; k < words; ++k) store(out + k * panel, Vec{});
-      } else if (!along) {
-        for (int64_t k = 0; k < words; ++k) {
-          store(out + k * panel, wordsAcross<Word>(source, stride, k, depth, at, count));
-        }
-      } else {
-        for (int64_t k = 0; k < words; k += kLanes) {
-          Vec block[kLanes];
-          for (int i = 0; i < kLanes; ++i) {
-            block[i] = i < count ? wordsAlong<Word>(source + (at + i) * stride, k, depth) : Vec{};
+      for (int64_t k = 0; k < words; k += kLanes) {
+        Vec block[kParts][kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) {
+          Vec parts[kParts] = {};
+          if (isAlong) {
+            if (i < count) Word::along(source + (at + i) * stride, k, depth, parts);
+          } else if (count > 0) {
+            Word::across(source + at, stride, k + i, depth, count, parts);
           }
-          transpose(block);
-          int64_t last = words - k < kLanes ? words - k : kLanes;
-          for (int64_t i = 0; i < last; ++i) store(out + (k + i) * panel, block[i]);
+          for (int part = 0; part < kParts; ++part) block[part][i] = parts[part];
+        }
+        int64_t last = words - k < kLanes ? words - k : kLanes;
+        for (int part = 0; part < kParts; ++part) {
+          if (isAlong) transpose(block[part]);
+          float *out = packed + ((k / kGroup * kParts + part) * kGroup + k % kGroup) * panel + (at - from);
+          for (int64_t i = 0; i < last; ++i) store(out + i * panel, block[part][i]);
         }
       }
     }
@@ -100,19 +171,12 @@ void pack(const T *source, int64_t stride, bool along, int64_t width, int64_t de
 
 // ---- inner kernels -------------------------------------------------------------------------------------------------
 
-struct SingleWord {
-  static constexpr int kPerWord = 1;
-  static Vec multiply(const float *a, Vec b, Vec sum) { return fma(broadcast(*a), b, sum); }
+// A piece of c that one thread computes.
+struct Tile {
+  int64_t rows, columns;
+  int64_t paddedColumns;  // to whole panels
+  float *sums;            // [rows to whole panels, paddedColumns]
 };
-
-#if defined(__AVX512BF16__)
-struct PairWord {
-  static constexpr int kPerWord = 2;
-  static Vec multiply(const float *a, Vec b, Vec sum) {
-    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(broadcast(*a)), reinterpret_cast<__m512bh>(b));
-  }
-};
-#endif
 
 #if defined(__AVX512F__)
 constexpr int kRows = 8, kVectors = 3;
@@ -153,37 +217,40 @@ struct VectorKernel {
   using Word = WordType;
   static constexpr int64_t kRowPanel = kLanes, kColumnPanel = kVectors * kLanes;
   static constexpr int64_t kDepth = 256 * Word::kPerWord;  // of one block of k
+  static constexpr int64_t kMostRows = 256, kMostColumns = 480;
 
   static void begin() {}
   static void end() {}
 
+  static int64_t words(int64_t depth) { return (depth + Word::kPerWord - 1) / Word::kPerWord; }
+
   template <typename T>
   static void packRows(const T *a, int64_t stride, bool along, int64_t rows, int64_t depth, float *packed) {
-    pack<Word>(a, stride, along, rows, depth, kRowPanel, packed);
+    packPanels<Word>(a, stride, along, rows, depth, words(depth), kRowPanel, packed);
   }
 
   template <typename T>
   static void packColumns(const T *b, int64_t stride, bool along, int64_t columns, int64_t depth, float *packed) {
-    pack<Word>(b, stride, along, columns, depth, kColumnPanel, packed);
+    packPanels<Word>(b, stride, along, columns, depth, words(depth), kColumnPanel, packed);
   }
 
   static void multiply(const float *a, const float *b, int64_t depth, bool first, const Tile &tile) {
-    int64_t words = (depth + Word::kPerWord - 1) / Word::kPerWord;
+    int64_t count = words(depth);
     for (int64_t j = 0; j < tile.columns; j += kColumnPanel) {
-      const float *right = b + j * words;
+      const float *right = b + j * count;
       int64_t vectors = (tile.columns - j + kLanes - 1) / kLanes;
       for (int64_t i = 0; i < tile.rows; i += kRows) {
-        const float *left = a + i / kLanes * kLanes * words + i % kLanes;
+        const float *left = a + i / kLanes * kLanes * count + i % kLanes;
         float *sums = tile.sums + i * tile.paddedColumns + j;
         switch (vectors < kVectors ? vectors : kVectors) {
           case 1:
-            multiplyBlock<Word, 1>(left, right, words, kColumnPanel, first, sums, tile.paddedColumns);
+            multiplyBlock<Word, 1>(left, right, count, kColumnPanel, first, sums, tile.paddedColumns);
             break;
           case 2:
-            multiplyBlock<Word, 2>(left, right, words, kColumnPanel, first, sums, tile.paddedColumns);
+            multiplyBlock<Word, 2>(left, right, count, kColumnPanel, first, sums, tile.paddedColumns);
             break;
           default:
-            multiplyBlock<Word, kVectors>(left, right, words, kColumnPanel, first, sums, tile.paddedColumns);
+            multiplyBlock<Word, kVectors>(left, right, count, kColumnPanel, first, sums, tile.paddedColumns);
         }
       }
     }
@@ -191,13 +258,16 @@ struct VectorKernel {
 };
 
 #if defined(__AMX_BF16__)
-// The kernel on AMX tiles: 32 x 32 sums in four tiles, 16 words (32 bf16) of k at a time. b is packed as for vectors; a
-// in tiles [16 rows][16 words].
+// The kernel on AMX tiles: 32 x 32 sums in tiles 0 to 3, 16 words of k at a time. b is packed as for vectors; a in
+// tiles [16 rows][16 words].
+template <typename WordType>
 struct TileKernel {
-  using Word = PairWord;
+  using Word = WordType;
+  static constexpr int kParts = Word::kParts;
   static constexpr int64_t kRowPanel = 32, kColumnPanel = 32;
-  static constexpr int64_t kDepth = 1024;
-  static constexpr int64_t kTileWords = 16;
+  static constexpr int64_t kDepth = kParts == 1 ? 1024 : 512;
+  static constexpr int64_t kMostRows = 512, kMostColumns = 128;
+  static constexpr int64_t kTile = 16 * 16, kStrip = 16 * kColumnPanel;  // words of a's and b's share in one part
 
   static void begin() {
     struct alignas(64) {
@@ -210,51 +280,45 @@ struct TileKernel {
 
   static void end() { _tile_release(); }
 
-  static int64_t paddedWords(int64_t depth) { return roundUp((depth + 1) / 2, kTileWords); }
+  static int64_t words(int64_t depth) { return roundUp((depth + 1) / 2, kGroup); }
 
   template <typename T>
   static void packRows(const T *a, int64_t stride, bool along, int64_t rows, int64_t depth, float *packed) {
-    int64_t words = paddedWords(depth);
-    for (int64_t from = 0; from < roundUp(rows, kRowPanel); from += kTileWords) {
+    for (int64_t from = 0; from < roundUp(rows, kRowPanel); from += kLanes) {
       int64_t count = rows - from;
-      for (int64_t k = 0; k < words; k += kTileWords, packed += kTileWords * kTileWords) {
-        Vec block[kLanes];
-        for (int i = 0; i < kLanes; ++i) {
+      for (int64_t k = 0; k < words(depth); k += kGroup, packed += kParts * kTile) {
+        Vec block[kParts][kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) {
+          Vec parts[kParts] = {};
           if (along) {
-            block[i] = i < count && 2 * k < depth ? wordsAlong<Word>(a + (from + i) * stride, k, depth) : Vec{};
-          } else {
-            block[i] =
-                count > 0 && 2 * (k + i) < depth ? wordsAcross<Word>(a, stride, k + i, depth, from, count) : Vec{};
+            if (i < count) Word::along(a + (from + i) * stride, k, depth, parts);
+          } else if (count > 0) {
+            Word::across(a + from, stride, k + i, depth, count, parts);
           }
+          for (int part = 0; part < kParts; ++part) block[part][i] = parts[part];
         }
-        if (!along) transpose(block);
-        for (int i = 0; i < kLanes; ++i) store(packed + i * kTileWords, block[i]);
+        for (int part = 0; part < kParts; ++part) {
+          if (!along) transpose(block[part]);
+          for (int i = 0; i < kLanes; ++i) store(packed + part * kTile + i * kGroup, block[part][i]);
+        }
       }
     }
   }
 
   template <typename T>
   static void packColumns(const T *b, int64_t stride, bool along, int64_t columns, int64_t depth, float *packed) {
-    // Each panel is padded to whole tiles of k.
-    int64_t words = (depth + 1) / 2, padded = paddedWords(depth);
-    for (int64_t j = 0; j < columns; j += kColumnPanel, packed += padded * kColumnPanel) {
-      int64_t count = columns - j < kColumnPanel ? columns - j : kColumnPanel;
-      pack<Word>(b + (along ? j * stride : j), stride, along, count, depth, kColumnPanel, packed);
-      std::memset(static_cast<void *>(packed + words * kColumnPanel), 0,
-                  static_cast<size_t>((padded - words) * kColumnPanel) * sizeof(float));
-    }
+    packPanels<Word>(b, stride, along, columns, depth, words(depth), kColumnPanel, packed);
   }
 
   static void multiply(const float *a, const float *b, int64_t depth, bool first, const Tile &tile) {
-    int64_t words = paddedWords(depth);
-    int64_t tileFloats = kTileWords * kTileWords;
+    int64_t count = words(depth);
     size_t stride = static_cast<size_t>(tile.paddedColumns) * sizeof(float);
-    for (int64_t j = 0; j < tile.columns; j += kColumnPanel) {
-      const float *right = b + j * words;
-      for (int64_t i = 0; i < tile.rows; i += kRowPanel) {
-        const float *upper = a + i * words, *lower = upper + kTileWords * words;
+    for (int64_t i = 0; i < tile.rows; i += kRowPanel) {
+      for (int64_t j = 0; j < tile.columns; j += kColumnPanel) {
+        const float *upper = a + i * count * kParts, *lower = upper + count * kGroup * kParts;
+        const float *across = b + j * count * kParts;
         float *sums = tile.sums + i * tile.paddedColumns + j;
-        float *below = sums + kTileWords * tile.paddedColumns;
+        float *below = sums + 16 * tile.paddedColumns;
         if (first) {
           _tile_zero(0);
           _tile_zero(1);
@@ -262,34 +326,69 @@ struct TileKernel {
           _tile_zero(3);
         } else {
           _tile_loadd(0, sums, stride);
-          _tile_loadd(1, sums + kTileWords, stride);
+          _tile_loadd(1, sums + 16, stride);
           _tile_loadd(2, below, stride);
-          _tile_loadd(3, below + kTileWords, stride);
+          _tile_loadd(3, below + 16, stride);
         }
-        for (int64_t k = 0; k < words; k += kTileWords) {
-          const float *across = right + k * kColumnPanel;
-          _tile_loadd(4, upper + k / kTileWords * tileFloats, 64);
-          _tile_loadd(6, across, kColumnPanel * sizeof(float));
-          _tile_loadd(7, across + kTileWords, kColumnPanel * sizeof(float));
-          _tile_dpbf16ps(0, 4, 6);
-          _tile_dpbf16ps(1, 4, 7);
-          _tile_loadd(5, lower + k / kTileWords * tileFloats, 64);
-          _tile_dpbf16ps(2, 5, 6);
-          _tile_dpbf16ps(3, 5, 7);
+        for (int64_t k = 0; k < count; k += kGroup) {
+          multiplyGroup(upper, lower, across);
+          upper += kParts * kTile;
+          lower += kParts * kTile;
+          across += kParts * kStrip;
         }
         _tile_stored(0, sums, stride);
-        _tile_stored(1, sums + kTileWords, stride);
+        _tile_stored(1, sums + 16, stride);
         _tile_stored(2, below, stride);
-        _tile_stored(3, below + kTileWords, stride);
+        _tile_stored(3, below + 16, stride);
       }
+    }
+  }
+
+ private:
+  static void loadRows(const float *upper, const float *lower, int part) {
+    _tile_loadd(4, upper + part * kTile, 64);
+    _tile_loadd(5, lower + part * kTile, 64);
+  }
+
+  static void loadColumns(const float *across, int part) {
+    _tile_loadd(6, across + part * kStrip, kColumnPanel * sizeof(float));
+    _tile_loadd(7, across + part * kStrip + 16, kColumnPanel * sizeof(float));
+  }
+
+  static void addProducts() {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+
+  static void multiplyGroup(const float *upper, const float *lower, const float *across) {
+    if constexpr (kParts == 1) {
+      loadRows(upper, lower, 0);
+      loadColumns(across, 0);
+      addProducts();
+    } else {
+      // Small products before large ones, one operand changing at a time.
+      loadRows(upper, lower, 0);
+      loadColumns(across, 2);
+      addProducts();
+      loadColumns(across, 1);
+      addProducts();
+      loadRows(upper, lower, 1);
+      addProducts();
+      loadColumns(across, 0);
+      addProducts();
+      loadRows(upper, lower, 2);
+      addProducts();
+      loadRows(upper, lower, 0);
+      addProducts();
     }
   }
 };
 #endif
 
-// ---- a tile, and all tiles -----------------------------------------------------------------------------------------
-
-constexpr int64_t kMostRows = 256, kMostColumns = 480;
+// ---- a chunk of rows, its tiles, and all chunks
+// ----------------------------------------------------------------------
 
 // The number of equal pieces, and their size in whole panels, that `size` is cut into.
 struct Cut {
@@ -302,55 +401,112 @@ struct Cut {
   }
 };
 
+template <typename Kernel>
+struct Packing {
+  static constexpr int64_t kChunkWords = int64_t{2} << 20;  // of op(a): 8 MB, what the last cache gives two threads
+
+  // All words of k in one row, block by block.
+  static int64_t wordsPerRow(int64_t k) {
+    int64_t blocks = k / Kernel::kDepth, rest = k % Kernel::kDepth;
+    int64_t words = blocks * Kernel::words(Kernel::kDepth) + (rest > 0 ? Kernel::words(rest) : 0);
+    return words * Kernel::Word::kParts;
+  }
+
+  static Cut chunks(const sn_gemm_shape &s) {
+    int64_t most = kChunkWords / wordsPerRow(s.k);
+    return Cut::of(s.m, most < Kernel::kMostRows ? Kernel::kMostRows : most, Kernel::kRowPanel);
+  }
+
+  static int64_t bytes(const sn_gemm_shape &s) {
+    return chunks(s).size * wordsPerRow(s.k) * static_cast<int64_t>(sizeof(float));
+  }
+};
+
 template <typename Kernel, typename T, typename C>
-void runTiles(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T *b, C *c, const T *bias, T *aux) {
+void multiplyChunk(sn_stream *stream, const sn_gemm_shape &s, int64_t firstRow, int64_t rowsOfChunk, const T *a,
+                   const T *b, C *c, const T *bias, T *aux, float *packed) {
   ThreadPool &pool = poolOf(stream);
-  Cut rows = Cut::of(s.m, kMostRows, Kernel::kRowPanel);
-  Cut columns = Cut::of(s.n, kMostColumns, Kernel::kColumnPanel);
+  constexpr int kParts = Kernel::Word::kParts;
+  int64_t paddedRows = roundUp(rowsOfChunk, Kernel::kRowPanel);
+  int64_t blockWords = paddedRows * Kernel::words(Kernel::kDepth) * kParts;
+  int64_t blocks = (s.k + Kernel::kDepth - 1) / Kernel::kDepth;
+  auto depthOf = [&](int64_t block) {
+    int64_t rest = s.k - block * Kernel::kDepth;
+    return rest < Kernel::kDepth ? rest : Kernel::kDepth;
+  };
+
+  constexpr int64_t kRowsPerPart = 2 * Kernel::kRowPanel;
+  int64_t groups = (rowsOfChunk + kRowsPerPart - 1) / kRowsPerPart;
+  parallel(pool, blocks * groups, [&](int64_t part, int32_t) {
+    int64_t block = part / groups, from = part % groups * kRowsPerPart, k = block * Kernel::kDepth;
+    int64_t rows = rowsOfChunk - from < kRowsPerPart ? rowsOfChunk - from : kRowsPerPart;
+    int64_t i = firstRow + from;
+    Kernel::packRows(a + (s.transpose_a ? k * s.a_stride + i : i * s.a_stride + k), s.a_stride, !s.transpose_a, rows,
+                     depthOf(block), packed + block * blockWords + from * Kernel::words(depthOf(block)) * kParts);
+  });
+
+  Cut rows = Cut::of(rowsOfChunk, Kernel::kMostRows, Kernel::kRowPanel);
+  Cut columns = Cut::of(s.n, Kernel::kMostColumns, Kernel::kColumnPanel);
   // Two tiles for each thread at least, so that neither waits long for the other; not below what packing pays for.
-  while (s.batch * rows.pieces * columns.pieces < 2 * pool.threads() && columns.size >= 4 * Kernel::kColumnPanel) {
+  while (rows.pieces * columns.pieces < 2 * pool.threads() && columns.size >= 4 * Kernel::kColumnPanel) {
     columns = Cut::of(s.n, columns.size / 2, Kernel::kColumnPanel);
   }
-  while (s.batch * rows.pieces * columns.pieces < 2 * pool.threads() && rows.size >= 4 * Kernel::kRowPanel) {
-    rows = Cut::of(s.m, rows.size / 2, Kernel::kRowPanel);
+  while (rows.pieces * columns.pieces < 2 * pool.threads() && rows.size >= 4 * Kernel::kRowPanel) {
+    rows = Cut::of(rowsOfChunk, rows.size / 2, Kernel::kRowPanel);
   }
-  int64_t tiles = rows.pieces * columns.pieces;
-
-  auto body = [&](int64_t part, int32_t worker) {
-    int64_t batch = part / tiles, tileIndex = part % tiles;
-    int64_t i = tileIndex % rows.pieces * rows.size, j = tileIndex / rows.pieces * columns.size;
+  parallel(pool, rows.pieces * columns.pieces, [&](int64_t part, int32_t worker) {
+    int64_t from = part % rows.pieces * rows.size, j = part / rows.pieces * columns.size;
     Tile tile;
-    tile.rows = s.m - i < rows.size ? s.m - i : rows.size;
+    tile.rows = rowsOfChunk - from < rows.size ? rowsOfChunk - from : rows.size;
     tile.columns = s.n - j < columns.size ? s.n - j : columns.size;
-    tile.paddedRows = roundUp(tile.rows, Kernel::kRowPanel);
     tile.paddedColumns = roundUp(tile.columns, Kernel::kColumnPanel);
     tile.sums = static_cast<float *>(deviceOf(stream).scratch(worker));
-    float *left = tile.sums + tile.paddedRows * tile.paddedColumns;
-    float *right = left + tile.paddedRows * Kernel::kDepth / Kernel::Word::kPerWord;
-
-    const T *leftSource = a + batch * s.a_batch, *rightSource = b + batch * s.b_batch;
+    float *right = tile.sums + roundUp(tile.rows, Kernel::kRowPanel) * tile.paddedColumns;
     Kernel::begin();
-    for (int64_t k = 0; k < s.k; k += Kernel::kDepth) {
-      int64_t depth = s.k - k < Kernel::kDepth ? s.k - k : Kernel::kDepth;
-      const T *as = leftSource + (s.transpose_a ? k * s.a_stride + i : i * s.a_stride + k);
-      const T *bs = rightSource + (s.transpose_b ? j * s.b_stride + k : k * s.b_stride + j);
-      Kernel::packRows(as, s.a_stride, !s.transpose_a, tile.rows, depth, left);
-      Kernel::packColumns(bs, s.b_stride, s.transpose_b, tile.columns, depth, right);
-      Kernel::multiply(left, right, depth, k == 0, tile);
+    for (int64_t block = 0; block < blocks; ++block) {
+      int64_t depth = depthOf(block), k = block * Kernel::kDepth;
+      Kernel::packColumns(b + (s.transpose_b ? j * s.b_stride + k : k * s.b_stride + j), s.b_stride, s.transpose_b,
+                          tile.columns, depth, right);
+      Kernel::multiply(packed + block * blockWords + from * Kernel::words(depth) * kParts, right, depth, block == 0,
+                       tile);
     }
     Kernel::end();
-    int64_t at = batch * s.c_batch + i * s.c_stride + j;
     for (int64_t row = 0; row < tile.rows; ++row) {
-      finishRow(s, tile.sums + row * tile.paddedColumns, tile.columns, c + at + row * s.c_stride,
-                bias == nullptr ? nullptr : bias + j, aux == nullptr ? nullptr : aux + at + row * s.c_stride);
+      int64_t at = (firstRow + from + row) * s.c_stride + j;
+      finishRow(s, tile.sums + row * tile.paddedColumns, tile.columns, c + at, bias == nullptr ? nullptr : bias + j,
+                aux == nullptr ? nullptr : aux + at);
     }
-  };
-  parallel(pool, s.batch * tiles, body);
+  });
+}
+
+template <typename Kernel, typename T, typename C>
+void multiplyAll(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T *b, C *c, const T *bias, T *aux,
+                 void *workspace) {
+  Cut chunks = Packing<Kernel>::chunks(s);
+  for (int64_t batch = 0; batch < s.batch; ++batch) {
+    for (int64_t i = 0; i < s.m; i += chunks.size) {
+      multiplyChunk<Kernel>(stream, s, i, s.m - i < chunks.size ? s.m - i : chunks.size, a + batch * s.a_batch,
+                            b + batch * s.b_batch, c + batch * s.c_batch, bias,
+                            aux == nullptr ? nullptr : aux + batch * s.c_batch, static_cast<float *>(workspace));
+    }
+  }
+}
+
+// Calls f(kernel) with the kernel for numbers of type T.
+template <typename T, typename F>
+void withKernel(F &&f) {
+#if defined(__AMX_BF16__)
+  f(TileKernel<std::conditional_t<sizeof(T) == 2, PairWord, SplitWord>>{});
+#elif defined(__AVX512BF16__)
+  f(VectorKernel<std::conditional_t<sizeof(T) == 2, PairWord, SingleWord>>{});
+#else
+  f(VectorKernel<SingleWord>{});
+#endif
 }
 
 template <typename T, typename C>
 sn_status runShape(sn_stream *stream, const sn_gemm_shape &s, const void *a, const void *b, void *c, const void *bias,
-                   void *aux) {
+                   void *aux, void *workspace) {
   auto *at = static_cast<const T *>(a), *bt = static_cast<const T *>(b), *biast = static_cast<const T *>(bias);
   auto *ct = static_cast<C *>(c);
   auto *auxt = static_cast<T *>(aux);
@@ -358,35 +514,28 @@ sn_status runShape(sn_stream *stream, const sn_gemm_shape &s, const void *a, con
     multiplyFewRows(stream, s, at, bt, ct, biast, auxt);
     return SN_OK;
   }
-#if defined(__AMX_BF16__)
-  if constexpr (sizeof(T) == 2) {
-    runTiles<TileKernel>(stream, s, at, bt, ct, biast, auxt);
-    return SN_OK;
-  }
-#endif
-#if defined(__AVX512BF16__)
-  if constexpr (sizeof(T) == 2) {
-    runTiles<VectorKernel<PairWord>>(stream, s, at, bt, ct, biast, auxt);
-    return SN_OK;
-  }
-#endif
-  runTiles<VectorKernel<SingleWord>>(stream, s, at, bt, ct, biast, auxt);
+  if (workspace == nullptr) return fail(SN_BAD_ARGUMENT, "gemm: workspace is null; sn_gemm_workspace has its size");
+  withKernel<T>([&](auto kernel) { multiplyAll<decltype(kernel)>(stream, s, at, bt, ct, biast, auxt, workspace); });
   return SN_OK;
 }
 
 }  // namespace
 
-sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *, int64_t *bytes) {
-  *bytes = 0;  // the workers' scratch serves
+sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *shape, int64_t *bytes) {
+  *bytes = 0;
+  if (fewRows(*shape)) return SN_OK;
+  withType(shape->dtype, [&](auto t) {
+    withKernel<decltype(t)>([&](auto kernel) { *bytes = Packing<decltype(kernel)>::bytes(*shape); });
+  });
   return SN_OK;
 }
 
 sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c, const void *bias,
-               void *aux, void *) {
+               void *aux, void *workspace) {
   const auto &s = *shape;
-  if (s.dtype == SN_F32) return runShape<float, float>(stream, s, a, b, c, bias, aux);
-  if (s.c_dtype == SN_F32) return runShape<bf16, float>(stream, s, a, b, c, bias, aux);
-  return runShape<bf16, bf16>(stream, s, a, b, c, bias, aux);
+  if (s.dtype == SN_F32) return runShape<float, float>(stream, s, a, b, c, bias, aux, workspace);
+  if (s.c_dtype == SN_F32) return runShape<bf16, float>(stream, s, a, b, c, bias, aux, workspace);
+  return runShape<bf16, bf16>(stream, s, a, b, c, bias, aux, workspace);
 }
 
 }  // namespace sn::cpu::SN_ISA

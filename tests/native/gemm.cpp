@@ -1,0 +1,209 @@
+#include <tuple>
+
+#include "testing.h"
+
+using namespace sn::testing;
+
+namespace {
+
+struct Call {
+  sn_gemm_shape shape;
+  int64_t aSize, bSize, cSize;
+};
+
+// Operands with rows of their own stride, a little wider than needed.
+Call callOf(int64_t batch, int64_t m, int64_t n, int64_t k, int32_t transposeA, int32_t transposeB, sn_dtype dtype,
+            sn_dtype cDtype, sn_epilogue epilogue, int32_t accumulate, int64_t slack) {
+  int64_t aRows = transposeA ? k : m, aColumns = (transposeA ? m : k) + slack;
+  int64_t bRows = transposeB ? n : k, bColumns = (transposeB ? k : n) + slack;
+  int64_t cColumns = n + slack;
+  sn_gemm_shape shape{batch,
+                      m,
+                      n,
+                      k,
+                      transposeA,
+                      transposeB,
+                      aColumns,
+                      bColumns,
+                      cColumns,
+                      aRows * aColumns,
+                      bRows * bColumns,
+                      m * cColumns,
+                      dtype,
+                      cDtype,
+                      epilogue,
+                      accumulate};
+  return {shape, batch * aRows * aColumns, batch * bRows * bColumns, batch * m * cColumns};
+}
+
+double gelu(double x) { return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+
+double geluDerivative(double x) {
+  double t = std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+
+// Checks one product on one machine, poison between the rows of c included.
+void check(Machine &on, const Call &call) {
+  const auto &s = call.shape;
+  CAPTURE(s.batch);
+  CAPTURE(s.m);
+  CAPTURE(s.n);
+  CAPTURE(s.k);
+  CAPTURE(s.transpose_a);
+  CAPTURE(s.transpose_b);
+  CAPTURE(s.dtype);
+  CAPTURE(s.epilogue);
+  CAPTURE(s.accumulate);
+  Tensor a(s.dtype, Numbers(1).normal(call.aSize)), b(s.dtype, Numbers(2).normal(call.bSize));
+  Tensor bias(s.dtype, Numbers(3).normal(s.n)), aux(s.dtype, Numbers(4).normal(call.cSize));
+  Tensor c(s.c_dtype, call.cSize), before(s.c_dtype, Numbers(5).normal(call.cSize));
+  if (s.accumulate) c = before;
+  Tensor auxBefore = aux;
+  bool wantsBias =
+      s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_GELU || s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
+  bool wantsAux = s.epilogue != SN_EPILOGUE_NONE && s.epilogue != SN_EPILOGUE_BIAS;
+
+  int64_t bytes = -1;
+  REQUIRE(sn_gemm_workspace(on.device, &s, &bytes) == SN_OK);
+  Tensor workspace(SN_F32, bytes / 4 + 1);
+  REQUIRE(sn_gemm(on.stream, &s, a, b, c, wantsBias ? static_cast<void *>(bias) : nullptr,
+                  wantsAux ? static_cast<void *>(aux) : nullptr, workspace) == SN_OK);
+
+  auto expected = s.accumulate ? before.values() : std::vector<double>(c.size(), NAN), expectedAux = auxBefore.values();
+  for (int64_t batch = 0; batch < s.batch; ++batch) {
+    for (int64_t i = 0; i < s.m; ++i) {
+      for (int64_t j = 0; j < s.n; ++j) {
+        double sum = 0;
+        for (int64_t k = 0; k < s.k; ++k) {
+          int64_t atA = batch * s.a_batch + (s.transpose_a ? k * s.a_stride + i : i * s.a_stride + k);
+          int64_t atB = batch * s.b_batch + (s.transpose_b ? j * s.b_stride + k : k * s.b_stride + j);
+          sum += a[static_cast<size_t>(atA)] * b[static_cast<size_t>(atB)];
+        }
+        auto at = static_cast<size_t>(batch * s.c_batch + i * s.c_stride + j);
+        if (wantsBias) sum += bias[static_cast<size_t>(j)];
+        if (s.accumulate) sum += before[at];
+        if (s.epilogue == SN_EPILOGUE_BIAS_GELU) {
+          expectedAux[at] = sum;
+          sum = gelu(sum);
+        }
+        if (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL) sum += auxBefore[at];
+        if (s.epilogue == SN_EPILOGUE_GELU_BACKWARD) sum *= geluDerivative(auxBefore[at]);
+        expected[at] = sum;
+      }
+    }
+  }
+  // Relative to what is summed: k products of standard normal numbers.
+  double absolute = 2e-6 * std::sqrt(static_cast<double>(s.k));
+  if (s.epilogue == SN_EPILOGUE_GELU_BACKWARD) absolute *= 2;
+  checkClose(c, expected, 1e-5, absolute);
+  if (s.epilogue == SN_EPILOGUE_BIAS_GELU) checkClose(aux, expectedAux, 1e-5, absolute);
+  on.same(c);
+}
+
+}  // namespace
+
+TEST_CASE("gemm equals the double-precision product for every pair of transposes and odd sizes") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int32_t transposes = 0; transposes < 4; ++transposes) {
+        for (auto [m, n, k] : {std::tuple{1, 1, 1},
+                               {1, 129, 65},
+                               {3, 600, 7},
+                               {7, 33, 129},
+                               {8, 17, 40},
+                               {9, 1, 2},
+                               {16, 16, 16},
+                               {17, 31, 33},
+                               {33, 129, 7},
+                               {65, 50, 257},
+                               {129, 33, 1},
+                               {40, 515, 64}}) {
+          check(on, callOf(1, m, n, k, transposes & 1, transposes >> 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 3));
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("gemm over more than one block of k, chunk of rows and tile of columns") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      check(on, callOf(1, 35, 530, 1100, 0, 0, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
+      check(on, callOf(1, 2, 1030, 1100, 0, 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
+      check(on, callOf(1, 530, 35, 1100, 1, 1, dtype, SN_F32, SN_EPILOGUE_NONE, 0, 1));
+    }
+  });
+}
+
+TEST_CASE("gemm epilogues: bias, GELU with what it keeps, residual, GELU's gradient, accumulation") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int64_t m : {2, 35}) {
+        for (auto epilogue :
+             {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_GELU, SN_EPILOGUE_BIAS_RESIDUAL, SN_EPILOGUE_GELU_BACKWARD}) {
+          check(on, callOf(1, m, 77, 40, 0, 0, dtype, dtype, epilogue, 0, 5));
+        }
+        check(on, callOf(1, m, 77, 40, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
+        check(on, callOf(1, m, 77, 40, 0, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
+      }
+    }
+  });
+}
+
+TEST_CASE("gemm of a batch") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      check(on, callOf(3, 19, 23, 29, 0, 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 2));
+      check(on, callOf(2, 4, 70, 29, 0, 0, dtype, dtype, SN_EPILOGUE_BIAS, 0, 0));
+    }
+  });
+}
+
+TEST_CASE("gemm keeps the digits of fp32 where numbers differ by many powers of two, and NaN stays NaN") {
+  everywhere([](Machine &on) {
+    const int64_t m = 40, n = 40, k = 64;
+    auto call = callOf(1, m, n, k, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
+    // One term a sum: nothing cancels, so the product itself must be right.
+    Tensor a(SN_F32, std::vector<double>(m * k)), b(SN_F32, std::vector<double>(k * n)), c(SN_F32, m * n);
+    auto mantissas = Numbers(1).normal(m * k, 0.2, 1.5);
+    for (int64_t i = 0; i < m; ++i) {
+      a.set(static_cast<size_t>(i * k + i),
+            std::ldexp(mantissas[static_cast<size_t>(i)], static_cast<int>(3 * i - 60)));
+      for (int64_t j = 0; j < n; ++j) {
+        b.set(static_cast<size_t>(i * n + j),
+              std::ldexp(mantissas[static_cast<size_t>(i * n + j)], static_cast<int>(j)));
+      }
+    }
+    int64_t bytes = 0;
+    REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
+    Tensor workspace(SN_F32, bytes / 4);
+    REQUIRE(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    std::vector<double> expected;
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        expected.push_back(a[static_cast<size_t>(i * k + i)] * b[static_cast<size_t>(i * n + j)]);
+      }
+    }
+    checkClose(c, expected, 2.5e-7, 0);
+
+    b.set(7, NAN);
+    a.set(0, 1);
+    REQUIRE(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    CHECK(std::isnan(c[7]));
+    CHECK(!std::isnan(c[8]));
+  });
+}
+
+TEST_CASE("gemm refuses what it cannot compute") {
+  everywhere([](Machine &on) {
+    auto call = callOf(1, 20, 20, 20, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
+    Tensor a(SN_F32, 400), b(SN_F32, 400), c(SN_F32, 400);
+    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, nullptr) == SN_BAD_ARGUMENT);
+    CHECK(std::string(sn_last_error()).find("workspace") != std::string::npos);
+    call.shape.a_stride = 19;
+    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, c) == SN_BAD_SHAPE);
+    call = callOf(1, 20, 20, 20, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_BIAS, 0, 0);
+    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, c) == SN_BAD_ARGUMENT);
+  });
+}
