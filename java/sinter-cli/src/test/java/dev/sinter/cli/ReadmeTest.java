@@ -1,0 +1,74 @@
+package dev.sinter.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import javax.tools.ToolProvider;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Compiles and runs the README's Java as it stands: first its training, then its generation. */
+class ReadmeTest {
+  private static final String IMPORTS =
+      """
+      import dev.sinter.*;
+      import dev.sinter.data.*;
+      import dev.sinter.generate.*;
+      import dev.sinter.graph.*;
+      import dev.sinter.model.*;
+      import dev.sinter.text.*;
+      import java.nio.file.*;
+      """;
+
+  @TempDir Path folder;
+
+  @Test
+  void theReadmesJavaTrainsAModelAndGeneratesFromIt() throws Exception {
+    Matcher blocks =
+        Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
+            .matcher(Files.readString(Path.of("../../README.md")));
+    assertTrue(blocks.find());
+    String generate = blocks.group(1);
+    assertTrue(blocks.find());
+    String train = blocks.group(1);
+    Files.writeString(folder.resolve("corpus.txt"), "public static void main(); ".repeat(200));
+    run("Train", train);
+    Files.move(folder.resolve("my-model"), folder.resolve("sinter-model"));
+    String written = run("Generate", generate);
+    // The model has learnt its only sentence by heart.
+    assertTrue(written.contains("main"), written);
+  }
+
+  /** The snippet as a program of its own, in a folder where its relative paths are. */
+  private String run(String name, String snippet) throws Exception {
+    Path source = folder.resolve(name + ".java");
+    Files.writeString(
+        source,
+        IMPORTS
+            + "class "
+            + name
+            + " { public static void main(String[] a) throws Exception {\n"
+            + snippet
+            + "}}");
+    String classPath = System.getProperty("java.class.path");
+    int compiled =
+        ToolProvider.getSystemJavaCompiler()
+            .run(null, null, null, "-cp", classPath, "-d", folder.toString(), source.toString());
+    assertEquals(0, compiled);
+    Path java = Path.of(System.getProperty("java.home"), "bin", "java");
+    Process process =
+        new ProcessBuilder(List.of(java.toString(), "-cp", folder + ":" + classPath, name))
+            .directory(folder.toFile())
+            .redirectErrorStream(true)
+            .start();
+    String output = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, process.waitFor(), output);
+    return output;
+  }
+}
