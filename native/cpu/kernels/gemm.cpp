@@ -510,11 +510,13 @@ sn_status runShape(sn_stream *stream, const sn_gemm_shape &s, const void *a, con
   auto *at = static_cast<const T *>(a), *bt = static_cast<const T *>(b), *biast = static_cast<const T *>(bias);
   auto *ct = static_cast<C *>(c);
   auto *auxt = static_cast<T *>(aux);
+  if (workspace == nullptr && !(fewRows(s) && fewRowsWorkspace(s) == 0)) {
+    return fail(SN_BAD_ARGUMENT, "gemm: workspace is null; sn_gemm_workspace has its size");
+  }
   if (fewRows(s)) {
-    multiplyFewRows(stream, s, at, bt, ct, biast, auxt);
+    multiplyFewRows(stream, s, at, bt, ct, biast, auxt, workspace);
     return SN_OK;
   }
-  if (workspace == nullptr) return fail(SN_BAD_ARGUMENT, "gemm: workspace is null; sn_gemm_workspace has its size");
   withKernel<T>([&](auto kernel) { multiplyAll<decltype(kernel)>(stream, s, at, bt, ct, biast, auxt, workspace); });
   return SN_OK;
 }
@@ -522,8 +524,10 @@ sn_status runShape(sn_stream *stream, const sn_gemm_shape &s, const void *a, con
 }  // namespace
 
 sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *shape, int64_t *bytes) {
-  *bytes = 0;
-  if (fewRows(*shape)) return SN_OK;
+  if (fewRows(*shape)) {
+    *bytes = fewRowsWorkspace(*shape);
+    return SN_OK;
+  }
   withType(shape->dtype, [&](auto t) {
     withKernel<decltype(t)>([&](auto kernel) { *bytes = Packing<decltype(kernel)>::bytes(*shape); });
   });
