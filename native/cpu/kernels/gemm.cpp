@@ -135,6 +135,41 @@ struct SplitWord {
 };
 #endif
 
+// kLanes vectors of words, from place `at` of the panel's source and word k on: words of one row (of a panel's row, or
+// column of b, whose neighbours along k lie side by side), or of one k. `turn`: whether lanes and vectors change
+// places. The first `last` are stored, each part apart.
+template <typename Word, typename T>
+inline void packBlock(const T *source, int64_t stride, bool isAlong, int64_t at, int64_t count, int64_t k,
+                      int64_t depth, bool turn, int64_t last, float *out, int64_t partStride, int64_t lineStride) {
+  constexpr int kParts = Word::kParts;
+  auto read = [&](int64_t i, Vec *parts) {
+    for (int part = 0; part < kParts; ++part) parts[part] = Vec{};
+    if (isAlong) {
+      if (i < count) Word::along(source + (at + i) * stride, k, depth, parts);
+    } else if (count > 0) {
+      Word::across(source + at, stride, k + i, depth, count, parts);
+    }
+  };
+  if (!turn) {
+    for (int64_t i = 0; i < last; ++i) {
+      Vec parts[kParts];
+      read(i, parts);
+      for (int part = 0; part < kParts; ++part) store(out + part * partStride + i * lineStride, parts[part]);
+    }
+    return;
+  }
+  Vec block[kParts][kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) {
+    Vec parts[kParts];
+    read(i, parts);
+    for (int part = 0; part < kParts; ++part) block[part][i] = parts[part];
+  }
+  for (int part = 0; part < kParts; ++part) {
+    transpose(block[part]);
+    for (int64_t i = 0; i < last; ++i) store(out + part * partStride + i * lineStride, block[part][i]);
+  }
+}
+
 // Packs `width` columns (rows of a, columns of b) into panels of `words` words of k, zeros where the source ends.
 // Within a panel, groups of words follow one another: [words / kGroup][part][kGroup][panel]. `isAlong`: whether
 // neighbours along k lie side by side in the source.
@@ -146,24 +181,10 @@ void packPanels(const T *source, int64_t stride, bool isAlong, int64_t width, in
   constexpr int kParts = Word::kParts;
   for (int64_t from = 0; from < width; from += panel, packed += words * panel * kParts) {
     for (int64_t at = from; at < from + panel; at += kLanes) {
-      int64_t count = width - at;
       for (int64_t k = 0; k < words; k += kLanes) {
-        Vec block[kParts][kLanes];
-        for (int64_t i = 0; i < kLanes; ++i) {
-          Vec parts[kParts] = {};
-          if (isAlong) {
-            if (i < count) Word::along(source + (at + i) * stride, k, depth, parts);
-          } else if (count > 0) {
-            Word::across(source + at, stride, k + i, depth, count, parts);
-          }
-          for (int part = 0; part < kParts; ++part) block[part][i] = parts[part];
-        }
-        int64_t last = words - k < kLanes ? words - k : kLanes;
-        for (int part = 0; part < kParts; ++part) {
-          if (isAlong) transpose(block[part]);
-          float *out = packed + ((k / kGroup * kParts + part) * kGroup + k % kGroup) * panel + (at - from);
-          for (int64_t i = 0; i < last; ++i) store(out + i * panel, block[part][i]);
-        }
+        packBlock<Word>(
+            source, stride, isAlong, at, width - at, k, depth, isAlong, words - k < kLanes ? words - k : kLanes,
+            packed + (k / kGroup * kParts * kGroup + k % kGroup) * panel + (at - from), kGroup * panel, panel);
       }
     }
   }
@@ -285,22 +306,8 @@ struct TileKernel {
   template <typename T>
   static void packRows(const T *a, int64_t stride, bool along, int64_t rows, int64_t depth, float *packed) {
     for (int64_t from = 0; from < roundUp(rows, kRowPanel); from += kLanes) {
-      int64_t count = rows - from;
       for (int64_t k = 0; k < words(depth); k += kGroup, packed += kParts * kTile) {
-        Vec block[kParts][kLanes];
-        for (int64_t i = 0; i < kLanes; ++i) {
-          Vec parts[kParts] = {};
-          if (along) {
-            if (i < count) Word::along(a + (from + i) * stride, k, depth, parts);
-          } else if (count > 0) {
-            Word::across(a + from, stride, k + i, depth, count, parts);
-          }
-          for (int part = 0; part < kParts; ++part) block[part][i] = parts[part];
-        }
-        for (int part = 0; part < kParts; ++part) {
-          if (!along) transpose(block[part]);
-          for (int i = 0; i < kLanes; ++i) store(packed + part * kTile + i * kGroup, block[part][i]);
-        }
+        packBlock<Word>(a, stride, along, from, rows - from, k, depth, !along, kLanes, packed, kTile, kGroup);
       }
     }
   }
