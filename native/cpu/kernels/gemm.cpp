@@ -286,7 +286,7 @@ struct TileKernel {
   using Word = WordType;
   static constexpr int kParts = Word::kParts;
   static constexpr int64_t kRowPanel = 32, kColumnPanel = 32;
-  static constexpr int64_t kDepth = kParts == 1 ? 1024 : 512;
+  static constexpr int64_t kDepth = kParts == 1 ? 1024 : 128;
   static constexpr int64_t kMostRows = 512, kMostColumns = 128;
   static constexpr int64_t kTile = 16 * 16, kStrip = 16 * kColumnPanel;  // words of a's and b's share in one part
 
