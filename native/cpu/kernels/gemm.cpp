@@ -1,10 +1,10 @@
 // gemm.cpp: c = epilogue(op(a) op(b)), fp32 and bf16, accumulated in fp32.
 //
-// First all of op(a) is packed into the workspace, by all threads, in chunks of rows that a cache can hold. Then c is
-// cut into tiles; a tile is one part of the work, done by one thread. For each block of k a tile packs its strip of b
-// into the worker's scratch, so that the inner kernel reads memory in order, and adds the product to an fp32 copy of
-// the tile there; the epilogue then writes the tile out (Goto and van de Geijn 2008). A sum over k is taken in the same
-// order whatever the tiles and the number of threads are.
+// The larger of m and n is cut into strips, which are the parts of the work: the thread that takes a strip packs its
+// share of that operand into its own scratch, where the second cache holds it. The other operand is shared: all threads
+// pack it first, into the workspace, in chunks that the last cache holds. Each of its panels then meets each panel of
+// the strip (Goto and van de Geijn 2008). A sum stays in registers for a whole block of k; where k has several blocks,
+// sums wait in the workspace. A sum over k is taken in the same order whatever the number of threads is.
 //
 // Packed operands are panels [k][width] of 32-bit words: a word is one fp32 number, or a pair of bf16 along k where the
 // instruction set multiplies pairs. AMX takes a in tiles of its own, and multiplies fp32 as well: see SplitWord. Few
@@ -192,12 +192,9 @@ void packPanels(const T *source, int64_t stride, bool isAlong, int64_t width, in
 
 // ---- inner kernels -------------------------------------------------------------------------------------------------
 
-// A piece of c that one thread computes.
-struct Tile {
-  int64_t rows, columns;
-  int64_t paddedColumns;  // to whole panels
-  float *sums;            // [rows to whole panels, paddedColumns]
-};
+// A kernel multiplies a panel of kRowPanel rows of a by one of kColumnPanel columns of b into a block of sums, all
+// packed: sums [kRowPanel][kColumnPanel] = a b, or += where it is not the first block of k. Sums past `rows` and
+// `columns` mean nothing. Meanwhile it finishes the block before: `meanwhile(share, all)` does its share of `all`.
 
 #if defined(__AVX512F__)
 constexpr int kRows = 8, kVectors = 3;
@@ -209,11 +206,10 @@ constexpr int kRows = 4, kVectors = 2;
 
 // sums[kRows][Vectors] += a panel's kRows rows times b panel's first Vectors vectors, over `words` of k.
 template <typename Word, int Vectors>
-inline void multiplyBlock(const float *a, const float *b, int64_t words, int64_t panel, bool first, float *sums,
-                          int64_t stride) {
+inline void multiplyRows(const float *a, const float *b, int64_t words, int64_t panel, bool first, float *sums) {
   Vec block[kRows][Vectors];
   for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < Vectors; ++j) block[i][j] = first ? Vec{} : load(sums + i * stride + j * kLanes);
+    for (int j = 0; j < Vectors; ++j) block[i][j] = first ? Vec{} : load(sums + i * panel + j * kLanes);
   }
   for (int64_t k = 0; k < words; ++k) {
     Vec right[Vectors];
@@ -228,7 +224,7 @@ inline void multiplyBlock(const float *a, const float *b, int64_t words, int64_t
     b += panel;
   }
   for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < Vectors; ++j) store(sums + i * stride + j * kLanes, block[i][j]);
+    for (int j = 0; j < Vectors; ++j) store(sums + i * panel + j * kLanes, block[i][j]);
   }
 }
 
@@ -237,8 +233,8 @@ template <typename WordType>
 struct VectorKernel {
   using Word = WordType;
   static constexpr int64_t kRowPanel = kLanes, kColumnPanel = kVectors * kLanes;
-  static constexpr int64_t kDepth = 256 * Word::kPerWord;  // of one block of k
-  static constexpr int64_t kMostRows = 256, kMostColumns = 480;
+  static constexpr int64_t kDepth = 512 * Word::kPerWord;  // at most, of one block of k
+  static constexpr int64_t kDepthUnit = Word::kPerWord;
 
   static void begin() {}
   static void end() {}
@@ -255,24 +251,22 @@ struct VectorKernel {
     packPanels<Word>(b, stride, along, columns, depth, words(depth), kColumnPanel, packed);
   }
 
-  static void multiply(const float *a, const float *b, int64_t depth, bool first, const Tile &tile) {
-    int64_t count = words(depth);
-    for (int64_t j = 0; j < tile.columns; j += kColumnPanel) {
-      const float *right = b + j * count;
-      int64_t vectors = (tile.columns - j + kLanes - 1) / kLanes;
-      for (int64_t i = 0; i < tile.rows; i += kRows) {
-        const float *left = a + i / kLanes * kLanes * count + i % kLanes;
-        float *sums = tile.sums + i * tile.paddedColumns + j;
-        switch (vectors < kVectors ? vectors : kVectors) {
-          case 1:
-            multiplyBlock<Word, 1>(left, right, count, kColumnPanel, first, sums, tile.paddedColumns);
-            break;
-          case 2:
-            multiplyBlock<Word, 2>(left, right, count, kColumnPanel, first, sums, tile.paddedColumns);
-            break;
-          default:
-            multiplyBlock<Word, kVectors>(left, right, count, kColumnPanel, first, sums, tile.paddedColumns);
-        }
+  template <typename F>
+  static void multiply(const float *a, const float *b, int64_t rows, int64_t columns, int64_t depth, bool first,
+                       float *sums, F &&meanwhile) {
+    meanwhile(1, 1);
+    int64_t count = words(depth), vectors = (columns + kLanes - 1) / kLanes;
+    for (int64_t i = 0; i < rows; i += kRows) {
+      float *target = sums + i * kColumnPanel;
+      switch (vectors < kVectors ? vectors : kVectors) {
+        case 1:
+          multiplyRows<Word, 1>(a + i, b, count, kColumnPanel, first, target);
+          break;
+        case 2:
+          multiplyRows<Word, 2>(a + i, b, count, kColumnPanel, first, target);
+          break;
+        default:
+          multiplyRows<Word, kVectors>(a + i, b, count, kColumnPanel, first, target);
       }
     }
   }
@@ -286,12 +280,13 @@ struct TileKernel {
   using Word = WordType;
   static constexpr int kParts = Word::kParts;
   static constexpr int64_t kRowPanel = 32, kColumnPanel = 32;
-  static constexpr int64_t kDepth = kParts == 1 ? 1024 : 128;
-  static constexpr int64_t kMostRows = 512, kMostColumns = 128;
+  static constexpr int64_t kDepth = kParts == 1 ? 2048 : 1024;
+  static constexpr int64_t kDepthUnit = 2 * kGroup;
   static constexpr int64_t kTile = 16 * 16, kStrip = 16 * kColumnPanel;  // words of a's and b's share in one part
 
   static void begin() {
-    struct alignas(64) {
+    // Static, as the compiler takes the instruction to read no more than its first bytes.
+    static constexpr struct alignas(64) {
       uint8_t palette = 1, start = 0, reserved[14] = {};
       uint16_t bytesPerRow[16] = {64, 64, 64, 64, 64, 64, 64, 64};
       uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
@@ -317,38 +312,36 @@ struct TileKernel {
     packPanels<Word>(b, stride, along, columns, depth, words(depth), kColumnPanel, packed);
   }
 
-  static void multiply(const float *a, const float *b, int64_t depth, bool first, const Tile &tile) {
+  // Tiles are multiplied apart from vectors: what the vectors do meanwhile costs no time.
+  template <typename F>
+  static void multiply(const float *a, const float *b, int64_t, int64_t, int64_t depth, bool first, float *sums,
+                       F &&meanwhile) {
+    constexpr size_t kStride = kColumnPanel * sizeof(float);
     int64_t count = words(depth);
-    size_t stride = static_cast<size_t>(tile.paddedColumns) * sizeof(float);
-    for (int64_t i = 0; i < tile.rows; i += kRowPanel) {
-      for (int64_t j = 0; j < tile.columns; j += kColumnPanel) {
-        const float *upper = a + i * count * kParts, *lower = upper + count * kGroup * kParts;
-        const float *across = b + j * count * kParts;
-        float *sums = tile.sums + i * tile.paddedColumns + j;
-        float *below = sums + 16 * tile.paddedColumns;
-        if (first) {
-          _tile_zero(0);
-          _tile_zero(1);
-          _tile_zero(2);
-          _tile_zero(3);
-        } else {
-          _tile_loadd(0, sums, stride);
-          _tile_loadd(1, sums + 16, stride);
-          _tile_loadd(2, below, stride);
-          _tile_loadd(3, below + 16, stride);
-        }
-        for (int64_t k = 0; k < count; k += kGroup) {
-          multiplyGroup(upper, lower, across);
-          upper += kParts * kTile;
-          lower += kParts * kTile;
-          across += kParts * kStrip;
-        }
-        _tile_stored(0, sums, stride);
-        _tile_stored(1, sums + 16, stride);
-        _tile_stored(2, below, stride);
-        _tile_stored(3, below + 16, stride);
-      }
+    const float *upper = a, *lower = a + count * kGroup * kParts;
+    float *below = sums + 16 * kColumnPanel;
+    if (first) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+    } else {
+      _tile_loadd(0, sums, kStride);
+      _tile_loadd(1, sums + 16, kStride);
+      _tile_loadd(2, below, kStride);
+      _tile_loadd(3, below + 16, kStride);
     }
+    for (int64_t k = 0; k < count; k += kGroup) {
+      multiplyGroup(upper, lower, b);
+      meanwhile(k / kGroup + 1, count / kGroup);
+      upper += kParts * kTile;
+      lower += kParts * kTile;
+      b += kParts * kStrip;
+    }
+    _tile_stored(0, sums, kStride);
+    _tile_stored(1, sums + 16, kStride);
+    _tile_stored(2, below, kStride);
+    _tile_stored(3, below + 16, kStride);
   }
 
  private:
@@ -394,107 +387,187 @@ struct TileKernel {
 };
 #endif
 
-// ---- a chunk of rows, its tiles, and all chunks
-// ----------------------------------------------------------------------
+// ---- chunks, blocks and strips -------------------------------------------------------------------------------------
 
-// The number of equal pieces, and their size in whole panels, that `size` is cut into.
+// The number of equal pieces, and their size in whole units, that `size` is cut into.
 struct Cut {
   int64_t pieces, size;
 
-  static Cut of(int64_t size, int64_t most, int64_t panel) {
+  static Cut of(int64_t size, int64_t most, int64_t unit) {
     int64_t pieces = (size + most - 1) / most;
-    int64_t piece = roundUp((size + pieces - 1) / pieces, panel);
+    int64_t piece = roundUp((size + pieces - 1) / pieces, unit);
     return {(size + piece - 1) / piece, piece};
   }
+
+  int64_t lengthOf(int64_t piece, int64_t all) const { return all - piece * size < size ? all - piece * size : size; }
 };
+
+constexpr int64_t kChunkWords = int64_t{2} << 20;  // of the shared operand: 8 MB, what the last cache gives two threads
+constexpr int64_t kMostStrip = 256, kLeastStrip = 64;
 
 template <typename Kernel>
-struct Packing {
-  static constexpr int64_t kChunkWords = int64_t{2} << 20;  // of op(a): 8 MB, what the last cache gives two threads
+struct Plan {
+  static constexpr int64_t kBlock = Kernel::kRowPanel * Kernel::kColumnPanel;  // sums
 
-  // All words of k in one row, block by block.
-  static int64_t wordsPerRow(int64_t k) {
-    int64_t blocks = k / Kernel::kDepth, rest = k % Kernel::kDepth;
-    int64_t words = blocks * Kernel::words(Kernel::kDepth) + (rest > 0 ? Kernel::words(rest) : 0);
-    return words * Kernel::Word::kParts;
+  bool byRows;      // strips are rows of a and c, and b is shared; else strips are columns, and a is shared
+  int64_t striped;  // the size of the dimension that is cut into strips
+  int64_t stripPanel, sharedPanel;
+  Cut depths, chunks;
+  int64_t packedWords, sums;  // of the workspace
+
+  static int64_t wordsOf(int64_t width, int64_t depth) { return width * Kernel::words(depth) * Kernel::Word::kParts; }
+
+  explicit Plan(const sn_gemm_shape &s)
+      : byRows(s.m >= s.n),
+        striped(byRows ? s.m : s.n),
+        stripPanel(byRows ? Kernel::kRowPanel : Kernel::kColumnPanel),
+        sharedPanel(byRows ? Kernel::kColumnPanel : Kernel::kRowPanel),
+        depths(Cut::of(s.k, Kernel::kDepth, Kernel::kDepthUnit)) {
+    int64_t most = kChunkWords / wordsOf(sharedPanel, depths.size) * sharedPanel;
+    chunks = Cut::of(byRows ? s.n : s.m, most, sharedPanel);
+    packedWords = wordsOf(chunks.size, depths.size);
+    sums = depths.pieces == 1 ? 0 : roundUp(striped, stripPanel) * chunks.size;
   }
 
-  static Cut chunks(const sn_gemm_shape &s) {
-    int64_t most = kChunkWords / wordsPerRow(s.k);
-    return Cut::of(s.m, most < Kernel::kMostRows ? Kernel::kMostRows : most, Kernel::kRowPanel);
-  }
-
-  static int64_t bytes(const sn_gemm_shape &s) {
-    return chunks(s).size * wordsPerRow(s.k) * static_cast<int64_t>(sizeof(float));
-  }
+  int64_t bytes() const { return (packedWords + sums) * static_cast<int64_t>(sizeof(float)); }
 };
 
+// One block of k of one chunk of the shared operand.
 template <typename Kernel, typename T, typename C>
-void multiplyChunk(sn_stream *stream, const sn_gemm_shape &s, int64_t firstRow, int64_t rowsOfChunk, const T *a,
-                   const T *b, C *c, const T *bias, T *aux, float *packed) {
-  ThreadPool &pool = poolOf(stream);
-  constexpr int kParts = Kernel::Word::kParts;
-  int64_t paddedRows = roundUp(rowsOfChunk, Kernel::kRowPanel);
-  int64_t blockWords = paddedRows * Kernel::words(Kernel::kDepth) * kParts;
-  int64_t blocks = (s.k + Kernel::kDepth - 1) / Kernel::kDepth;
-  auto depthOf = [&](int64_t block) {
-    int64_t rest = s.k - block * Kernel::kDepth;
-    return rest < Kernel::kDepth ? rest : Kernel::kDepth;
+struct Share {
+  sn_stream *stream;
+  const sn_gemm_shape &s;
+  const Plan<Kernel> &plan;
+  const T *a, *b, *bias;
+  C *c;
+  T *aux;
+  float *packed, *sums;
+  int64_t first, count, k, depth;  // first and count: of the chunk
+
+  void run() const {
+    ThreadPool &pool = poolOf(stream);
+    int64_t panels = (count + plan.sharedPanel - 1) / plan.sharedPanel;
+    parallelRange(pool, panels, kGrain / (plan.sharedPanel * depth) + 1, [&](int64_t begin, int64_t end) {
+      int64_t from = begin * plan.sharedPanel, to = end * plan.sharedPanel;
+      pack(!plan.byRows, first + from, (to < count ? to : count) - from, packed + plan.wordsOf(from, depth));
+    });
+
+    // Four parts for each thread, so that none waits long for another, unless strips become too narrow to be worth it.
+    Cut strips = Cut::of(plan.striped, kMostStrip, plan.stripPanel);
+    while (strips.pieces < 4 * pool.threads() && strips.size > kLeastStrip) {
+      strips = Cut::of(plan.striped, strips.size / 2, plan.stripPanel);
+    }
+    Cut ranges{1, count};
+    while (strips.pieces * ranges.pieces < pool.threads() && ranges.size > plan.sharedPanel) {
+      ranges = Cut::of(count, ranges.size / 2, plan.sharedPanel);
+    }
+    parallel(pool, strips.pieces * ranges.pieces, [&](int64_t part, int32_t worker) {
+      int64_t strip = part % strips.pieces, range = part / strips.pieces;
+      multiplyStrip(strip * strips.size, strips.lengthOf(strip, plan.striped), range * ranges.size,
+                    range * ranges.size + ranges.lengthOf(range, count),
+                    static_cast<float *>(deviceOf(stream).scratch(worker)));
+    });
+  }
+
+ private:
+  void pack(bool rows, int64_t from, int64_t width, float *out) const {
+    if (rows) {
+      Kernel::packRows(a + (s.transpose_a ? k * s.a_stride + from : from * s.a_stride + k), s.a_stride, !s.transpose_a,
+                       width, depth, out);
+    } else {
+      Kernel::packColumns(b + (s.transpose_b ? from * s.b_stride + k : k * s.b_stride + from), s.b_stride,
+                          s.transpose_b, width, depth, out);
+    }
+  }
+
+  // A block of c whose sums are complete.
+  struct Finished {
+    const float *sums = nullptr;
+    int64_t row = 0, rows = 0, column = 0, columns = 0;
+    int64_t done = 0;  // rows
   };
 
-  constexpr int64_t kRowsPerPart = 2 * Kernel::kRowPanel;
-  int64_t groups = (rowsOfChunk + kRowsPerPart - 1) / kRowsPerPart;
-  parallel(pool, blocks * groups, [&](int64_t part, int32_t) {
-    int64_t block = part / groups, from = part % groups * kRowsPerPart, k = block * Kernel::kDepth;
-    int64_t rows = rowsOfChunk - from < kRowsPerPart ? rowsOfChunk - from : kRowsPerPart;
-    int64_t i = firstRow + from;
-    Kernel::packRows(a + (s.transpose_a ? k * s.a_stride + i : i * s.a_stride + k), s.a_stride, !s.transpose_a, rows,
-                     depthOf(block), packed + block * blockWords + from * Kernel::words(depthOf(block)) * kParts);
-  });
-
-  Cut rows = Cut::of(rowsOfChunk, Kernel::kMostRows, Kernel::kRowPanel);
-  Cut columns = Cut::of(s.n, Kernel::kMostColumns, Kernel::kColumnPanel);
-  // Two tiles for each thread at least, so that neither waits long for the other; not below what packing pays for.
-  while (rows.pieces * columns.pieces < 2 * pool.threads() && columns.size >= 4 * Kernel::kColumnPanel) {
-    columns = Cut::of(s.n, columns.size / 2, Kernel::kColumnPanel);
-  }
-  while (rows.pieces * columns.pieces < 2 * pool.threads() && rows.size >= 4 * Kernel::kRowPanel) {
-    rows = Cut::of(rowsOfChunk, rows.size / 2, Kernel::kRowPanel);
-  }
-  parallel(pool, rows.pieces * columns.pieces, [&](int64_t part, int32_t worker) {
-    int64_t from = part % rows.pieces * rows.size, j = part / rows.pieces * columns.size;
-    Tile tile;
-    tile.rows = rowsOfChunk - from < rows.size ? rowsOfChunk - from : rows.size;
-    tile.columns = s.n - j < columns.size ? s.n - j : columns.size;
-    tile.paddedColumns = roundUp(tile.columns, Kernel::kColumnPanel);
-    tile.sums = static_cast<float *>(deviceOf(stream).scratch(worker));
-    float *right = tile.sums + roundUp(tile.rows, Kernel::kRowPanel) * tile.paddedColumns;
+  void multiplyStrip(int64_t strip, int64_t width, int64_t from, int64_t to, float *scratch) const {
+    float *own = scratch + 2 * plan.kBlock;
+    pack(plan.byRows, strip, width, own);
+    Finished before;
+    int64_t turn = 0;
     Kernel::begin();
-    for (int64_t block = 0; block < blocks; ++block) {
-      int64_t depth = depthOf(block), k = block * Kernel::kDepth;
-      Kernel::packColumns(b + (s.transpose_b ? j * s.b_stride + k : k * s.b_stride + j), s.b_stride, s.transpose_b,
-                          tile.columns, depth, right);
-      Kernel::multiply(packed + block * blockWords + from * Kernel::words(depth) * kParts, right, depth, block == 0,
-                       tile);
+    for (int64_t i = from; i < to; i += plan.sharedPanel) {
+      const float *shared = packed + plan.wordsOf(i, depth);
+      for (int64_t j = 0; j < width; j += plan.stripPanel, ++turn) {
+        const float *striped = own + plan.wordsOf(j, depth);
+        float *block = plan.sums == 0 ? scratch + turn % 2 * plan.kBlock
+                                      : sums + (strip + j) * plan.chunks.size + i * plan.stripPanel;
+        if (plan.byRows) {
+          multiplyBlock(striped, shared, strip + j, width - j, first + i, count - i, block, &before);
+        } else {
+          multiplyBlock(shared, striped, first + i, count - i, strip + j, width - j, block, &before);
+        }
+      }
     }
     Kernel::end();
-    for (int64_t row = 0; row < tile.rows; ++row) {
-      int64_t at = (firstRow + from + row) * s.c_stride + j;
-      finishRow(s, tile.sums + row * tile.paddedColumns, tile.columns, c + at, bias == nullptr ? nullptr : bias + j,
-                aux == nullptr ? nullptr : aux + at);
+    finish(&before, before.rows);
+  }
+
+  // The block of c at (row, column), of which `rows` and `columns` are left; finishes the one before.
+  void multiplyBlock(const float *left, const float *right, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                     float *block, Finished *before) const {
+    if (rows > Kernel::kRowPanel) rows = Kernel::kRowPanel;
+    if (columns > Kernel::kColumnPanel) columns = Kernel::kColumnPanel;
+    bool last = k + depth == s.k;
+    if (last) {
+      for (int64_t i = 0; i < rows; ++i) {
+        int64_t at = (row + i) * s.c_stride + column;
+        prefetchRow(c + at, columns);
+        if (aux != nullptr) prefetchRow(aux + at, columns);
+      }
     }
-  });
-}
+    Kernel::multiply(left, right, rows, columns, depth, k == 0, block,
+                     [&](int64_t share, int64_t all) { finish(before, before->rows * share / all); });
+    if (last) *before = {block, row, rows, column, columns};
+  }
+
+  // Finishes a block up to `end` of its rows.
+  void finish(Finished *block, int64_t end) const {
+    if (end <= block->done) return;
+    int64_t at = (block->row + block->done) * s.c_stride + block->column;
+    finishBlock(s, block->sums + block->done * Kernel::kColumnPanel, Kernel::kColumnPanel, end - block->done,
+                block->columns, c + at, bias == nullptr ? nullptr : bias + block->column,
+                aux == nullptr ? nullptr : aux + at);
+    block->done = end;
+  }
+
+  template <typename E>
+  static void prefetchRow(const E *row, int64_t count) {
+    for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(E))) __builtin_prefetch(row + i, 1);
+  }
+};
 
 template <typename Kernel, typename T, typename C>
 void multiplyAll(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T *b, C *c, const T *bias, T *aux,
                  void *workspace) {
-  Cut chunks = Packing<Kernel>::chunks(s);
+  Plan<Kernel> plan(s);
+  auto *packed = static_cast<float *>(workspace), *sums = packed + plan.packedWords;
   for (int64_t batch = 0; batch < s.batch; ++batch) {
-    for (int64_t i = 0; i < s.m; i += chunks.size) {
-      multiplyChunk<Kernel>(stream, s, i, s.m - i < chunks.size ? s.m - i : chunks.size, a + batch * s.a_batch,
-                            b + batch * s.b_batch, c + batch * s.c_batch, bias,
-                            aux == nullptr ? nullptr : aux + batch * s.c_batch, static_cast<float *>(workspace));
+    for (int64_t chunk = 0; chunk < plan.chunks.pieces; ++chunk) {
+      for (int64_t block = 0; block < plan.depths.pieces; ++block) {
+        Share<Kernel, T, C>{stream,
+                            s,
+                            plan,
+                            a + batch * s.a_batch,
+                            b + batch * s.b_batch,
+                            bias,
+                            c + batch * s.c_batch,
+                            aux == nullptr ? nullptr : aux + batch * s.c_batch,
+                            packed,
+                            sums,
+                            chunk * plan.chunks.size,
+                            plan.chunks.lengthOf(chunk, plan.byRows ? s.n : s.m),
+                            block * plan.depths.size,
+                            plan.depths.lengthOf(block, s.k)}
+            .run();
+      }
     }
   }
 }
@@ -536,7 +609,7 @@ sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *shape, int64_t 
     return SN_OK;
   }
   withType(shape->dtype, [&](auto t) {
-    withKernel<decltype(t)>([&](auto kernel) { *bytes = Packing<decltype(kernel)>::bytes(*shape); });
+    withKernel<decltype(t)>([&](auto kernel) { *bytes = Plan<decltype(kernel)>(*shape).bytes(); });
   });
   return SN_OK;
 }

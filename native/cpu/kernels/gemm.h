@@ -1,4 +1,4 @@
-// gemm.h: how a finished row of sums leaves a matrix product.
+// gemm.h: how finished sums leave a matrix product.
 #pragma once
 
 #include <sinter/sinter.h>
@@ -7,38 +7,45 @@
 
 namespace sn::cpu::SN_ISA {
 
-// Writes `count` sums to c through the epilogue.
+// Writes sums [rows][columns], whose rows have `stride`, to c through the epilogue; bias belongs to the columns, aux
+// lies as c does.
 template <typename T, typename C>
-inline void finishRow(const sn_gemm_shape &s, const float *sums, int64_t count, C *c, const T *bias, T *aux) {
+inline void finishBlock(const sn_gemm_shape &s, const float *sums, int64_t stride, int64_t rows, int64_t columns, C *c,
+                        const T *bias, T *aux) {
   auto finish = [&](auto &&epilogue) {
-    forVectors(count, [&](int64_t j, int64_t n) { storeUpTo(c + j, epilogue(loadUpTo(sums + j, n), j, n), n); });
+    for (int64_t i = 0; i < rows; ++i) {
+      forVectors(columns, [&](int64_t j, int64_t n) {
+        int64_t at = i * s.c_stride + j;
+        storeUpTo(c + at, epilogue(loadUpTo(sums + i * stride + j, n), at, j, n), n);
+      });
+    }
   };
   switch (s.epilogue) {
     case SN_EPILOGUE_NONE:
       if (s.accumulate) {
-        finish([&](Vec v, int64_t j, int64_t n) { return v + loadUpTo(c + j, n); });
+        finish([&](Vec v, int64_t at, int64_t, int64_t n) { return v + loadUpTo(c + at, n); });
       } else {
-        finish([&](Vec v, int64_t, int64_t) { return v; });
+        finish([&](Vec v, int64_t, int64_t, int64_t) { return v; });
       }
       break;
     case SN_EPILOGUE_BIAS:
-      finish([&](Vec v, int64_t j, int64_t n) { return v + loadUpTo(bias + j, n); });
+      finish([&](Vec v, int64_t, int64_t j, int64_t n) { return v + loadUpTo(bias + j, n); });
       break;
     case SN_EPILOGUE_BIAS_GELU:
-      finish([&](Vec v, int64_t j, int64_t n) {
+      finish([&](Vec v, int64_t at, int64_t j, int64_t n) {
         v += loadUpTo(bias + j, n);
-        if (aux != nullptr) storeUpTo(aux + j, v, n);
+        if (aux != nullptr) storeUpTo(aux + at, v, n);
         return gelu(v);
       });
       break;
     case SN_EPILOGUE_BIAS_RESIDUAL:
-      finish([&](Vec v, int64_t j, int64_t n) {
+      finish([&](Vec v, int64_t at, int64_t j, int64_t n) {
         if (bias != nullptr) v += loadUpTo(bias + j, n);
-        return v + loadUpTo(aux + j, n);
+        return v + loadUpTo(aux + at, n);
       });
       break;
     case SN_EPILOGUE_GELU_BACKWARD:
-      finish([&](Vec v, int64_t j, int64_t n) { return v * geluDerivative(loadUpTo(aux + j, n)); });
+      finish([&](Vec v, int64_t at, int64_t, int64_t n) { return v * geluDerivative(loadUpTo(aux + at, n)); });
       break;
   }
 }

@@ -99,8 +99,8 @@ void multiplyDown(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T
         storeUpTo(sums + j, total, n);
       });
       int64_t at = i * s.c_stride + begin;
-      finishRow(s, sums, end - begin, c + at, bias == nullptr ? nullptr : bias + begin,
-                aux == nullptr ? nullptr : aux + at);
+      finishBlock(s, sums, 0, 1, end - begin, c + at, bias == nullptr ? nullptr : bias + begin,
+                  aux == nullptr ? nullptr : aux + at);
     }
   });
 }
@@ -131,8 +131,8 @@ void multiplyAcross(sn_stream *stream, const sn_gemm_shape &s, const T *a, const
     }
     for (int64_t i = 0; i < s.m; ++i) {
       int64_t at = i * s.c_stride + first;
-      finishRow(s, sums + i * kColumns, count, c + at, bias == nullptr ? nullptr : bias + first,
-                aux == nullptr ? nullptr : aux + at);
+      finishBlock(s, sums + i * kColumns, 0, 1, count, c + at, bias == nullptr ? nullptr : bias + first,
+                  aux == nullptr ? nullptr : aux + at);
     }
   });
 }

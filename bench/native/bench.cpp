@@ -1,0 +1,533 @@
+// bench.cpp: times every CPU operation at the shapes of a GPT-2 and writes a Markdown table: the rate, its share of
+// what the machine can do (measured in the same run), and the ratio to other libraries where they do the same.
+#include <sinter/sinter.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <vector>
+
+#include "ceilings.h"
+#include "peers.h"
+
+namespace sn::bench {
+
+namespace {
+
+constexpr char kUsage[] =
+    R"(usage: bench/native/run [options]
+  --model gpt2|nano   shapes: GPT-2 124M, or 4 layers of width 128 with characters (default: gpt2)
+  --batch N           sequences of a training step (default: 4)
+  --length N          tokens of a sequence (default: 256)
+  --threads N         threads (default: one a core)
+  --isa NAME          instruction set (default: the best)
+  --only TEXT         rows whose operation or shape contains TEXT
+  --blas FILE         a library with cblas_sgemm to run beside (OpenBLAS)
+  --onednn FILE       a libdnnl.so.3 to run beside; it and OpenBLAS take their threads from OMP_NUM_THREADS
+)";
+
+struct Options {
+  std::string model = "gpt2", isa, only, commit = "unknown";
+  int64_t batch = 4, length = 256;
+  Peers peers{"", "", 0};
+};
+
+struct ModelShape {
+  int64_t width, heads, vocabulary, context, parameters;
+};
+
+void check(sn_status status) {
+  if (status != SN_OK) throw std::runtime_error(sn_last_error());
+}
+
+class Bench {
+ public:
+  explicit Bench(const Options &options) : options_(options) {
+    check(sn_device_create(SN_CPU, 0, options.peers.threads, options.isa.c_str(), &device_));
+    check(sn_stream_create(device_, &stream_));
+  }
+  Bench(const Bench &) = delete;
+  Bench &operator=(const Bench &) = delete;
+  ~Bench() {
+    for (void *memory : memory_) sn_free(device_, memory);
+    sn_stream_destroy(stream_);
+    sn_device_destroy(device_);
+  }
+
+  void run() {
+    m_ = options_.model == "gpt2" ? ModelShape{768, 12, 50257, 1024, 124439808} : ModelShape{128, 4, 65, 64, 809856};
+    rows_ = options_.batch * options_.length;
+    ceilings_ = measureCeilings(sn_device_isa(device_), sn_device_threads(device_));
+    head();
+    for (sn_dtype dtype : {SN_F32, SN_BF16}) products(dtype);
+    for (sn_dtype dtype : {SN_F32, SN_BF16}) fewRows(dtype);
+    for (sn_dtype dtype : {SN_F32, SN_BF16}) attention(dtype);
+    for (sn_dtype dtype : {SN_F32, SN_BF16}) rowsAndElements(dtype);
+    flat();
+  }
+
+ private:
+  struct Work {
+    double operations, bytes;  // of one call: floating-point operations if it is bound by them, else bytes
+    sn_dtype dtype;
+  };
+
+  void head() const {
+    std::string cpu = sn_device_name(device_);
+    std::printf("# Every CPU operation, %s shapes, B %lld, T %lld\n\n", options_.model.c_str(),
+                static_cast<long long>(options_.batch), static_cast<long long>(options_.length));
+    std::printf("%s, %s, %d threads, commit %s\n\n", cpu.c_str(), sn_device_isa(device_), sn_device_threads(device_),
+                options_.commit.c_str());
+    std::printf(
+        "Ceilings, measured in this run: fp32 multiply-add on vectors %.0f GFLOP/s, bf16 %.0f GFLOP/s, read %.1f GB/s, "
+        "copy %.1f GB/s.\nOn AMX an fp32 product is six bf16 products, so its ceiling is a sixth of bf16's. Operations "
+        "that stream memory are held against\nthe read rate; what a cache holds may pass it. Medians of the runs of "
+        "half a second.\n\n",
+        ceilings_.gflopsF32, ceilings_.gflopsBf16, ceilings_.readGb, ceilings_.copyGb);
+    std::printf(
+        "| operation | shape | µs | rate | of the ceiling | OpenBLAS | oneDNN |\n|---|---|---|---|---|---|---|\n");
+  }
+
+  double ceiling(const Work &work) const {
+    if (work.operations == 0) return ceilings_.readGb;
+    bool tiles = std::strcmp(sn_device_isa(device_), "amx") == 0;
+    if (work.dtype == SN_F32) return tiles ? ceilings_.gflopsBf16 / 6 : ceilings_.gflopsF32;
+    return ceilings_.gflopsBf16 > 0 ? ceilings_.gflopsBf16 : ceilings_.gflopsF32;
+  }
+
+  bool wanted(const std::string &operation, const std::string &shape) const {
+    return (operation + " " + shape).find(options_.only) != std::string::npos;
+  }
+
+  // The median of at least five runs over half a second, each of ours followed by one of every peer's.
+  std::vector<double> medians(const std::vector<Run> &runs) const {
+    using Clock = std::chrono::steady_clock;
+    std::vector<std::vector<double>> seconds(runs.size());
+    for (const auto &run : runs) {
+      if (run) run();
+    }
+    auto started = Clock::now();
+    while (seconds[0].size() < 5 || Clock::now() - started < std::chrono::milliseconds(500)) {
+      for (size_t i = 0; i < runs.size(); ++i) {
+        if (!runs[i]) continue;
+        auto before = Clock::now();
+        runs[i]();
+        seconds[i].push_back(std::chrono::duration<double>(Clock::now() - before).count());
+      }
+    }
+    std::vector<double> result;
+    for (auto &of : seconds) {
+      std::sort(of.begin(), of.end());
+      result.push_back(of.empty() ? 0 : of[of.size() / 2]);
+    }
+    return result;
+  }
+
+  void measure(const std::string &operation, const std::string &shape, const Work &work, const Run &ours,
+               const Run &blas = {}, const Run &onednn = {}) {
+    auto seconds = medians({ours, blas, onednn});
+    double amount = work.operations > 0 ? work.operations : work.bytes, rate = amount / seconds[0] * 1e-9;
+    double most = ceiling(work);
+    std::printf("| %s | %s | %.1f | %.1f %s | ", operation.c_str(), shape.c_str(), seconds[0] * 1e6, rate,
+                work.operations > 0 ? "GFLOP/s" : "GB/s");
+    std::printf(most > 0 ? "%.0f%%" : "not known", 100 * rate / most);
+    for (size_t i = 1; i < seconds.size(); ++i) {
+      if (seconds[i] > 0) {
+        std::printf(" | %.2f x", seconds[i] / seconds[0]);
+      } else {
+        std::printf(" | ");
+      }
+    }
+    std::printf(" |\n");
+    std::fflush(stdout);
+  }
+
+  static std::string named(const char *name, sn_dtype dtype) {
+    return std::string(name) + (dtype == SN_F32 ? " fp32" : " bf16");
+  }
+
+  static int64_t sizeOf(sn_dtype dtype) { return dtype == SN_F32 ? 4 : 2; }
+
+  template <typename T = void>
+  T *allocate(int64_t bytes) {
+    void *memory = nullptr;
+    check(sn_allocate(device_, bytes > 0 ? bytes : 1, &memory));  // a workspace may be of no size
+    memory_.push_back(memory);
+    return static_cast<T *>(memory);
+  }
+
+  // Normal numbers.
+  void *random(sn_dtype dtype, int64_t count) {
+    auto *numbers = allocate<float>(count * 4);
+    check(sn_random_normal(stream_, count, 0, 1, {1, 0, ++tensors_}, numbers));
+    if (dtype == SN_F32) return numbers;
+    void *narrow = allocate(count * 2);
+    check(sn_cast(stream_, count, SN_F32, numbers, SN_BF16, narrow));
+    return narrow;
+  }
+
+  int32_t *randomIds(int64_t count, int64_t limit) {
+    auto *ids = allocate<int32_t>(count * 4);
+    std::vector<int32_t> values(static_cast<size_t>(count));
+    uint32_t state = 1;
+    for (auto &value : values) {
+      state = state * 1664525u + 1013904223u;
+      value = static_cast<int32_t>((state >> 8) % static_cast<uint32_t>(limit));
+    }
+    check(sn_write(stream_, ids, values.data(), count * 4));
+    return ids;
+  }
+
+  void releaseAll() {
+    for (void *memory : memory_) sn_free(device_, memory);
+    memory_.clear();
+  }
+
+  // ---- products ----------------------------------------------------------------------------------------------------
+
+  struct Product {
+    const char *name;
+    int64_t m, n, k;
+    int32_t transposeA, transposeB;
+    sn_epilogue epilogue;
+    bool isParameterGradient;
+  };
+
+  static std::string describe(const Product &p) {
+    return std::string(p.name) + " " + std::to_string(p.m) + "×" + std::to_string(p.n) + "×" + std::to_string(p.k);
+  }
+
+  // Weights are rotated through `copies` so that each call reads them from memory, as decoding does.
+  void product(sn_dtype dtype, const Product &p, int64_t copies) {
+    std::string operation = named("gemm", dtype);
+    if (!wanted(operation, describe(p))) return;
+    sn_gemm_shape s{};
+    s.batch = 1;
+    s.m = p.m;
+    s.n = p.n;
+    s.k = p.k;
+    s.transpose_a = p.transposeA;
+    s.transpose_b = p.transposeB;
+    s.a_stride = p.transposeA ? p.m : p.k;
+    s.b_stride = p.transposeB ? p.k : p.n;
+    s.c_stride = p.n;
+    s.dtype = dtype;
+    s.c_dtype = p.isParameterGradient ? SN_F32 : dtype;
+    s.epilogue = p.epilogue;
+    int64_t bytes = 0;
+    check(sn_gemm_workspace(device_, &s, &bytes));
+    void *a = random(dtype, p.m * p.k), *bias = random(dtype, p.n), *aux = random(dtype, p.m * p.n);
+    std::vector<void *> weights;
+    for (int64_t i = 0; i < copies; ++i) weights.push_back(random(dtype, p.k * p.n));
+    void *c = allocate(p.m * p.n * sizeOf(s.c_dtype)), *theirs = allocate(p.m * p.n * sizeOf(s.c_dtype));
+    void *workspace = allocate(bytes);
+    auto run = [=, this, turn = size_t{0}]() mutable {
+      check(sn_gemm(stream_, &s, a, weights[turn++ % weights.size()], c, bias, aux, workspace));
+    };
+    double operations = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+    double read = static_cast<double>(p.k * p.n * sizeOf(dtype));
+    Work work{p.m <= 8 ? 0 : operations, read, dtype};
+    measure(operation, describe(p), work, run, blasProduct(options_.peers, s, a, weights[0], theirs),
+            onednnProduct(options_.peers, s, a, weights[0], theirs));
+    releaseAll();
+  }
+
+  void products(sn_dtype dtype) {
+    int64_t w = m_.width;
+    const Product all[] = {
+        {"qkv", rows_, 3 * w, w, 0, 0, SN_EPILOGUE_BIAS, false},
+        {"attention output", rows_, w, w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false},
+        {"up and GELU", rows_, 4 * w, w, 0, 0, SN_EPILOGUE_BIAS_GELU, false},
+        {"down", rows_, w, 4 * w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false},
+        {"logits", rows_, m_.vocabulary, w, 0, 1, SN_EPILOGUE_NONE, false},
+        {"qkv's input gradient", rows_, w, 3 * w, 0, 1, SN_EPILOGUE_NONE, false},
+        {"down's input gradient, GELU's", rows_, 4 * w, w, 0, 1, SN_EPILOGUE_GELU_BACKWARD, false},
+        {"logits' input gradient", rows_, w, m_.vocabulary, 0, 0, SN_EPILOGUE_NONE, false},
+        {"qkv's weight gradient", w, 3 * w, rows_, 1, 0, SN_EPILOGUE_NONE, true},
+        {"down's weight gradient", 4 * w, w, rows_, 1, 0, SN_EPILOGUE_NONE, true},
+        {"embedding's weight gradient", m_.vocabulary, w, rows_, 1, 0, SN_EPILOGUE_NONE, true},
+    };
+    for (const auto &p : all) product(dtype, p, 1);
+  }
+
+  void fewRows(sn_dtype dtype) {
+    int64_t w = m_.width;
+    for (int64_t rows : {1, 8}) {
+      const Product all[] = {
+          {"decode qkv", rows, 3 * w, w, 0, 0, SN_EPILOGUE_BIAS, false},
+          {"decode up and GELU", rows, 4 * w, w, 0, 0, SN_EPILOGUE_BIAS_GELU, false},
+          {"decode down", rows, w, 4 * w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false},
+          {"decode logits", rows, m_.vocabulary, w, 0, 1, SN_EPILOGUE_NONE, false},
+      };
+      for (const auto &p : all) product(dtype, p, 1 + (int64_t{512} << 20) / (p.k * p.n * 4));
+    }
+  }
+
+  // ---- attention ---------------------------------------------------------------------------------------------------
+
+  void attention(sn_dtype dtype) {
+    int64_t w = m_.width, b = options_.batch, t = options_.length, h = m_.heads, d = w / h;
+    std::string shape =
+        "B " + std::to_string(b) + ", T " + std::to_string(t) + ", " + std::to_string(h) + "×" + std::to_string(d);
+    sn_attention_shape s{};
+    s.batch = b;
+    s.queries = s.keys = t;
+    s.heads = s.kv_heads = h;
+    s.head_size = d;
+    s.q_stride = s.k_stride = s.v_stride = 3 * w;
+    s.out_stride = w;
+    s.dtype = dtype;
+    s.causal = 1;
+    int64_t bytes = 0, size = sizeOf(dtype);
+    check(sn_attention_backward_workspace(device_, &s, &bytes));
+    auto *qkv = static_cast<char *>(random(dtype, rows_ * 3 * w));
+    char *dqkv = allocate<char>(rows_ * 3 * w * size);
+    void *out = allocate(rows_ * w * size), *dout = random(dtype, rows_ * w), *workspace = allocate(bytes);
+    auto *lse = allocate<float>(b * h * t * 4);
+    auto forward = [=, this] {
+      check(sn_attention_forward(stream_, &s, qkv, qkv + w * size, qkv + 2 * w * size, out, lse));
+    };
+    auto backward = [=, this] {
+      check(sn_attention_backward(stream_, &s, qkv, qkv + w * size, qkv + 2 * w * size, out, lse, dout, dqkv,
+                                  dqkv + w * size, dqkv + 2 * w * size, workspace));
+    };
+    forward();
+    // Two products of what the mask leaves, and five in the backward pass; in fp32 vectors, whatever the dtype.
+    double half = static_cast<double>(b * h * d) * static_cast<double>(t * (t + 1));
+    if (wanted(named("attention_forward", dtype), shape)) {
+      measureVectors(named("attention_forward", dtype), shape, 2 * half, forward);
+    }
+    if (wanted(named("attention_backward", dtype), shape)) {
+      measureVectors(named("attention_backward", dtype), shape, 5 * half, backward);
+    }
+    releaseAll();
+    decodeAttention(dtype);
+  }
+
+  void measureVectors(const std::string &operation, const std::string &shape, double operations, const Run &run) {
+    double seconds = medians({run})[0], rate = operations / seconds * 1e-9;
+    std::printf("| %s | %s | %.1f | %.1f GFLOP/s | %.0f%% (of fp32 vectors) | | |\n", operation.c_str(), shape.c_str(),
+                seconds * 1e6, rate, ceilings_.gflopsF32 > 0 ? 100 * rate / ceilings_.gflopsF32 : 0);
+    std::fflush(stdout);
+  }
+
+  void decodeAttention(sn_dtype dtype) {
+    int64_t w = m_.width, h = m_.heads, d = w / h, capacity = m_.context, filled = capacity - 1;
+    sn_cache_shape s{};
+    s.batch = 1;
+    s.queries = 1;
+    s.heads = s.kv_heads = h;
+    s.head_size = d;
+    s.capacity = capacity;
+    s.q_stride = s.k_stride = s.v_stride = 3 * w;
+    s.out_stride = w;
+    s.dtype = dtype;
+    auto *qkv = static_cast<char *>(random(dtype, 3 * w));
+    int64_t size = sizeOf(dtype);
+    auto *lengths = allocate<int32_t>(4);
+    auto length = static_cast<int32_t>(filled);
+    check(sn_write(stream_, lengths, &length, 4));
+    // As many caches as make up what no cache of the CPU holds.
+    std::vector<void *> keys, values;
+    for (int64_t i = 0; i < 24; ++i) {
+      keys.push_back(random(dtype, capacity * w));
+      values.push_back(random(dtype, capacity * w));
+    }
+    void *out = allocate(w * size);
+    std::string shape = "1 query, " + std::to_string(filled) + " keys";
+    auto run = [=, this, turn = size_t{0}]() mutable {
+      size_t i = turn++ % keys.size();
+      check(sn_attention_decode(stream_, &s, lengths, qkv, keys[i], values[i], out));
+    };
+    if (wanted(named("attention_decode", dtype), shape)) {
+      measure(named("attention_decode", dtype), shape, {0, static_cast<double>(2 * filled * w * size), dtype}, run);
+    }
+    auto append = [=, this] {
+      check(sn_cache_append(stream_, &s, lengths, qkv + w * size, qkv + 2 * w * size, keys[0], values[0]));
+    };
+    if (wanted(named("cache_append", dtype), "1 token")) {
+      measure(named("cache_append", dtype), "1 token", {0, static_cast<double>(4 * w * size), dtype}, append);
+    }
+    releaseAll();
+  }
+
+  // ---- rows and elements -------------------------------------------------------------------------------------------
+
+  void stream(const char *name, const std::string &shape, sn_dtype dtype, int64_t bytes, const Run &run) {
+    if (wanted(named(name, dtype), shape)) {
+      measure(named(name, dtype), shape, {0, static_cast<double>(bytes), dtype}, run);
+    }
+  }
+
+  void rowsAndElements(sn_dtype dtype) {
+    int64_t w = m_.width, r = rows_, size = sizeOf(dtype), wide = 4 * w;
+    std::string narrow = std::to_string(r) + "×" + std::to_string(w);
+    std::string broad = std::to_string(r) + "×" + std::to_string(wide);
+    void *x = random(dtype, r * wide), *y = random(dtype, r * wide), *out = allocate(r * wide * size);
+    void *gain = random(dtype, w), *bias = random(dtype, w);
+    auto *mean = allocate<float>(r * 4), *rstd = allocate<float>(r * 4), *dgain = allocate<float>(w * 4),
+         *dbias = allocate<float>(wide * 4);
+    int64_t bytes = 0;
+    check(sn_layer_norm_backward_workspace(device_, r, w, &bytes));
+    void *workspace = allocate(bytes);
+
+    auto norm = [=, this] {
+      check(sn_layer_norm_forward(stream_, dtype, r, w, 1e-5f, x, y, gain, bias, y, out, mean, rstd));
+    };
+    norm();
+    stream("layer_norm_forward", narrow, dtype, 4 * r * w * size, norm);
+    stream("layer_norm_backward", narrow, dtype, 4 * r * w * size, [=, this] {
+      check(sn_layer_norm_backward(stream_, dtype, r, w, x, gain, mean, rstd, y, y, 0, out, dgain, dbias, workspace));
+    });
+    stream("bias_backward", broad, dtype, r * wide * size,
+           [=, this] { check(sn_bias_backward(stream_, dtype, r, wide, x, 0, dbias)); });
+    stream("gelu_forward", broad, dtype, 2 * r * wide * size,
+           [=, this] { check(sn_gelu_forward(stream_, dtype, r * wide, x, out)); });
+    stream("gelu_backward", broad, dtype, 3 * r * wide * size,
+           [=, this] { check(sn_gelu_backward(stream_, dtype, r * wide, x, y, out)); });
+    stream("add", broad, dtype, 3 * r * wide * size, [=, this] { check(sn_add(stream_, dtype, r * wide, x, y, out)); });
+    stream("dropout", narrow, dtype, 3 * r * w * size, [=, this] {
+      check(sn_dropout(stream_, dtype, r * w, 0.1f, {1, 2, 3}, x, y, out));
+    });
+    sn_dtype other = dtype == SN_F32 ? SN_BF16 : SN_F32;
+    void *cast = allocate(r * wide * sizeOf(other));
+    stream("cast", broad, dtype, r * wide * 6, [=, this] { check(sn_cast(stream_, r * wide, dtype, x, other, cast)); });
+    releaseAll();
+
+    void *tokenTable = random(dtype, m_.vocabulary * w), *positionTable = random(dtype, m_.context * w);
+    void *embedded = random(dtype, r * w);
+    auto *dtokens = allocate<float>(m_.vocabulary * w * 4), *dpositions = allocate<float>(m_.context * w * 4);
+    int32_t *ids = randomIds(r, m_.vocabulary);
+    int64_t b = options_.batch, t = options_.length;
+    stream("embedding_forward", narrow, dtype, 3 * r * w * size, [=, this] {
+      check(sn_embedding_forward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, nullptr, tokenTable,
+                                 positionTable, embedded));
+    });
+    stream("embedding_backward", narrow, dtype, r * w * (2 * size + 8), [=, this] {
+      check(sn_embedding_backward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, embedded, 0, dtokens,
+                                  dpositions));
+    });
+    releaseAll();
+
+    std::string classes = std::to_string(r) + "×" + std::to_string(m_.vocabulary);
+    void *logits = random(dtype, r * m_.vocabulary);
+    auto *losses = allocate<float>(r * 4);
+    int32_t *targets = randomIds(r, m_.vocabulary);
+    stream("cross_entropy with gradient", classes, dtype, 2 * r * m_.vocabulary * size, [=, this] {
+      check(sn_cross_entropy(stream_, dtype, r, m_.vocabulary, m_.vocabulary, logits, targets, 1e-3f, losses));
+    });
+    sn_sampling sampling{1, 0.8f, 40, 0.95f, 0};
+    check(sn_sample_workspace(device_, 1, m_.vocabulary, &bytes));
+    void *sampleWorkspace = allocate(bytes);
+    auto *chosen = allocate<int32_t>(4);
+    void *scores = random(dtype, m_.vocabulary);
+    stream("sample top-k 40, top-p 0.95", "1×" + std::to_string(m_.vocabulary), dtype, m_.vocabulary * size,
+           [=, this, turn = int64_t{0}]() mutable {
+             check(sn_sample(stream_, &sampling, dtype, 1, m_.vocabulary, m_.vocabulary, scores, nullptr, nullptr, 0,
+                             {1, turn++, 0}, chosen, nullptr, sampleWorkspace));
+           });
+    releaseAll();
+  }
+
+  // ---- flat arrays -------------------------------------------------------------------------------------------------
+
+  void flat() {
+    int64_t count = m_.parameters;
+    std::string shape = std::to_string(count) + " parameters";
+    auto *gradient = static_cast<float *>(random(SN_F32, count));
+    float *master = allocate<float>(count * 4), *m = allocate<float>(count * 4), *v = allocate<float>(count * 4);
+    float *norm = allocate<float>(4);
+    void *narrow = allocate(count * 2);
+    stream("global_norm", shape, SN_F32, count * 4,
+           [=, this] { check(sn_global_norm(stream_, count, gradient, norm)); });
+    stream("sum", shape, SN_F32, count * 4, [=, this] { check(sn_sum(stream_, count, 1, gradient, 0, norm)); });
+    sn_adamw_step step{1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1, 1};
+    check(sn_global_norm(stream_, count, gradient, norm));
+    stream("adamw", shape, SN_F32, count * 28,
+           [=, this] { check(sn_adamw(stream_, &step, count, gradient, norm, nullptr, master, m, v, 0, nullptr)); });
+    stream("adamw, rounded at random", shape, SN_BF16, count * 30,
+           [=, this] { check(sn_adamw(stream_, &step, count, gradient, norm, nullptr, master, m, v, 1, narrow)); });
+    stream("random_normal", shape, SN_F32, count * 4, [=, this] {
+      check(sn_random_normal(stream_, count, 0, 0.02f, {1, 2, 3}, master));
+    });
+    releaseAll();
+  }
+
+  Options options_;
+  ModelShape m_{};
+  int64_t rows_ = 0, tensors_ = 0;
+  Ceilings ceilings_;
+  sn_device *device_ = nullptr;
+  sn_stream *stream_ = nullptr;
+  std::vector<void *> memory_;
+};
+
+int64_t number(const std::string &name, const char *text) {
+  char *end = nullptr;
+  long long value = std::strtoll(text, &end, 10);
+  if (*end != 0 || value < 1 || value > 1'000'000) throw std::invalid_argument(name + " " + text + "; 1 to 1000000");
+  return value;
+}
+
+Options parse(int count, char **values) {
+  Options options;
+  for (int i = 1; i < count; i += 2) {
+    std::string name = values[i];
+    if (i + 1 == count) throw std::invalid_argument(name + " needs a value");
+    const char *value = values[i + 1];
+    if (name == "--model") {
+      options.model = value;
+      if (options.model != "gpt2" && options.model != "nano") throw std::invalid_argument("--model: gpt2 or nano");
+    } else if (name == "--batch") {
+      options.batch = number(name, value);
+    } else if (name == "--length") {
+      options.length = number(name, value);
+    } else if (name == "--threads") {
+      options.peers.threads = static_cast<int32_t>(number(name, value));
+    } else if (name == "--isa") {
+      options.isa = value;
+    } else if (name == "--only") {
+      options.only = value;
+    } else if (name == "--blas") {
+      options.peers.blas = value;
+    } else if (name == "--onednn") {
+      options.peers.onednn = value;
+    } else if (name == "--commit") {
+      options.commit = value;
+    } else {
+      throw std::invalid_argument(name + ": unknown");
+    }
+  }
+  if (options.length > (options.model == "gpt2" ? 1024 : 64)) {
+    throw std::invalid_argument("--length: longer than the model's context");
+  }
+  return options;
+}
+
+}  // namespace
+
+}  // namespace sn::bench
+
+int main(int count, char **values) {
+  for (int i = 1; i < count; ++i) {
+    if (std::strcmp(values[i], "--help") == 0) {
+      std::fputs(sn::bench::kUsage, stdout);
+      return 0;
+    }
+  }
+  try {
+    sn::bench::Bench(sn::bench::parse(count, values)).run();
+    return 0;
+  } catch (const std::invalid_argument &wrong) {
+    std::fprintf(stderr, "bench: %s\n%s", wrong.what(), sn::bench::kUsage);
+    return 2;
+  } catch (const std::exception &failure) {
+    std::fprintf(stderr, "bench: %s\n", failure.what());
+    return 1;
+  }
+}
