@@ -403,7 +403,7 @@ struct Cut {
 };
 
 constexpr int64_t kChunkWords = int64_t{2} << 20;  // of the shared operand: 8 MB, what the last cache gives two threads
-constexpr int64_t kMostStrip = 256, kLeastStrip = 64;
+constexpr int64_t kMostStrip = 128, kLeastStrip = 64;
 
 template <typename Kernel>
 struct Plan {
