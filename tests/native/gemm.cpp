@@ -126,13 +126,36 @@ TEST_CASE("gemm equals the double-precision product for every pair of transposes
   });
 }
 
-TEST_CASE("gemm over more than one block of k, chunk of rows and tile of columns") {
+TEST_CASE("gemm over more than one block of k and strip of rows or columns") {
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       check(on, callOf(1, 35, 530, 1100, 0, 0, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
       check(on, callOf(1, 2, 1030, 1100, 0, 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
       check(on, callOf(1, 530, 35, 1100, 1, 1, dtype, SN_F32, SN_EPILOGUE_NONE, 0, 1));
     }
+  });
+}
+
+// Two chunks of the shared operand on AMX, where numbers are stored in three parts; too large to check every element.
+TEST_CASE("gemm over more than one chunk of the shared operand") {
+  everywhere([](Machine &on) {
+    const int64_t size = 1400, depth = 1030;
+    auto call = callOf(1, size, size, depth, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
+    Numbers numbers(1);
+    Tensor a(SN_F32, numbers.normal(call.aSize)), b(SN_F32, numbers.normal(call.bSize)), c(SN_F32, call.cSize);
+    int64_t bytes = 0;
+    REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
+    Tensor workspace(SN_F32, bytes / 4 + 1);
+    REQUIRE(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    for (int64_t at = 0; at < call.cSize; at += 997) {
+      double sum = 0;
+      for (int64_t k = 0; k < depth; ++k) {
+        sum += a[static_cast<size_t>(at / size * depth + k)] * b[static_cast<size_t>(k * size + at % size)];
+      }
+      CAPTURE(at);
+      CHECK(std::abs(c[static_cast<size_t>(at)] - sum) <= 3e-4);
+    }
+    on.same(c);
   });
 }
 
