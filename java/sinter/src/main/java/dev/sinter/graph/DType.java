@@ -20,7 +20,11 @@ public enum DType {
     this.code = code;
   }
 
-  /** Bytes of one element. */
+  /**
+   * The size of one element.
+   *
+   * @return bytes
+   */
   public int bytes() {
     return bytes;
   }

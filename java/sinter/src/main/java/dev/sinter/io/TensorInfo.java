@@ -84,6 +84,7 @@ public record TensorInfo(String name, Dtype dtype, long[] shape) {
     bits(name, dtype, shape);
   }
 
+  /** A copy of the sizes. */
   @Override
   public long[] shape() {
     return shape.clone();
