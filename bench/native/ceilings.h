@@ -7,7 +7,7 @@
 namespace sn::bench {
 
 struct Ceilings {
-  double gflopsF32 = 0, gflopsBf16 = 0;  // of the widest multiply-add of the instruction set; 0: not known
+  double gflopsF32 = 0, gflopsBf16 = 0;  // of the widest multiply-add of the instruction set; 0: it has none
   double readGb = 0;                     // bytes read from memory, 1e9 a second
   double copyGb = 0;                     // read and written, 1e9 a second
 };

@@ -15,6 +15,7 @@
 #include "cpu/device.h"
 #include "cpu/kernels/gemv.h"
 #include "cpu/kernels/operations.h"
+#include "cpu/kernels/tiles.h"
 
 namespace sn::cpu::SN_ISA {
 
@@ -284,16 +285,7 @@ struct TileKernel {
   static constexpr int64_t kDepthUnit = 2 * kGroup;
   static constexpr int64_t kTile = 16 * 16, kStrip = 16 * kColumnPanel;  // words of a's and b's share in one part
 
-  static void begin() {
-    // Static, as the compiler takes the instruction to read no more than its first bytes.
-    static constexpr struct alignas(64) {
-      uint8_t palette = 1, start = 0, reserved[14] = {};
-      uint16_t bytesPerRow[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } configuration;
-    _tile_loadconfig(&configuration);
-  }
-
+  static void begin() { configureTiles(); }
   static void end() { _tile_release(); }
 
   static int64_t words(int64_t depth) { return roundUp((depth + 1) / 2, kGroup); }
