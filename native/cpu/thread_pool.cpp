@@ -13,6 +13,9 @@ namespace {
 constexpr int64_t kPartBits = 32;
 constexpr uint64_t kPartMask = (uint64_t{1} << kPartBits) - 1;
 
+// The part after the last of a share.
+int64_t endOf(int32_t share, int64_t parts, int32_t threads) { return parts * (share + 1) / threads; }
+
 // How long an idle worker watches for the next operation before it sleeps: longer than the gap between two operations
 // of a step, shorter than anything a user would call busy.
 constexpr auto kSpin = std::chrono::microseconds(100);
@@ -28,7 +31,7 @@ void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int32_t threads) : threads_(threads) {
+ThreadPool::ThreadPool(int32_t threads) : threads_(threads), shares_(static_cast<size_t>(threads)) {
   workers_.reserve(static_cast<size_t>(threads - 1));
   try {
     for (int32_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
@@ -60,7 +63,11 @@ void ThreadPool::run(int64_t parts, Body body, void *context) {
   parts_.store(parts, std::memory_order_relaxed);
   unfinished_.store(parts, std::memory_order_relaxed);
   uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
-  ticket_.store(uint64_t{generation} << kPartBits | static_cast<uint64_t>(parts), std::memory_order_release);
+  for (int32_t share = 0; share < threads_; ++share) {
+    int64_t count = endOf(share, parts, threads_) - endOf(share - 1, parts, threads_);
+    shares_[static_cast<size_t>(share)].ticket.store(uint64_t{generation} << kPartBits | static_cast<uint64_t>(count),
+                                                     std::memory_order_release);
+  }
   generation_.store(generation, std::memory_order_seq_cst);
   if (sleepers_.load(std::memory_order_seq_cst) > 0) {
     { std::lock_guard lock(sleep_); }
@@ -78,15 +85,20 @@ void ThreadPool::run(int64_t parts, Body body, void *context) {
 }
 
 void ThreadPool::takeParts(uint32_t generation, int32_t worker) {
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  while (ticket >> kPartBits == generation && (ticket & kPartMask) != 0) {
-    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire))
-      continue;
+  for (int32_t i = 0; i < threads_; ++i) takeShare(generation, (worker + i) % threads_, worker);
+}
+
+void ThreadPool::takeShare(uint32_t generation, int32_t share, int32_t worker) {
+  std::atomic<uint64_t> &ticket = shares_[static_cast<size_t>(share)].ticket;
+  uint64_t seen = ticket.load(std::memory_order_acquire);
+  while (seen >> kPartBits == generation && (seen & kPartMask) != 0) {
+    if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
     // Holding a part keeps the job alive: nothing of it changes before unfinished_ reaches zero.
-    int64_t part = parts_.load(std::memory_order_relaxed) - static_cast<int64_t>(ticket & kPartMask);
+    int64_t end = endOf(share, parts_.load(std::memory_order_relaxed), threads_);
+    int64_t part = end - static_cast<int64_t>(seen & kPartMask);
     body_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), part, worker);
     unfinished_.fetch_sub(1, std::memory_order_acq_rel);
-    ticket = ticket_.load(std::memory_order_acquire);
+    seen = ticket.load(std::memory_order_acquire);
   }
 }
 

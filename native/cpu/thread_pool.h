@@ -23,26 +23,34 @@ class ThreadPool {
 
   int32_t threads() const { return threads_; }
 
-  // Runs body for every part and returns when all are done. The calling thread works too. Which worker takes a part is
-  // left to chance, so a part's result must not depend on it. Calls from several threads wait for one another.
+  // Runs body for every part and returns when all are done. The calling thread works too. Each worker takes its own
+  // share of consecutive parts first, so that what one operation left in a core's cache the next finds there, and then
+  // helps the others: who takes a part is left to chance, and its result must not depend on it. Calls from several
+  // threads wait for one another.
   void run(int64_t parts, Body body, void *context);
 
  private:
   void work(int32_t worker);
   void takeParts(uint32_t generation, int32_t worker);
+  void takeShare(uint32_t generation, int32_t share, int32_t worker);
   void stop();
 
   const int32_t threads_;
   std::vector<std::thread> workers_;
   std::mutex caller_;
 
-  // A job is published by raising generation_. The generation and the number of parts that nobody has taken share one
-  // word: a worker that comes late finds no part left or another generation, and cannot take a part of the wrong job.
-  std::atomic<uint64_t> ticket_{0};
+  // A worker's share of a job: the generation and the number of its parts that nobody has taken, in one word. A worker
+  // that comes late finds no part left or another generation, and cannot take a part of the wrong job.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> ticket{0};
+  };
+
+  // A job is published by raising generation_.
+  std::vector<Share> shares_;
   std::atomic<int64_t> unfinished_{0};
   std::atomic<uint32_t> generation_{0};
 
-  // The job. Written before ticket_ and stable while a part of it is unfinished.
+  // The job. Written before the tickets and stable while a part of it is unfinished.
   std::atomic<int64_t> parts_{0};
   std::atomic<Body> body_{nullptr};
   std::atomic<void *> context_{nullptr};

@@ -1,6 +1,7 @@
 // attention_forward.cpp: attention without the queries x keys matrix (Dao 2023, algorithm 1).
 //
-// A part of the work is one block of queries of one head. The last blocks of a causal mask see most: they start first.
+// A part of the work is one block of queries of one head. A head's last block sees most under a causal mask: it starts
+// first.
 #include "cpu/kernels/attention.h"
 #include "cpu/kernels/operations.h"
 
@@ -16,7 +17,7 @@ sn_status attention_forward(sn_stream *stream, const sn_attention_shape *shape, 
   withType(s.dtype, [&](auto t) {
     using T = decltype(t);
     parallel(poolOf(stream), s.batch * s.heads * blocks, [&](int64_t part, int32_t worker) {
-      int64_t block = blocks - 1 - part / (s.batch * s.heads), index = part % (s.batch * s.heads);
+      int64_t block = blocks - 1 - part % blocks, index = part / blocks;
       int64_t b = index / s.heads, h = index % s.heads, shared = h / (s.heads / s.kv_heads);
       Head<T> head{static_cast<const T *>(q) + b * s.queries * s.q_stride + h * s.head_size,
                    static_cast<const T *>(k) + b * s.keys * s.k_stride + shared * s.head_size,
