@@ -115,8 +115,26 @@ inline Vec squareRoot(Vec v) {
 #endif
 }
 
-inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
-inline Vec minimum(Vec a, Vec b) { return a < b ? a : b; }
+// Of each lane a > b ? a : b, and a < b ? a : b: b where one of them is NaN.
+inline Vec maximum(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, a, b);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+inline Vec minimum(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, a, b);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
 
 // Lanes are added in pairs, always in the same order.
 inline float sum(Vec v) {
@@ -187,7 +205,10 @@ inline Vec log(Vec x) {
 
 // e^x to about 2 ulp: 2^n * p(r) with x = n ln 2 + r, |r| <= ln 2 / 2; 0 below -87.3, infinity above 88.7, NaN kept.
 inline Vec exp(Vec x) {
-  Vec clamped = maximum(minimum(x, broadcast(88.8f)), broadcast(-87.4f));
+  Vec clamped = minimum(broadcast(88.8f), x);  // in this order NaN is kept
+#if !defined(__AVX512F__)
+  clamped = maximum(broadcast(-87.4f), clamped);
+#endif
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   Vec shifted = fma(clamped, broadcast(1.44269504f), broadcast(magic));
   Vec n = shifted - magic;
@@ -200,12 +221,16 @@ inline Vec exp(Vec x) {
   p = fma(p, r, broadcast(1.6666665459e-1f));
   p = fma(p, r, broadcast(5.0000001201e-1f));
   p = fma(p, r * r, r + 1.0f);
+#if defined(__AVX512F__)
+  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, broadcast(-87.4f), _CMP_NLT_UQ), p, n);
+#else
   // 2^n in two factors, so that n = 128 does not overflow before the product does.
   IntVec exponent = __builtin_convertvector(n, IntVec);
   IntVec lower = exponent >> 1, upper = exponent - lower;
   Vec result = p * reinterpret_cast<Vec>((lower + 127) << 23) * reinterpret_cast<Vec>((upper + 127) << 23);
   result = x < -87.4f ? broadcast(0.0f) : result;
   return x != x ? x : result;
+#endif
 }
 
 // 0.5 x (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3): the second form cancels nowhere.
