@@ -44,7 +44,8 @@ class Gpt(nn.Module):
         self.ln_f = nn.LayerNorm(width)
         for name, p in self.named_parameters():
             if p.dim() == 2:
-                nn.init.normal_(p, std=0.02 / (math.sqrt(2 * layers) if "proj" in name or "down" in name else 1))
+                deviation = 0.02 * math.sqrt(768 / width)
+                nn.init.normal_(p, std=deviation / (math.sqrt(2 * layers) if "proj" in name or "down" in name else 1))
             elif name.endswith("bias"):
                 nn.init.zeros_(p)
 

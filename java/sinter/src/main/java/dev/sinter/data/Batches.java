@@ -2,14 +2,18 @@ package dev.sinter.data;
 
 /**
  * The order in which training sees windows of tokens: a pure function of the seed and the number of
- * the sample, so that a resumed run needs to know its step alone. Windows start anywhere, each
- * start equally likely, with replacement.
+ * the sample, so that a resumed run needs to know its step alone.
+ *
+ * <p>An epoch cuts the text into windows side by side, from a place drawn anew for it, and takes
+ * each of them once, in an order drawn anew: no token comes again before all others came, and over
+ * the epochs each start is equally likely.
  */
 public final class Batches {
   private final Tokens tokens;
   private final int context;
   private final long seed;
   private final long starts;
+  private final long windows;
   private final int[] window;
 
   /**
@@ -35,6 +39,7 @@ public final class Batches {
     this.context = context;
     this.seed = seed;
     this.starts = tokens.length() - context;
+    this.windows = Math.max(1, starts / context);
     this.window = new int[context + 1];
   }
 
@@ -45,15 +50,39 @@ public final class Batches {
    * @return index of the first token
    */
   public long start(long sample) {
-    // The remainder of a 64-bit number favours some starts unless the few numbers past the last
-    // multiple are drawn again.
-    long limit = Long.MAX_VALUE - Long.MAX_VALUE % starts;
+    long epoch = mix(mix(seed) ^ sample / windows);
+    return (below(starts, epoch) + shuffled(sample % windows, epoch) * context) % starts;
+  }
+
+  /** A number from 0 to {@code bound - 1}, each equally likely. */
+  private static long below(long bound, long key) {
+    // The remainder of a 63-bit number favours some unless the few numbers past the last multiple
+    // are drawn again.
+    long limit = Long.MAX_VALUE - Long.MAX_VALUE % bound;
     for (long attempt = 0; ; attempt++) {
-      long number = mix(mix(mix(seed) ^ sample) ^ attempt) >>> 1;
+      long number = mix(key ^ attempt) >>> 1;
       if (number < limit) {
-        return number % starts;
+        return number % bound;
       }
     }
+  }
+
+  /**
+   * Where a window of an epoch stands in the epoch's order: a Feistel network (Luby and Rackoff
+   * 1988) permutes numbers of an even number of bits, and is walked until it comes back among the
+   * windows.
+   */
+  private long shuffled(long index, long key) {
+    int half = (65 - Long.numberOfLeadingZeros(windows - 1)) / 2;
+    long mask = (1L << half) - 1;
+    long number = index;
+    do {
+      for (int round = 1; round <= 4; round++) {
+        long right = number & mask;
+        number = right << half | (number >>> half ^ mix(mix(key + round) ^ right) & mask);
+      }
+    } while (number >= windows);
+    return number;
   }
 
   /**

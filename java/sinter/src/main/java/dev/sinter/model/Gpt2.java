@@ -18,8 +18,6 @@ import java.util.List;
  * have their Hugging Face names.
  */
 final class Gpt2 {
-  private static final float DEVIATION = 0.02f;
-
   private final GptConfig config;
 
   Gpt2(GptConfig config) {
@@ -27,26 +25,27 @@ final class Gpt2 {
   }
 
   /**
-   * All parameters, with the initial values of the paper: residual projections are scaled by 1 /
-   * sqrt(2 layers).
+   * All parameters with their initial values: residual projections are scaled by 1 / sqrt(2 layers)
+   * as in the paper.
    */
   List<ParameterSpec> parameters() {
     long d = config.width();
-    float residual = (float) (DEVIATION / Math.sqrt(2.0 * config.layers()));
+    float deviation = (float) config.initialDeviation();
+    float residual = (float) (deviation / Math.sqrt(2.0 * config.layers()));
     List<ParameterSpec> all = new ArrayList<>();
-    all.add(normal("wte.weight", DEVIATION, config.vocabulary(), d));
-    all.add(normal("wpe.weight", DEVIATION, config.context(), d));
+    all.add(normal("wte.weight", deviation, config.vocabulary(), d));
+    all.add(normal("wpe.weight", deviation, config.context(), d));
     for (int i = 0; i < config.layers(); i++) {
       String h = "h." + i + ".";
       all.add(constant(h + "ln_1.weight", 1, d));
       all.add(constant(h + "ln_1.bias", 0, d));
-      all.add(normal(h + "attn.c_attn.weight", DEVIATION, d, 3 * d));
+      all.add(normal(h + "attn.c_attn.weight", deviation, d, 3 * d));
       all.add(constant(h + "attn.c_attn.bias", 0, 3 * d));
       all.add(normal(h + "attn.c_proj.weight", residual, d, d));
       all.add(constant(h + "attn.c_proj.bias", 0, d));
       all.add(constant(h + "ln_2.weight", 1, d));
       all.add(constant(h + "ln_2.bias", 0, d));
-      all.add(normal(h + "mlp.c_fc.weight", DEVIATION, d, 4 * d));
+      all.add(normal(h + "mlp.c_fc.weight", deviation, d, 4 * d));
       all.add(constant(h + "mlp.c_fc.bias", 0, 4 * d));
       all.add(normal(h + "mlp.c_proj.weight", residual, 4 * d, d));
       all.add(constant(h + "mlp.c_proj.bias", 0, d));

@@ -148,6 +148,17 @@ public record GptConfig(
   }
 
   /**
+   * The standard deviation that new weights are drawn with ({@code initializer_range}): GPT-2's
+   * 0.02 at its width of 768, and as {@code 1 / sqrt(width)} at others, so that a product of
+   * weights and normalized hidden states starts with the same variance at every width.
+   *
+   * @return {@code 0.02 sqrt(768 / width)}
+   */
+  public double initialDeviation() {
+    return 0.02 * Math.sqrt(768.0 / width);
+  }
+
+  /**
    * Counts the parameters: {@code layers (12 width² + 13 width) + (vocabulary + context + 2)
    * width}.
    *

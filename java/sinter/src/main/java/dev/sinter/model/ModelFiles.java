@@ -187,7 +187,7 @@ public final class ModelFiles {
     json.put("attn_pdrop", decimal(config.attentionDropout()));
     json.put("resid_pdrop", decimal(config.residualDropout()));
     json.put("layer_norm_epsilon", decimal(config.epsilon()));
-    json.put("initializer_range", 0.02);
+    json.put("initializer_range", config.initialDeviation());
     json.put("scale_attn_weights", true);
     json.put("tie_word_embeddings", true);
     json.put("use_cache", true);
