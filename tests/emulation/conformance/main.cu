@@ -1,0 +1,12 @@
+// main.cu: runs all conformance tests and says which primitives are not what the PTX ISA says.
+#include "conformance.h"
+
+int main() {
+  using namespace sn::conformance;
+  copies();
+  conversions();
+  matrices();
+  products();
+  std::printf(failures() == 0 ? "all conform\n" : "%d do not conform\n", failures());
+  return failures() == 0 ? 0 : 1;
+}
