@@ -21,6 +21,14 @@
 #define SN_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #endif
 
+// Whether instructions that only sm_90a has may be used here: in device code for it, and where no device code is made.
+// The body of a kernel that needs them is empty elsewhere, and the host launches it on compute capability 9.0 alone.
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define SN_HOPPER 1
+#else
+#define SN_HOPPER 0
+#endif
+
 namespace sn::cuda {
 
 using bf16 = __nv_bfloat16;
@@ -57,6 +65,31 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
 #else
   return emulation::launch<Parameters...>(kernel, grid, block, sharedBytes, stream,
                                           static_cast<Parameters>(arguments)...);
+#endif
+}
+
+// The same for a kernel that may start while the one before it in the stream still runs, and that calls
+// waitForPriorGrid() (ptx/grid.h) before it touches what that one reads or writes.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes,
+                              cudaStream_t stream, Arguments &&...arguments) {
+#if defined(__CUDACC__)
+  if (sharedBytes > kFreeSharedBytes) {
+    if (cudaError_t error = allowSharedBytes(kernel, sharedBytes)) return error;
+  }
+  cudaLaunchAttribute overlap;
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t configuration = {};
+  configuration.gridDim = grid;
+  configuration.blockDim = block;
+  configuration.dynamicSmemBytes = sharedBytes;
+  configuration.stream = stream;
+  configuration.attrs = &overlap;
+  configuration.numAttrs = 1;
+  return cudaLaunchKernelEx(&configuration, kernel, static_cast<Parameters>(arguments)...);
+#else
+  return launch(kernel, grid, block, sharedBytes, stream, std::forward<Arguments>(arguments)...);
 #endif
 }
 

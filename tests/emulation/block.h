@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,6 +61,24 @@ struct Barrier {
 
 constexpr unsigned kBarriers = 16;
 
+// The threads of one warpgroup that have come to an instruction of all 128.
+constexpr unsigned kWarpgroup = 128;
+struct WarpgroupMeeting {
+  unsigned arrived = 0;
+  const char *what = nullptr;
+  void *slots[kWarpgroup] = {};
+};
+
+// What an mbarrier object in shared memory stands for. Its phase ends when all arrivals and all bytes have come.
+struct Mbarrier {
+  unsigned expected = 0;
+  unsigned pending = 0;
+  int64_t bytes = 0;
+  unsigned phase = 0;
+  std::vector<Thread *> waiting;
+  alignas(64) char edges[2][64] = {};
+};
+
 class Block {
  public:
   Block(const Grid &grid_, uint64_t number, uint64_t seed, Stacks &stacks)
@@ -73,6 +92,7 @@ class Block {
         choices(seed),
         threads(count),
         warps((count + kWarp - 1) / kWarp),
+        warpgroups((count + kWarpgroup - 1) / kWarpgroup),
         schedule_(static_cast<unsigned>(warps.size()), random, choices) {
 #if defined(__SANITIZE_THREAD__)
     scheduler_.tsanFiber = __tsan_get_current_fiber();
@@ -95,6 +115,10 @@ class Block {
   // Whether all went well; `failure` says what did not.
   bool run() {
     while (exited < count && failure.empty()) {
+      if (!background.empty() && (schedule_.empty() || (random && choices.onceIn(kStepsPerCompletion)))) {
+        completeOne();
+        continue;
+      }
       if (schedule_.empty()) {
         failure = describe(nullptr, deadlock());
         break;
@@ -104,6 +128,7 @@ class Block {
       switchContext(scheduler_, thread.context);
     }
     runningThread = nullptr;
+    if (failure.empty() && !background.empty()) failure = describe(nullptr, "exits with tensor copies in flight");
     for (const Thread &thread : threads) {
       if (thread.state != Thread::State::exited) releaseFor(thread.context, scheduler_, &grid.end);
     }
@@ -140,11 +165,25 @@ class Block {
   Random choices;
   std::vector<Thread> threads;
   std::vector<Warp> warps;
+  std::vector<WarpgroupMeeting> warpgroups;
   Barrier barriers[kBarriers];
+  std::map<const void *, Mbarrier> mbarriers;
+  // Copies of the tensor unit: they complete in any order, at any time.
+  std::vector<std::function<void()>> background;
   unsigned exited = 0;
   std::string failure;
 
  private:
+  // At random, one in so many steps completes a tensor copy though threads could run.
+  static constexpr size_t kStepsPerCompletion = 64;
+
+  void completeOne() {
+    if (random) std::swap(background[choices.below(background.size())], background.front());
+    auto complete = std::move(background.front());
+    background.erase(background.begin());
+    complete();
+  }
+
   SN_UNINSTRUMENTED static void threadMain() {
     Thread &self = here();
     entered(self.block->scheduler_);
@@ -163,6 +202,8 @@ class Block {
 
   void exit(Thread &self) {
     if (!self.copies.empty()) fail("exits with asynchronous copies in flight");
+    if (!self.stores.empty()) fail("exits with tensor stores in flight");
+    if (!self.products.empty()) fail("exits with warpgroup products in flight");
     self.state = Thread::State::exited;
     ++exited;
   }
@@ -200,18 +241,24 @@ class Block {
     for (const Crowd &crowd : crowds) {
       text.append(" ").append(std::to_string(crowd.size));
       text.append(" threads (the first is ").append(std::to_string(crowd.first->rank));
-      text.append(") wait at ").append(describePlace(crowd.first->place)).append(";");
+      text.append(") wait at ").append(describePlace(*crowd.first)).append(";");
     }
     text.append(" ").append(std::to_string(exited)).append(" of ").append(std::to_string(count));
     return text.append(" have exited");
   }
 
-  static std::string describePlace(const Place &place) {
+  static std::string describePlace(const Thread &thread) {
+    const Place &place = thread.place;
     std::string text = place.what;
-    if (place.file == nullptr) return text;
-    std::string file = place.file;
-    text.append(" (").append(file, file.rfind('/') + 1).append(":").append(std::to_string(place.line));
-    return text.append(")");
+    if (place.file != nullptr) {
+      std::string file = place.file;
+      text.append(" (").append(file, file.rfind('/') + 1).append(":").append(std::to_string(place.line)).append(")");
+    }
+    if (thread.awaited != nullptr) {
+      text.append(" whose phase lacks ").append(std::to_string(thread.awaited->pending)).append(" arrivals and ");
+      text.append(std::to_string(thread.awaited->bytes)).append(" bytes");
+    }
+    return text;
   }
 
   Schedule schedule_;
@@ -227,6 +274,11 @@ class Block {
   std::vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
   here().block->fail(message);
+}
+
+// For what only sm_90a has: the host must not launch such a kernel on another device.
+inline void requireHopper(const char *what) {
+  if (options().major != 9) fail("%s needs compute capability 9, the device has %d", what, options().major);
 }
 
 inline bool aligned(const void *address, size_t bytes) { return reinterpret_cast<uintptr_t>(address) % bytes == 0; }

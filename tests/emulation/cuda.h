@@ -9,7 +9,10 @@
 #include "emulation/bfloat16.h"
 #include "emulation/convert.h"
 #include "emulation/matrix.h"
+#include "emulation/mbarrier.h"
+#include "emulation/tensor_copy.h"
 #include "emulation/warp.h"
+#include "emulation/warpgroup.h"
 
 #define threadIdx (::sn::emulation::here().index)
 #define blockIdx (::sn::emulation::here().block->index)

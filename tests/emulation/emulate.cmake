@@ -10,6 +10,6 @@ function(sn_emulate target)
   target_include_directories(${target} PRIVATE
     ${CMAKE_SOURCE_DIR}/native ${CMAKE_SOURCE_DIR}/native/include ${CMAKE_SOURCE_DIR}/tests)
   # Kernels have pragmas for nvcc and look at the same memory as other types, as CUDA lets them.
-  target_compile_options(${target} PRIVATE -Wno-unknown-pragmas -fno-strict-aliasing)
+  target_compile_options(${target} PRIVATE -Wno-unknown-pragmas -Wno-psabi -fno-strict-aliasing)
   target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 endfunction()

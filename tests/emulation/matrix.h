@@ -47,6 +47,7 @@ void loadMatrix(uint32_t *registers, const void *row) {
 // The reverse of loadMatrix.
 template <int Matrices>
 void storeMatrix(void *row, const uint32_t *registers) {
+  requireHopper("stmatrix");
   struct Slot {
     uint16_t row[8];
     uint32_t registers[Matrices];

@@ -12,11 +12,6 @@
 #include "emulation/grid.h"
 #include "emulation/streams.h"
 
-using cudaStream_t = sn::emulation::Stream *;
-using cudaEvent_t = sn::emulation::Event *;
-using cudaGraph_t = sn::emulation::Graph *;
-using cudaGraphExec_t = sn::emulation::ExecutableGraph *;
-
 namespace sn::emulation {
 
 // Dynamic shared memory that every kernel may use, and what one that asks for more may have.

@@ -24,14 +24,15 @@ enum cudaStreamCaptureMode {
   cudaStreamCaptureModeRelaxed = 2
 };
 
+struct CUstream_st;
+
 namespace sn::emulation {
 
-struct Stream;
 struct Capture;
 
 // A stream up to its work of this number.
 struct Mark {
-  std::shared_ptr<Stream> stream;
+  std::shared_ptr<CUstream_st> stream;
   uint64_t number = 0;
 };
 
@@ -42,31 +43,6 @@ struct Work {
   std::vector<Mark> after;
 };
 
-struct Stream {
-  bool blocking = true;
-  std::deque<Work> queue;
-  uint64_t issued = 0;
-  uint64_t completed = 0;
-  // While it is captured: into what, and the nodes that its next one comes after.
-  std::shared_ptr<Capture> capture;
-  std::vector<size_t> tail;
-
-  bool idle() const { return completed == issued; }
-};
-
-struct Event {
-  struct Completion {
-    bool done = false;
-    std::chrono::steady_clock::time_point time;
-  };
-
-  bool timed = true;
-  Mark mark;
-  std::shared_ptr<Completion> completion;
-  std::shared_ptr<Capture> capture;
-  std::vector<size_t> tail;
-};
-
 struct Node {
   const char *what;
   const void *kernel;
@@ -74,13 +50,55 @@ struct Node {
   std::vector<size_t> after;
 };
 
-struct Graph {
-  std::vector<Node> nodes;
+}  // namespace sn::emulation
+
+// What CUDA's handles point to has CUDA's names, outside of any namespace: were it the emulator's, a call with such an
+// argument would find the emulator's functions too (argument-dependent lookup).
+
+struct CUstream_st {
+  bool blocking = true;
+  std::deque<sn::emulation::Work> queue;
+  uint64_t issued = 0;
+  uint64_t completed = 0;
+  // While it is captured: into what, and the nodes that its next one comes after.
+  std::shared_ptr<sn::emulation::Capture> capture;
+  std::vector<size_t> tail;
+
+  bool idle() const { return completed == issued; }
 };
 
-struct ExecutableGraph {
-  std::shared_ptr<const Graph> graph;
+struct CUevent_st {
+  struct Completion {
+    bool done = false;
+    std::chrono::steady_clock::time_point time;
+  };
+
+  bool timed = true;
+  sn::emulation::Mark mark;
+  std::shared_ptr<Completion> completion;
+  std::shared_ptr<sn::emulation::Capture> capture;
+  std::vector<size_t> tail;
 };
+
+struct CUgraph_st {
+  std::vector<sn::emulation::Node> nodes;
+};
+
+struct CUgraphExec_st {
+  std::shared_ptr<const CUgraph_st> graph;
+};
+
+using cudaStream_t = CUstream_st *;
+using cudaEvent_t = CUevent_st *;
+using cudaGraph_t = CUgraph_st *;
+using cudaGraphExec_t = CUgraphExec_st *;
+
+namespace sn::emulation {
+
+using Stream = CUstream_st;
+using Event = CUevent_st;
+using Graph = CUgraph_st;
+using ExecutableGraph = CUgraphExec_st;
 
 struct Capture {
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;

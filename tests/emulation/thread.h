@@ -1,15 +1,30 @@
 // thread.h: one CUDA thread: where it is in its block, what it waits for, and what it has started and not yet awaited.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <source_location>
+#include <utility>
 #include <vector>
 
 #include "emulation/fiber.h"
 #include "emulation/types.h"
 
+// A matrix of elements of 2 bytes, and the box of it that one copy moves. Global, as CUDA's own.
+struct alignas(64) CUtensorMap {
+  unsigned char *data;
+  uint64_t rows, columns;
+  uint64_t strideBytes;
+  uint32_t boxRows, boxColumns;
+  bool swizzled;
+};
+
 namespace sn::emulation {
 
+using TensorMap = CUtensorMap;
+
 class Block;
+struct Mbarrier;
 
 // What a thread is doing, for messages: a CUDA function and, where known, the line that called it.
 struct Place {
@@ -27,6 +42,23 @@ struct AsyncCopy {
   const void *source;
   int bytes;
   bool valid;
+};
+
+struct TensorStore {
+  TensorMap map;
+  int column, row;
+  const unsigned char *shared;
+};
+
+// One wgmma of a thread: its accumulators, and a from registers or, as b, from shared memory.
+struct WarpgroupProduct {
+  int columns;
+  float *d;
+  bool fromRegisters;
+  uint32_t registers[4];
+  uint64_t a, b;
+  bool transposedA, transposedB;
+  bool accumulate;
 };
 
 // Operations that complete in groups, in the order of their issue, when their thread waits for them.
@@ -68,7 +100,13 @@ struct Thread {
   unsigned warp = 0;
   State state = State::ready;
   Place place;
+  // What it waits for, if that is an mbarrier.
+  const Mbarrier *awaited = nullptr;
   Groups<AsyncCopy> copies;
+  Groups<TensorStore> stores;
+  Groups<WarpgroupProduct> products;
+  // Those that it waits for now. Not on its stack, which a failure would leave as it is.
+  std::vector<WarpgroupProduct> completing;
 };
 
 // The CUDA thread that runs on this thread of the operating system.

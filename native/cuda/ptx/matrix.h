@@ -93,4 +93,20 @@ __device__ __forceinline__ void multiplyAddTf32(float (&d)[4], const uint32_t (&
 #endif
 }
 
+#if SN_HOPPER
+
+// The reverse of loadMatrix4. sm_90.
+__device__ __forceinline__ void storeMatrix4(void *row, const uint32_t (&registers)[4]) {
+#if defined(__CUDACC__)
+  auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(registers[0]),
+               "r"(registers[1]), "r"(registers[2]), "r"(registers[3])
+               : "memory");
+#else
+  emulation::storeMatrix<4>(row, registers);
+#endif
+}
+
+#endif
+
 }  // namespace sn::cuda

@@ -17,11 +17,18 @@
 
 namespace sn::conformance {
 
-// The tests, one for each file.
+// The tests.
 void copies();
 void conversions();
 void matrices();
 void products();
+void namedBarriers();
+
+// Those of compute capability 9.0.
+void matrixStores();
+void tensorCopies();
+void warpgroupProducts();
+void overlappingKernels();
 
 // Ends the program if CUDA itself fails: nothing after that would mean anything.
 inline void require(cudaError_t error) {

@@ -7,6 +7,13 @@ int main() {
   conversions();
   matrices();
   products();
+  namedBarriers();
+  if (capability() == 90) {
+    matrixStores();
+    tensorCopies();
+    warpgroupProducts();
+    overlappingKernels();
+  }
   std::printf(failures() == 0 ? "all conform\n" : "%d do not conform\n", failures());
   return failures() == 0 ? 0 : 1;
 }
