@@ -136,14 +136,21 @@ inline Vec minimum(Vec a, Vec b) {
 #endif
 }
 
-// Lanes are added in pairs, always in the same order.
+// Lanes are added in pairs, always in the same order: the upper half to the lower, until one is left.
 inline float sum(Vec v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  }
-  return lanes[0];
+#if defined(__AVX512F__)
+  auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+               __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+  auto eight = v;
+#endif
+#if defined(__AVX2__)
+  auto four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+#else
+  auto four = v;
+#endif
+  auto two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1);
+  return two[0] + two[1];
 }
 
 // Lane i is the sum of all lanes of rows[i]; rows are used up.
