@@ -240,6 +240,21 @@ inline Vec exp(Vec x) {
 #endif
 }
 
+// Cosine and sine of `turns` whole turns, 0 <= turns <= 1: from the nearest quarter the angle is at most pi / 4, where
+// both have short polynomials.
+inline void turn(Vec turns, Vec *cosine, Vec *sine) {
+  IntVec quarter = __builtin_convertvector(4.0f * turns + 0.5f, IntVec);
+  Vec r = (4.0f * turns - __builtin_convertvector(quarter, Vec)) * 1.57079633f, square = r * r;
+  Vec s = fma(broadcast(-1.9515295891e-4f), square, broadcast(8.3321608736e-3f));
+  s = fma(fma(s, square, broadcast(-1.6666654611e-1f)), square * r, r);
+  Vec c = fma(broadcast(2.443315711809948e-5f), square, broadcast(-1.388731625493765e-3f));
+  c = fma(fma(c, square, broadcast(4.166664568298827e-2f)), square * square, 1.0f - 0.5f * square);
+  IntVec swapped = -(quarter & 1);
+  Vec across = swapped ? s : c, up = swapped ? c : s;
+  *cosine = ((quarter + 1) & 2) != 0 ? -across : across;
+  *sine = (quarter & 2) != 0 ? -up : up;
+}
+
 // 0.5 x (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3): the second form cancels nowhere.
 inline Vec gelu(Vec x) {
   Vec twice = 1.59576912f * fma(0.044715f * x * x, x, x);
