@@ -1,12 +1,19 @@
-"""Runs ./sinter bench and bench/peers/pytorch.py by turns and prints a table of medians and their ratio.
+"""Runs ./sinter bench and its peers by turns; prints a table of medians, ratios and peak memory.
 
-    python bench/peers/compare.py [--rounds 3] [--data tinyshakespeare.txt] [--only pp512,train4x64] > bench/results/NAME.md
+    python bench/peers/compare.py [options] > bench/results/NAME.md
 
-Needs a Python with torch. With --data it also trains nanoGPT's CPU example in both.
+    --rounds 3            turns of each pair
+    --only pp512,train4x64        rows whose name begins with one of these
+    --data FILE           also trains nanoGPT's CPU example (tinyshakespeare) in Sinter and in PyTorch
+    --llama FOLDER        also runs llama.cpp (bench/peers/llama_cpp.py says what the folder holds)
+    --llm-c FOLDER        also runs llm.c, built from this checkout of it
+
+Needs a Python with torch; with --llama numpy and gguf.
 """
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -16,64 +23,129 @@ import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-FLAGS = {"pp512": ["--pp", "512", "--tg", "0"], "tg32": ["--pp", "0", "--tg", "32"]}
+FLAGS = {"pp": ["--tg", "0", "--pp"], "tg": ["--pp", "0", "--tg"], "tr": ["--pp", "0", "--tg", "0", "--train"]}
+PYTHON_ROWS = [(what, dtype) for what in ("pp512", "tg128", "train4x64", "train4x256") for dtype in ("fp32", "bf16")]
+LLAMA_ROWS = [("tg128", "fp32"), ("tg128", "bf16"), ("pp512", "fp32"), ("pp512", "bf16")]
+LLM_C_ROWS = [("train4x64", "fp32"), ("train4x256", "fp32")]
 
 
-def text(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+def run(*command, **environment):
+    """What a command prints, and its peak memory in MiB."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err, cwd=ROOT,
+                                   env={**os.environ, **environment})
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if process.returncode != 0:
+            sys.exit(f"{' '.join(map(str, command))} failed:\n{err.read()}")
+        return out.read().strip(), err.read(), usage.ru_maxrss / 1024
 
 
 def sinter(what, dtype):
-    flags = FLAGS.get(what) or ["--pp", "0", "--tg", "0", "--train", what[5:]]
-    lines = text("./sinter", "bench", "--json", "--runs", "3", "--dtype", dtype, *flags).splitlines()
-    return json.loads(lines[-1])["tok_s_median"]
+    number = what.removeprefix("train") if what.startswith("train") else what[2:]
+    out, _, memory = run("./sinter", "bench", "--json", "--runs", 3, "--dtype", dtype, *FLAGS[what[:2]], number)
+    return json.loads(out.splitlines()[-1])["tok_s_median"], memory
 
 
 def pytorch(what, dtype):
-    return float(text(sys.executable, str(HERE / "pytorch.py"), what, "--dtype", dtype))
+    out, _, memory = run(sys.executable, HERE / "pytorch.py", what, "--dtype", dtype)
+    return float(out), memory
+
+
+def llama(folder):
+    def measure(what, dtype):
+        out, _, memory = run(sys.executable, HERE / "llama_cpp.py", what, "--dtype", dtype, "--folder", folder)
+        return float(out), memory
+
+    return measure
+
+
+def llm_c(checkout):
+    program = pathlib.Path(tempfile.mkdtemp()) / "llm_c"
+    run("gcc", "-Ofast", "-march=native", "-fopenmp", "-DTESTING", "-w", "-I", checkout, HERE / "llm_c.c", "-lm", "-o", program)
+
+    def measure(what, dtype):
+        out, _, memory = run(program, *what.removeprefix("train").split("x"), 2, OMP_NUM_THREADS="2")
+        return float(out.splitlines()[-1]), memory
+
+    return measure
+
+
+def table(peer, measure, rows, options):
+    print(f"## {peer}\n\nGPT-2 124M shape, random weights, tokens/s and peak memory in MiB:\n")
+    print(f"| | Sinter | {peer} | ratio | Sinter MiB | {peer} MiB |\n|---|---|---|---|---|---|")
+    for what, dtype in rows:
+        if not any(what.startswith(name) for name in options.only.split(",")):
+            continue
+        turns = [(*sinter(what, dtype), *measure(what, dtype)) for _ in range(options.rounds)]
+        ours, our_memory, theirs, their_memory = map(statistics.median, zip(*turns))
+        ratio = statistics.median(turn[0] / turn[2] for turn in turns)
+        every = " · ".join(f"{turn[0]:g}/{turn[2]:g}" for turn in turns)
+        print(f"| {what} {dtype} | {ours:g} | {theirs:g} | **{ratio:.2f}** ({every}) | {our_memory:.0f} | {their_memory:.0f} |",
+              flush=True)
+    print()
 
 
 def sinter_shakespeare(data, seed):
     folder = tempfile.mkdtemp()
     try:
         started = time.perf_counter()
-        log = subprocess.run(["./sinter", "train", "--data", data, "--out", folder + "/model", "--seed", str(seed)],
-                             check=True, capture_output=True, text=True, cwd=ROOT).stderr
-        seconds = time.perf_counter() - started
-        return seconds, float(re.findall(r"validation loss ([\d.]+)", log)[-1])
+        _, log, _ = run("./sinter", "train", "--data", data, "--out", folder + "/model", "--seed", seed)
+        return time.perf_counter() - started, float(re.findall(r"validation loss ([\d.]+)", log)[-1])
     finally:
         shutil.rmtree(folder)
 
 
+def pytorch_shakespeare(data, seed):
+    started = time.perf_counter()
+    out, _, _ = run(sys.executable, HERE / "pytorch.py", "shakespeare", "--data", data, "--seed", seed)
+    return time.perf_counter() - started, float(out.split()[1])
+
+
+def shakespeare(options):
+    print("## nanoGPT's CPU example\n\ntinyshakespeare, 2000 steps, evaluations and start included:\n")
+    print("| seed | Sinter s | loss | PyTorch s | loss | PyTorch's time / ours |\n|---|---|---|---|---|---|")
+    turns = []
+    for seed in range(1337, 1337 + options.rounds):
+        ours, loss = sinter_shakespeare(options.data, seed)
+        theirs, their_loss = pytorch_shakespeare(options.data, seed)
+        turns.append((ours, loss, theirs, their_loss))
+        print(f"| {seed} | {ours:.1f} | {loss:.4f} | {theirs:.1f} | {their_loss:.4f} | **{theirs / ours:.2f}** |", flush=True)
+    ours, loss, theirs, their_loss = (list(column) for column in zip(*turns))
+    ratio = statistics.median(b / a for a, b in zip(ours, theirs))
+    print(f"| median s, mean loss | {statistics.median(ours):.1f} | {statistics.mean(loss):.4f} | {statistics.median(theirs):.1f} "
+          f"| {statistics.mean(their_loss):.4f} | **{ratio:.2f}** |")
+
+
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--data")
-    parser.add_argument("--only", default="pp512,tg32,train4x64,train4x256")
+    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--llama", type=pathlib.Path)
+    parser.add_argument("--llm-c", type=pathlib.Path)
+    parser.add_argument("--only", default="pp,tg,train")
     options = parser.parse_args()
+    for name in ("data", "llama", "llm_c"):  # every command runs in the project's root
+        if getattr(options, name) is not None:
+            setattr(options, name, getattr(options, name).resolve())
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    print(f"# Beside PyTorch {text(sys.executable, '-c', 'import torch; print(torch.__version__)')}, 2 threads\n")
-    commit = text("git", "rev-parse", "--short", "HEAD")
-    print(f"{datetime.date.today()}, {cpu}, commit {commit}, {options.rounds} rounds by turns, medians (all values)\n")
-    print("GPT-2 124M shape, random weights, tokens/s:\n\n| | Sinter | PyTorch | ratio |\n|---|---|---|---|")
-    for what in filter(None, options.only.split(",")):
-        for dtype in ("fp32", "bf16"):
-            pairs = [(sinter(what, dtype), pytorch(what, dtype)) for _ in range(options.rounds)]
-            ours, theirs = (statistics.median(side) for side in zip(*pairs))
-            every = " · ".join(f"{a:g}/{b:g}" for a, b in pairs)
-            print(f"| {what} {dtype} | {ours:g} | {theirs:g} | **{ours / theirs:.2f}** ({every}) |", flush=True)
+    version = run(sys.executable, "-c", "import torch; print(torch.__version__)")[0]
+    info = run("./sinter", "info")[0]
+    isa = re.search(r"isa\s+(\S+)", info)[1]
+    print(f"# Beside the peers on the CPU, 2 threads\n\n{datetime.date.today()}, {cpu}, {isa}, commit "
+          f"{run('git', 'rev-parse', '--short', 'HEAD')[0]}, PyTorch {version}; {options.rounds} rounds by turns: medians, the "
+          "median of the rounds' ratios, and every round\n")
+    table("PyTorch", pytorch, PYTHON_ROWS, options)
+    if options.llama:
+        table("llama.cpp", llama(options.llama), LLAMA_ROWS, options)
+    if options.llm_c:
+        table("llm.c", llm_c(options.llm_c), LLM_C_ROWS, options)
     if options.data:
-        print("\nnanoGPT's CPU example (tinyshakespeare, 2000 steps, evaluations and start included):\n")
-        print("| seed | Sinter s | loss | PyTorch s | loss | PyTorch's time / ours |\n|---|---|---|---|---|---|")
-        for seed in range(1337, 1337 + options.rounds):
-            ours, loss = sinter_shakespeare(options.data, seed)
-            command = [sys.executable, str(HERE / "pytorch.py"), "shakespeare", "--data", options.data]
-            started = time.perf_counter()
-            their_loss = text(*command, "--seed", str(seed)).split()[1]
-            theirs = time.perf_counter() - started
-            print(f"| {seed} | {ours:.1f} | {loss:.4f} | {theirs:.1f} | {their_loss} | **{theirs / ours:.2f}** |", flush=True)
+        shakespeare(options)
 
 
 if __name__ == "__main__":

@@ -15,29 +15,40 @@
 namespace sn {
 
 struct Philox {
+  static constexpr int kRounds = 10;
+  static constexpr uint32_t kLeft = 0xD2511F53u, kRight = 0xCD9E8D57u;          // what the counter is multiplied by
+  static constexpr uint32_t kLeftStep = 0x9E3779B9u, kRightStep = 0xBB67AE85u;  // what the key grows by
+
   uint32_t word[4];
 
   SN_BOTH static Philox block(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1) {
-    for (int round = 0; round < 10; ++round) {
-      uint64_t left = uint64_t{0xD2511F53u} * c0, right = uint64_t{0xCD9E8D57u} * c2;
+    for (int round = 0; round < kRounds; ++round) {
+      uint64_t left = uint64_t{kLeft} * c0, right = uint64_t{kRight} * c2;
       uint32_t n0 = static_cast<uint32_t>(right >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(left >> 32) ^ c3 ^ k1;
       c1 = static_cast<uint32_t>(right);
       c3 = static_cast<uint32_t>(left);
       c0 = n0;
       c2 = n2;
-      k0 += 0x9E3779B9u;
-      k1 += 0xBB67AE85u;
+      k0 += kLeftStep;
+      k1 += kRightStep;
     }
     return {{c0, c1, c2, c3}};
   }
 
-  // The words of elements 4 * group .. 4 * group + 3 of a random tensor.
+  // The counter of elements 4 * group .. 4 * group + 3 of a random tensor.
+  SN_BOTH static Philox counter(const sn_random_key &key, int64_t group) {
+    auto step = static_cast<uint64_t>(key.step), tensor = static_cast<uint64_t>(key.tensor);
+    auto g = static_cast<uint64_t>(group);
+    return {{static_cast<uint32_t>(g),
+             static_cast<uint32_t>((g >> 32 & 0xffff) | (step >> 32 & 0xff) << 16 | (tensor >> 32 & 0xff) << 24),
+             static_cast<uint32_t>(step), static_cast<uint32_t>(tensor)}};
+  }
+
+  // The words of those elements.
   SN_BOTH static Philox of(const sn_random_key &key, int64_t group) {
-    auto seed = static_cast<uint64_t>(key.seed), step = static_cast<uint64_t>(key.step);
-    auto tensor = static_cast<uint64_t>(key.tensor), g = static_cast<uint64_t>(group);
-    return block(static_cast<uint32_t>(g),
-                 static_cast<uint32_t>((g >> 32 & 0xffff) | (step >> 32 & 0xff) << 16 | (tensor >> 32 & 0xff) << 24),
-                 static_cast<uint32_t>(step), static_cast<uint32_t>(tensor), static_cast<uint32_t>(seed),
+    auto seed = static_cast<uint64_t>(key.seed);
+    Philox c = counter(key, group);
+    return block(c.word[0], c.word[1], c.word[2], c.word[3], static_cast<uint32_t>(seed),
                  static_cast<uint32_t>(seed >> 32));
   }
 };

@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#define SN_ISA tested
 #include <set>
 #include <tuple>
+
+#include "cpu/kernels/random.h"
 
 using sn::Philox;
 
@@ -38,6 +41,18 @@ TEST_CASE("seed, step, tensor and group each change the numbers") {
     }
   }
   CHECK(seen.size() == static_cast<size_t>(count));
+}
+
+TEST_CASE("words of many elements at once are those of each, where groups pass 32 bits too") {
+  namespace vectors = sn::cpu::tested;
+  const sn_random_key key{int64_t{7} << 33 | 5, 3, 9};
+  for (int64_t group : {int64_t{0}, int64_t{1000}, (int64_t{1} << 32) - 2, (int64_t{1} << 40) - 1}) {
+    vectors::WordVec words[4];
+    vectors::randomWords(key, 4 * group, words);
+    for (int64_t i = 0; i < vectors::kRandomBlock; ++i) {
+      CHECK(words[i / vectors::kLanes][i % vectors::kLanes] == Philox::of(key, group + i / 4).word[i % 4]);
+    }
+  }
 }
 
 TEST_CASE("a uniform number is never 0 and never 1") {

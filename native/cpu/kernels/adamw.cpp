@@ -1,9 +1,8 @@
 // adamw.cpp: AdamW over all parameters in one pass (Loshchilov and Hutter 2019, algorithm 2), clipping included.
 #include <cmath>
 
-#include "common/philox.h"
 #include "cpu/kernels/operations.h"
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/random.h"
 
 namespace sn::cpu::SN_ISA {
 
@@ -11,12 +10,12 @@ namespace {
 
 constexpr int64_t kDecayBlock = 256;
 
-// To one of the two neighbours in bf16, the nearer one more often (Gupta et al. 2015).
-bf16 roundStochastically(float x, uint32_t random) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return fromFloat<bf16>(x);
-  return {static_cast<uint16_t>((bits + (random & 0xffffu)) >> 16)};
+// To one of the two neighbours in bf16, the nearer one more often (Gupta et al. 2015): what bf16 leaves out is added to
+// random bits, and may carry. What is not finite stays as it is.
+Vec roundStochastically(Vec x, WordVec random) {
+  auto bits = reinterpret_cast<WordVec>(x);
+  WordVec rounded = (bits + (random & 0xffffu)) & 0xffff0000u;
+  return (bits & 0x7f800000u) == 0x7f800000u ? x : reinterpret_cast<Vec>(rounded);
 }
 
 }  // namespace
@@ -52,15 +51,11 @@ sn_status adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, con
         storeUpTo(m + i, first, n);
         storeUpTo(v + i, second, n);
         storeUpTo(master + i, p, n);
-        if (copy == nullptr) return;
-        if (!stochastic) {
-          storeUpTo(copy + i, p, n);
-          return;
-        }
-        for (int64_t lane = 0; lane < n; ++lane) {
-          Philox random = Philox::of(key, (i + lane) / 4);
-          copy[i + lane] = roundStochastically(p[lane], random.word[(i + lane) % 4]);
-        }
+        if (copy != nullptr && !stochastic) storeUpTo(copy + i, p, n);
+      });
+      if (copy == nullptr || !stochastic) continue;
+      forRandom(key, block, last, [&](int64_t i, WordVec random, int64_t n) {
+        storeUpTo(copy + i, roundStochastically(loadUpTo(master + i, n), random), n);
       });
     }
   });

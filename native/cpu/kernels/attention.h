@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "common/philox.h"
 #include "cpu/kernels/block_product.h"
+#include "cpu/kernels/random.h"
 
 namespace sn::cpu::SN_ISA {
 
@@ -61,11 +61,13 @@ struct Dropout {
     if (p == 0) return;
     float scale = 1.0f / (1.0f - p);
     for (int64_t i = 0; i < queries; ++i) {
-      for (int64_t j = 0; j < count; ++j) {
-        int64_t index = (row + i) * keys + first + j;
-        Philox random = Philox::of(key, index / 4);
-        values[j * kQueryBlock + i] *= uniform(random.word[index % 4]) >= p ? scale : 0.0f;
-      }
+      int64_t begin = (row + i) * keys + first;  // of count elements that may start within a group of four
+      forRandom(key, begin / 4 * 4, begin + count, [&](int64_t at, WordVec words, int64_t n) {
+        Vec factors = uniform(words) >= p ? broadcast(scale) : Vec{};
+        for (int64_t lane = at < begin ? begin - at : 0; lane < n; ++lane) {
+          values[(at + lane - begin) * kQueryBlock + i] *= factors[lane];
+        }
+      });
     }
   }
 };

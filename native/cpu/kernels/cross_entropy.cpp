@@ -35,16 +35,17 @@ double sumOfPowers(const T *row, int64_t count, float most, Keep &&keep) {
   return total;
 }
 
-// Overwrites the row with scale * (softmax - one-hot). fp32 rows keep their powers between the two passes; bf16 is too
-// coarse for that.
+// Overwrites the row with scale * (softmax - one-hot). The powers wait between the two passes: in the row itself where
+// it is fp32, else in `powers`, as bf16 is too coarse for that; a row too long for the scratch computes them twice.
 template <typename T>
-float lossAndGradient(T *row, int64_t count, int32_t target, float scale) {
+float lossAndGradient(T *row, int64_t count, int32_t target, float scale, float *powers) {
   float most = maximumOf(row, count), atTarget = toFloat(row[target]) - most;
+  if constexpr (sizeof(T) == sizeof(float)) powers = row;
   double total = 0;
-  if constexpr (sizeof(T) == sizeof(float)) {
-    total = sumOfPowers(row, count, most, [&](int64_t j, Vec e, int64_t n) { storeUpTo(row + j, e, n); });
+  if (powers != nullptr) {
+    total = sumOfPowers(row, count, most, [&](int64_t j, Vec e, int64_t n) { storeUpTo(powers + j, e, n); });
     auto factor = static_cast<float>(scale / total);
-    forVectors(count, [&](int64_t j, int64_t n) { storeUpTo(row + j, loadUpTo(row + j, n) * factor, n); });
+    forVectors(count, [&](int64_t j, int64_t n) { storeUpTo(row + j, loadUpTo(powers + j, n) * factor, n); });
   } else {
     total = sumOfPowers(row, count, most, [](int64_t, Vec, int64_t) {});
     auto factor = static_cast<float>(scale / total);
@@ -60,8 +61,11 @@ sn_status cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t
                         void *logits, const int32_t *targets, float gradient_scale, float *losses) {
   withType(dtype, [&](auto t) {
     using T = decltype(t);
-    parallelRange(poolOf(stream), rows, rowsPerPart(vocabulary), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
+    int64_t together = rowsPerPart(vocabulary);
+    parallel(poolOf(stream), (rows + together - 1) / together, [&](int64_t part, int32_t worker) {
+      bool fits = vocabulary * static_cast<int64_t>(sizeof(float)) <= kScratchBytes;
+      auto *powers = fits ? static_cast<float *>(deviceOf(stream).scratch(worker)) : nullptr;
+      for (int64_t i = part * together; i < rows && i < (part + 1) * together; ++i) {
         auto *row = static_cast<T *>(logits) + i * stride;
         int32_t target = targets[i];
         if (target < 0 || target >= vocabulary) {
@@ -75,7 +79,7 @@ sn_status cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t
           losses[i] = static_cast<float>(std::log(total) - (toFloat(row[target]) - most));
           continue;
         }
-        losses[i] = lossAndGradient(row, vocabulary, target, gradient_scale);
+        losses[i] = lossAndGradient(row, vocabulary, target, gradient_scale, powers);
         for (int64_t j = vocabulary; j < stride; ++j) row[j] = fromFloat<T>(0);
       }
     });

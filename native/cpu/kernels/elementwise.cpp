@@ -1,9 +1,8 @@
 // elementwise.cpp: operations on each element by itself.
 #include <cmath>
 
-#include "common/philox.h"
 #include "cpu/kernels/operations.h"
-#include "cpu/kernels/rows.h"
+#include "cpu/kernels/random.h"
 
 namespace sn::cpu::SN_ISA {
 
@@ -41,19 +40,22 @@ sn_status add(sn_stream *stream, sn_dtype dtype, int64_t count, const void *a, c
   return SN_OK;
 }
 
+// Box and Muller 1958: two normal numbers from two uniform ones, which lie side by side.
 sn_status random_normal(sn_stream *stream, int64_t count, float mean, float deviation, sn_random_key key, float *out) {
+  IntVec radii, angles, isOdd;
+  for (int i = 0; i < kLanes; ++i) {
+    radii[i] = i / 2 * 2;
+    angles[i] = i / 2 * 2 + 1;
+    isOdd[i] = -(i % 2);
+  }
   static_assert(kGrain % 4 == 0);
   parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i += 4) {
-      Philox random = Philox::of(key, i / 4);
-      for (int64_t j = 0; j < 4 && i + j < end; j += 2) {
-        // Box and Muller 1958: two normal numbers from two uniform ones.
-        float radius = deviation * std::sqrt(-2.0f * std::log(uniform(random.word[j])));
-        float angle = 6.2831853f * uniform(random.word[j + 1]);
-        out[i + j] = mean + radius * std::cos(angle);
-        if (i + j + 1 < end) out[i + j + 1] = mean + radius * std::sin(angle);
-      }
-    }
+    forRandom(key, begin, end, [&](int64_t i, WordVec words, int64_t n) {
+      Vec numbers = uniform(words), cosine, sine;
+      Vec radius = deviation * squareRoot(-2.0f * log(__builtin_shuffle(numbers, radii)));
+      turn(__builtin_shuffle(numbers, angles), &cosine, &sine);
+      storeUpTo(out + i, fma(radius, isOdd ? sine : cosine, broadcast(mean)), n);
+    });
   });
   return SN_OK;
 }
@@ -89,13 +91,10 @@ sn_status dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, sn_
     auto *source = static_cast<const T *>(x), *base = static_cast<const T *>(residual);
     auto *target = static_cast<T *>(out);
     parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; i += 4) {
-        Philox random = Philox::of(key, i / 4);
-        for (int64_t j = 0; j < 4 && i + j < end; ++j) {
-          float kept = uniform(random.word[j]) >= p ? toFloat(source[i + j]) * scale : 0.0f;
-          target[i + j] = fromFloat<T>(base == nullptr ? kept : toFloat(base[i + j]) + kept);
-        }
-      }
+      forRandom(key, begin, end, [&](int64_t i, WordVec words, int64_t n) {
+        Vec kept = uniform(words) >= p ? loadUpTo(source + i, n) * scale : Vec{};
+        storeUpTo(target + i, base == nullptr ? kept : loadUpTo(base + i, n) + kept, n);
+      });
     });
   });
   return SN_OK;

@@ -582,13 +582,11 @@ sn_status runShape(sn_stream *stream, const sn_gemm_shape &s, const void *a, con
   auto *at = static_cast<const T *>(a), *bt = static_cast<const T *>(b), *biast = static_cast<const T *>(bias);
   auto *ct = static_cast<C *>(c);
   auto *auxt = static_cast<T *>(aux);
-  if (workspace == nullptr && !(fewRows(s) && fewRowsWorkspace(s) == 0)) {
-    return fail(SN_BAD_ARGUMENT, "gemm: workspace is null; sn_gemm_workspace has its size");
-  }
   if (fewRows(s)) {
-    multiplyFewRows(stream, s, at, bt, ct, biast, auxt, workspace);
+    multiplyFewRows(stream, s, at, bt, ct, biast, auxt);
     return SN_OK;
   }
+  if (workspace == nullptr) return fail(SN_BAD_ARGUMENT, "gemm: workspace is null; sn_gemm_workspace has its size");
   withKernel<T>([&](auto kernel) { multiplyAll<decltype(kernel)>(stream, s, at, bt, ct, biast, auxt, workspace); });
   return SN_OK;
 }
@@ -597,7 +595,7 @@ sn_status runShape(sn_stream *stream, const sn_gemm_shape &s, const void *a, con
 
 sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *shape, int64_t *bytes) {
   if (fewRows(*shape)) {
-    *bytes = fewRowsWorkspace(*shape);
+    *bytes = 0;
     return SN_OK;
   }
   withType(shape->dtype, [&](auto t) {

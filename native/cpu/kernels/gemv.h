@@ -1,4 +1,7 @@
 // gemv.h: products with few rows of a, as in decoding: b is read once, at the speed of memory, and never packed.
+//
+// Both orders of b are read as memory has them. The sum over k of each element has an order of its own that neither the
+// number of threads nor the other rows of a change: a sequence gets the same bits alone and in a batch.
 #pragma once
 
 #include "cpu/device.h"
@@ -10,99 +13,89 @@ constexpr int64_t kFewRows = 8;
 
 inline bool fewRows(const sn_gemm_shape &s) { return s.m <= kFewRows && !s.transpose_a && s.batch == 1; }
 
-// How many rows of b one part takes where b is [k, n]: sixteen parts, so that any number of threads finds work and the
-// order of the sums is given by the shape.
-inline int64_t fewRowsDepth(const sn_gemm_shape &s) { return ((s.k + 15) / 16 + 7) / 8 * 8; }
-
-inline int64_t fewRowsWorkspace(const sn_gemm_shape &s) {
-  int64_t parts = (s.k + fewRowsDepth(s) - 1) / fewRowsDepth(s);
-  return s.transpose_b ? 0 : parts * s.m * s.n * static_cast<int64_t>(sizeof(float));
-}
-
-// Both orders of b are read as memory has them, few streams at a time: that is what the prefetchers can follow, and
-// what they cannot (the next page) is asked for in time.
+// What hardware cannot foresee, the next rows, is asked for in time: one line at a time.
 template <typename T>
-inline void prefetch(const T *p) {
-  __builtin_prefetch(reinterpret_cast<const char *>(p) + 2048);
+inline void prefetchLine(const T *p) {
+  __builtin_prefetch(reinterpret_cast<const char *>(p));
 }
 
-// sums[i][..] += a[i][k .. k + Depth) times that many rows of b, for `count` columns from a row's start.
-template <int Depth, typename T>
-inline void addRows(const T *a, int64_t aStride, const T *b, int64_t bStride, int64_t rows, int64_t count, float *sums,
-                    int64_t sumsStride) {
-  for (int64_t i = 0; i < rows; ++i) {
-    float factors[Depth];
-    for (int k = 0; k < Depth; ++k) factors[k] = toFloat(a[i * aStride + k]);
-    float *out = sums + i * sumsStride;
-    forVectors(count, [&](int64_t j, int64_t n) {
-      Vec sum = loadUpTo(out + j, n);
-#pragma GCC unroll 8
-      for (int k = 0; k < Depth; ++k) {
-        prefetch(b + k * bStride + j);
-        sum = fma(broadcast(factors[k]), loadUpTo(b + k * bStride + j, n), sum);
-      }
-      storeUpTo(out + j, sum, n);
-    });
+// ---- numbers that a dot product takes at once ----------------------------------------------------------------------
+
+// A step is what one instruction multiplies: `kNumbers` of a and of b along k.
+template <typename T>
+struct DotStep {
+  static constexpr int kNumbers = kLanes;
+  using Numbers = Vec;
+
+  static Numbers read(const T *p, int64_t count) { return loadUpTo(p, count); }
+  static Vec add(Numbers a, Numbers b, Vec sum) { return fma(a, b, sum); }
+};
+
+#if defined(__AVX512BF16__)
+template <>
+struct DotStep<bf16> {
+  static constexpr int kNumbers = 2 * kLanes;
+  using Numbers = __m512bh;
+
+  static Numbers read(const bf16 *p, int64_t count) {
+    Numbers numbers{};
+    if (count >= kNumbers) {
+      std::memcpy(&numbers, p, sizeof numbers);
+    } else {
+      std::memcpy(&numbers, p, static_cast<size_t>(count) * sizeof(bf16));
+    }
+    return numbers;
   }
-}
+  static Vec add(Numbers a, Numbers b, Vec sum) { return _mm512_dpbf16_ps(sum, a, b); }
+};
+#endif
 
-// total[j] = a times row j of b, lane by lane, for `Rows` rows.
-template <int Rows, typename T>
-inline void multiplyLanes(const T *a, const T *b, int64_t bStride, int64_t depth, Vec *total) {
-  Vec even[Rows] = {}, odd[Rows] = {};
-  int64_t k = 0;
-  for (; k + 2 * kLanes <= depth; k += 2 * kLanes) {
-    Vec first = load(a + k), second = load(a + k + kLanes);
+// sums[i * sumsStride + j * gap] = row i of a times row j * gap of b, for `Rows` rows of a and `Columns` of b, all of
+// `depth`. The rows are `gap` apart so that memory is read in several places at once; those behind them are asked for.
+template <int Rows, int Columns, typename T>
+inline void multiplyDots(const T *a, int64_t aStride, const T *b, int64_t bStride, int64_t gap, int64_t depth,
+                         float *sums, int64_t sumsStride) {
+  using Step = DotStep<T>;
+  constexpr int kNumbers = Step::kNumbers;
+  constexpr int kSums = 2;  // side by side: one chain of additions would wait for itself
+  Vec total[kSums][Rows][Columns] = {};
+  auto step = [&](int64_t k, int64_t count, Vec(&into)[Rows][Columns]) {
+    typename Step::Numbers left[Rows];
+#pragma GCC unroll 2
+    for (int i = 0; i < Rows; ++i) left[i] = Step::read(a + i * aStride + k, count);
 #pragma GCC unroll 4
-    for (int j = 0; j < Rows; ++j) {
-      const T *row = b + j * bStride + k;
-      prefetch(row);
-      prefetch(row + kLanes);
-      even[j] = fma(first, load(row), even[j]);
-      odd[j] = fma(second, load(row + kLanes), odd[j]);
+    for (int j = 0; j < Columns; ++j) {
+      const T *row = b + j * gap * bStride + k;
+      prefetchLine(row + bStride);
+      auto right = Step::read(row, count);
+#pragma GCC unroll 2
+      for (int i = 0; i < Rows; ++i) into[i][j] = Step::add(left[i], right, into[i][j]);
     }
+  };
+  int64_t k = 0;
+  for (; k + kSums * kNumbers <= depth; k += kSums * kNumbers) {
+#pragma GCC unroll 2
+    for (int part = 0; part < kSums; ++part) step(k + part * kNumbers, kNumbers, total[part]);
   }
-  forVectors(depth - k, [&](int64_t rest, int64_t n) {
-    Vec left = loadUpTo(a + k + rest, n);
-    for (int j = 0; j < Rows; ++j) even[j] = fma(left, loadUpTo(b + j * bStride + k + rest, n), even[j]);
-  });
-  for (int j = 0; j < Rows; ++j) total[j] = even[j] + odd[j];
+  for (; k < depth; k += kNumbers) step(k, depth - k, total[0]);
+  for (int i = 0; i < Rows; ++i) {
+    for (int j = 0; j < Columns; ++j) sums[i * sumsStride + j * gap] = sum(total[0][i][j] + total[1][i][j]);
+  }
 }
 
-// c = a b with b [k, n]: each part takes rows of b, whole and in order, and the parts' sums are added in their order.
-template <typename T, typename C>
-void multiplyDown(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T *b, C *c, const T *bias, T *aux,
-                  float *partial) {
-  constexpr int kDepth = 8;
-  int64_t rowsPerPart = fewRowsDepth(s), parts = (s.k + rowsPerPart - 1) / rowsPerPart;
-  int64_t strip = 4096 / s.m;  // of columns: what the first cache holds of the sums
-  parallel(poolOf(stream), parts, [&](int64_t part, int32_t) {
-    float *sums = partial + part * s.m * s.n;
-    std::memset(static_cast<void *>(sums), 0, static_cast<size_t>(s.m * s.n) * sizeof(float));
-    int64_t end = (part + 1) * rowsPerPart < s.k ? (part + 1) * rowsPerPart : s.k;
-    for (int64_t j = 0; j < s.n; j += strip) {
-      int64_t count = s.n - j < strip ? s.n - j : strip, k = part * rowsPerPart;
-      for (; k + kDepth <= end; k += kDepth) {
-        addRows<kDepth>(a + k, s.a_stride, b + k * s.b_stride + j, s.b_stride, s.m, count, sums + j, s.n);
-      }
-      for (; k < end; ++k) {
-        addRows<1>(a + k, s.a_stride, b + k * s.b_stride + j, s.b_stride, s.m, count, sums + j, s.n);
-      }
-    }
-  });
-  parallelRange(poolOf(stream), s.n, 512, [&](int64_t begin, int64_t end) {
-    for (int64_t i = 0; i < s.m; ++i) {
-      float *sums = partial + i * s.n + begin;
-      forVectors(end - begin, [&](int64_t j, int64_t n) {
-        Vec total = loadUpTo(sums + j, n);
-        for (int64_t part = 1; part < parts; ++part) total += loadUpTo(sums + part * s.m * s.n + j, n);
-        storeUpTo(sums + j, total, n);
-      });
-      int64_t at = i * s.c_stride + begin;
-      finishBlock(s, sums, 0, 1, end - begin, c + at, bias == nullptr ? nullptr : bias + begin,
-                  aux == nullptr ? nullptr : aux + at);
-    }
-  });
+// The same for all rows of a, two at a time.
+template <int Columns, typename T>
+inline void multiplyAllDots(const sn_gemm_shape &s, const T *a, const T *b, int64_t gap, float *sums,
+                            int64_t sumsStride) {
+  int64_t i = 0;
+  for (; i + 2 <= s.m; i += 2) {
+    multiplyDots<2, Columns>(a + i * s.a_stride, s.a_stride, b, s.b_stride, gap, s.k, sums + i * sumsStride,
+                             sumsStride);
+  }
+  if (i < s.m) {
+    multiplyDots<1, Columns>(a + i * s.a_stride, s.a_stride, b, s.b_stride, gap, s.k, sums + i * sumsStride,
+                             sumsStride);
+  }
 }
 
 // c = a b^T with b [n, k]: dot products with rows of b, four at a time.
@@ -112,22 +105,14 @@ void multiplyAcross(sn_stream *stream, const sn_gemm_shape &s, const T *a, const
   constexpr int kTogether = 4;
   parallel(poolOf(stream), (s.n + kColumns - 1) / kColumns, [&](int64_t part, int32_t worker) {
     int64_t first = part * kColumns, count = s.n - first < kColumns ? s.n - first : kColumns;
+    int64_t gap = count / kTogether;
     auto *sums = static_cast<float *>(deviceOf(stream).scratch(worker));
     const T *rows = b + first * s.b_stride;
-    int64_t j = 0;
-    for (; j + kTogether <= count; j += kTogether) {
-      for (int64_t i = 0; i < s.m; ++i) {
-        Vec total[kTogether];
-        multiplyLanes<kTogether>(a + i * s.a_stride, rows + j * s.b_stride, s.b_stride, s.k, total);
-        for (int row = 0; row < kTogether; ++row) sums[i * kColumns + j + row] = sum(total[row]);
-      }
+    for (int64_t j = 0; j < gap; ++j) {
+      multiplyAllDots<kTogether>(s, a, rows + j * s.b_stride, gap, sums + j, kColumns);
     }
-    for (; j < count; ++j) {
-      for (int64_t i = 0; i < s.m; ++i) {
-        Vec total;
-        multiplyLanes<1>(a + i * s.a_stride, rows + j * s.b_stride, s.b_stride, s.k, &total);
-        sums[i * kColumns + j] = sum(total);
-      }
+    for (int64_t j = gap * kTogether; j < count; ++j) {
+      multiplyAllDots<1>(s, a, rows + j * s.b_stride, 1, sums + j, kColumns);
     }
     for (int64_t i = 0; i < s.m; ++i) {
       int64_t at = i * s.c_stride + first;
@@ -137,13 +122,160 @@ void multiplyAcross(sn_stream *stream, const sn_gemm_shape &s, const T *a, const
   });
 }
 
+// ---- rows of b, whole and in order ---------------------------------------------------------------------------------
+
+constexpr int kDepth = 8;  // rows of b that are read together
+
+// sums[i][..] += a[i][0 .. Depth) times that many rows of b, for `count` columns from the rows' start. The same columns
+// of the next rows are asked for.
+template <int Rows, int Depth, typename T>
+inline void addRows(const T *a, int64_t aStride, const T *b, int64_t bStride, int64_t count, float *sums,
+                    int64_t sumsStride) {
+  float factors[Rows][Depth];
+  for (int i = 0; i < Rows; ++i) {
+    for (int k = 0; k < Depth; ++k) factors[i][k] = toFloat(a[i * aStride + k]);
+  }
+  forVectors(count, [&](int64_t j, int64_t n) {
+    Vec total[Rows];
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) total[i] = loadUpTo(sums + i * sumsStride + j, n);
+#pragma GCC unroll 8
+    for (int k = 0; k < Depth; ++k) {
+      const T *row = b + k * bStride + j;
+      prefetchLine(row + Depth * bStride);
+      Vec right = loadUpTo(row, n);
+#pragma GCC unroll 8
+      for (int i = 0; i < Rows; ++i) total[i] = fma(broadcast(factors[i][k]), right, total[i]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) storeUpTo(sums + i * sumsStride + j, total[i], n);
+  });
+}
+
+#if defined(__AVX512BF16__)
+// Pairs of neighbours along k, made of two rows: those of the first and of the last kLanes columns of 2 * kLanes.
+struct alignas(64) PairOrder {
+  uint16_t first[2 * kLanes], last[2 * kLanes];
+
+  constexpr PairOrder() : first{}, last{} {
+    for (int i = 0; i < 2 * kLanes; ++i) {
+      first[i] = static_cast<uint16_t>(i / 2 + i % 2 * 2 * kLanes);
+      last[i] = static_cast<uint16_t>(first[i] + kLanes);
+    }
+  }
+};
+
+constexpr PairOrder kPairOrder;
+
+// The same for whole pairs of vectors of bf16 columns, on the instruction that multiplies pairs. Returns how many
+// columns that were.
+template <int Rows>
+inline int64_t addPairs(const bf16 *a, int64_t aStride, const bf16 *b, int64_t bStride, int64_t count, float *sums,
+                        int64_t sumsStride) {
+  constexpr int kPairs = kDepth / 2;
+  float factors[Rows][kPairs];
+  for (int i = 0; i < Rows; ++i) std::memcpy(factors[i], a + i * aStride, sizeof factors[i]);
+  __m512i first = _mm512_load_si512(kPairOrder.first), last = _mm512_load_si512(kPairOrder.last);
+  int64_t j = 0;
+  for (; j + 2 * kLanes <= count; j += 2 * kLanes) {
+    Vec total[Rows][2];
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      total[i][0] = load(sums + i * sumsStride + j);
+      total[i][1] = load(sums + i * sumsStride + j + kLanes);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < kPairs; ++k) {
+      const bf16 *row = b + 2 * k * bStride + j;
+      prefetchLine(row + kDepth * bStride);
+      prefetchLine(row + (kDepth + 1) * bStride);
+      __m512i even = _mm512_loadu_si512(row), odd = _mm512_loadu_si512(row + bStride);
+      auto left = reinterpret_cast<__m512bh>(_mm512_permutex2var_epi16(even, first, odd));
+      auto right = reinterpret_cast<__m512bh>(_mm512_permutex2var_epi16(even, last, odd));
+#pragma GCC unroll 8
+      for (int i = 0; i < Rows; ++i) {
+        auto pair = reinterpret_cast<__m512bh>(broadcast(factors[i][k]));
+        total[i][0] = _mm512_dpbf16_ps(total[i][0], pair, left);
+        total[i][1] = _mm512_dpbf16_ps(total[i][1], pair, right);
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      store(sums + i * sumsStride + j, total[i][0]);
+      store(sums + i * sumsStride + j + kLanes, total[i][1]);
+    }
+  }
+  return j;
+}
+#endif
+
+// sums[Rows][count] = `Rows` rows of a times `count` columns of b from b's start.
+template <int Rows, typename T>
+void multiplyColumns(const sn_gemm_shape &s, const T *a, const T *b, int64_t count, float *sums) {
+  std::memset(static_cast<void *>(sums), 0, static_cast<size_t>(Rows * count) * sizeof(float));
+  int64_t k = 0;
+  for (; k + kDepth <= s.k; k += kDepth) {
+    int64_t done = 0;
+#if defined(__AVX512BF16__)
+    if constexpr (sizeof(T) == sizeof(bf16)) {
+      done = addPairs<Rows>(a + k, s.a_stride, b + k * s.b_stride, s.b_stride, count, sums, count);
+      if (done == count) continue;
+    }
+#endif
+    addRows<Rows, kDepth>(a + k, s.a_stride, b + k * s.b_stride + done, s.b_stride, count - done, sums + done, count);
+  }
+  for (; k < s.k; ++k) addRows<Rows, 1>(a + k, s.a_stride, b + k * s.b_stride, s.b_stride, count, sums, count);
+}
+
+template <typename T>
+void multiplyColumns(const sn_gemm_shape &s, int64_t rows, const T *a, const T *b, int64_t count, float *sums) {
+  switch (rows) {
+    case 1:
+      return multiplyColumns<1>(s, a, b, count, sums);
+    case 2:
+      return multiplyColumns<2>(s, a, b, count, sums);
+    case 3:
+      return multiplyColumns<3>(s, a, b, count, sums);
+    case 4:
+      return multiplyColumns<4>(s, a, b, count, sums);
+    case 5:
+      return multiplyColumns<5>(s, a, b, count, sums);
+    case 6:
+      return multiplyColumns<6>(s, a, b, count, sums);
+    case 7:
+      return multiplyColumns<7>(s, a, b, count, sums);
+    default:
+      return multiplyColumns<8>(s, a, b, count, sums);
+  }
+}
+
+// c = a b with b [k, n]: each part takes some columns of all rows of b. Two parts a thread: as much of each row at a
+// time as can be.
 template <typename T, typename C>
-void multiplyFewRows(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T *b, C *c, const T *bias, T *aux,
-                     void *workspace) {
+void multiplyDown(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T *b, C *c, const T *bias, T *aux) {
+  constexpr int64_t kLeast = 64, kMost = 4096;
+  ThreadPool &pool = poolOf(stream);
+  int64_t columns = (s.n + 2 * pool.threads() - 1) / (2 * pool.threads());
+  columns = (columns + kLeast - 1) / kLeast * kLeast;
+  if (columns > kMost / s.m / kLeast * kLeast) columns = kMost / s.m / kLeast * kLeast;
+  parallel(pool, (s.n + columns - 1) / columns, [&](int64_t part, int32_t worker) {
+    int64_t first = part * columns, count = s.n - first < columns ? s.n - first : columns;
+    auto *sums = static_cast<float *>(deviceOf(stream).scratch(worker));
+    multiplyColumns(s, s.m, a, b + first, count, sums);
+    for (int64_t i = 0; i < s.m; ++i) {
+      int64_t at = i * s.c_stride + first;
+      finishBlock(s, sums + i * count, 0, 1, count, c + at, bias == nullptr ? nullptr : bias + first,
+                  aux == nullptr ? nullptr : aux + at);
+    }
+  });
+}
+
+template <typename T, typename C>
+void multiplyFewRows(sn_stream *stream, const sn_gemm_shape &s, const T *a, const T *b, C *c, const T *bias, T *aux) {
   if (s.transpose_b) {
     multiplyAcross(stream, s, a, b, c, bias, aux);
   } else {
-    multiplyDown(stream, s, a, b, c, bias, aux, static_cast<float *>(workspace));
+    multiplyDown(stream, s, a, b, c, bias, aux);
   }
 }
 

@@ -136,14 +136,21 @@ inline Vec minimum(Vec a, Vec b) {
 #endif
 }
 
-// Lanes are added in pairs, always in the same order.
+// Lanes are added in pairs, always in the same order: the upper half to the lower, until one is left.
 inline float sum(Vec v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  }
-  return lanes[0];
+#if defined(__AVX512F__)
+  auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+               __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+  auto eight = v;
+#endif
+#if defined(__AVX2__)
+  auto four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+#else
+  auto four = v;
+#endif
+  auto two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1);
+  return two[0] + two[1];
 }
 
 // Lane i is the sum of all lanes of rows[i]; rows are used up.
@@ -231,6 +238,21 @@ inline Vec exp(Vec x) {
   result = x < -87.4f ? broadcast(0.0f) : result;
   return x != x ? x : result;
 #endif
+}
+
+// Cosine and sine of `turns` whole turns, 0 <= turns <= 1: from the nearest quarter the angle is at most pi / 4, where
+// both have short polynomials.
+inline void turn(Vec turns, Vec *cosine, Vec *sine) {
+  IntVec quarter = __builtin_convertvector(4.0f * turns + 0.5f, IntVec);
+  Vec r = (4.0f * turns - __builtin_convertvector(quarter, Vec)) * 1.57079633f, square = r * r;
+  Vec s = fma(broadcast(-1.9515295891e-4f), square, broadcast(8.3321608736e-3f));
+  s = fma(fma(s, square, broadcast(-1.6666654611e-1f)), square * r, r);
+  Vec c = fma(broadcast(2.443315711809948e-5f), square, broadcast(-1.388731625493765e-3f));
+  c = fma(fma(c, square, broadcast(4.166664568298827e-2f)), square * square, 1.0f - 0.5f * square);
+  IntVec swapped = -(quarter & 1);
+  Vec across = swapped ? s : c, up = swapped ? c : s;
+  *cosine = ((quarter + 1) & 2) != 0 ? -across : across;
+  *sine = (quarter & 2) != 0 ? -up : up;
 }
 
 // 0.5 x (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3): the second form cancels nowhere.

@@ -38,6 +38,7 @@ import picocli.CommandLine.Spec;
       "Examples:",
       "  ./sinter bench                                   GPT-2 124M's shape with random weights",
       "  ./sinter bench --dtype bf16 --train 4x256 --json",
+      "  ./sinter bench --pp 0 --overhead                 what JNI and the graph cost a token",
       "  ./sinter bench --model model --pp 512 --tg 128 --batch 8"
     })
 final class BenchCommand implements Callable<Integer> {
@@ -83,6 +84,13 @@ final class BenchCommand implements Callable<Integer> {
       description = "Runs after one that does not count (default: ${DEFAULT-VALUE}).")
   private int runs;
 
+  @Option(
+      names = "--overhead",
+      description =
+          "Also measure what a decoded token costs apart from arithmetic and memory: the same"
+              + " graph, width 1 a head.")
+  private boolean overhead;
+
   @Option(names = "--json", description = "Print one JSON object a row.")
   private boolean json;
 
@@ -123,7 +131,10 @@ final class BenchCommand implements Callable<Integer> {
         benchPrefill(model, where);
       }
       if (decode > 0) {
-        benchDecode(model, where);
+        benchDecode("tg" + decode, model, where);
+        if (overhead) {
+          benchOverhead(model, where);
+        }
       }
       if (train != null) {
         benchTrain(model, where);
@@ -152,12 +163,12 @@ final class BenchCommand implements Callable<Integer> {
     }
   }
 
-  private void benchDecode(LanguageModel model, Device where) {
+  private void benchDecode(String test, LanguageModel model, Device where) {
     try (Decoder decoder = model.decoder(batch, decode + 1)) {
       decoder.sampler().set(1, 0, 0, 1, 0);
       int[] fed = new int[batch];
       measure(
-          "tg" + decode + (batch == 1 ? "" : " x" + batch),
+          test + (batch == 1 ? "" : " x" + batch),
           where,
           () -> {
             decoder.reset();
@@ -168,6 +179,15 @@ final class BenchCommand implements Callable<Integer> {
             }
             return (double) batch * decode * 1e9 / (System.nanoTime() - started);
           });
+    }
+  }
+
+  /** The same calls on next to no numbers: Java, JNI, the checks and the waking of threads. */
+  private void benchOverhead(LanguageModel model, Device where) {
+    GptConfig config = model.config();
+    GptConfig least = GptConfig.of(16, decode + 1, config.heads(), config.layers(), config.heads());
+    try (LanguageModel small = LanguageModel.create(least, where, dtype.get(), 1)) {
+      benchDecode("overhead " + decode, small, where);
     }
   }
 

@@ -9,6 +9,7 @@ import org.bytedeco.javacpp.PointerPointer;
 /** A block of zeroed device memory. */
 final class Memory implements AutoCloseable {
   private final long address;
+  private final Pointer start;
   private final long bytes;
   private final Cleaner.Cleanable cleanable;
   private final AtomicBoolean closed = new AtomicBoolean();
@@ -19,14 +20,15 @@ final class Memory implements AutoCloseable {
       Natives.check(sinter.sn_allocate(handle.device, Math.max(bytes, 1), out));
       this.address = out.get(0).address();
     }
+    this.start = new Natives.Address(address);
     this.bytes = bytes;
     handle.retain();
-    long start = address;
+    Pointer kept = start;
     cleanable =
         Device.CLEANER.register(
             this,
             () -> {
-              sinter.sn_free(handle.device, new Natives.Address(start));
+              sinter.sn_free(handle.device, kept);
               handle.release();
             });
   }
@@ -35,7 +37,7 @@ final class Memory implements AutoCloseable {
     return bytes;
   }
 
-  /** The address of a place in the block. */
+  /** The address of a place in the block; that of its start is made once. */
   Pointer at(long offset) {
     if (closed.get()) {
       throw new IllegalStateException("memory is closed");
@@ -43,7 +45,7 @@ final class Memory implements AutoCloseable {
     if (offset < 0 || offset > bytes) {
       throw new IndexOutOfBoundsException("offset " + offset + " of " + bytes + " bytes");
     }
-    return new Natives.Address(address + offset);
+    return offset == 0 ? start : new Natives.Address(address + offset);
   }
 
   @Override

@@ -33,6 +33,7 @@ public final class Decoder implements AutoCloseable {
   private final KvCache cache;
   private final Sampler sampler;
   private final Map<Key, Step> steps = new LinkedHashMap<>(16, 0.75f, true);
+  private Step oneToken; // the graph of every step but the first, found without a key
   private final int[] chosen;
   private int length;
 
@@ -170,6 +171,12 @@ public final class Decoder implements AutoCloseable {
   }
 
   private Step step(int count, Output output) {
+    if (count == 1 && output == Output.TOKEN) {
+      if (oneToken == null) {
+        oneToken = trace(count, output);
+      }
+      return oneToken;
+    }
     Key key = new Key(count, output);
     Step step = steps.get(key);
     if (step == null) {
@@ -182,12 +189,9 @@ public final class Decoder implements AutoCloseable {
 
   private void forgetOldest() {
     Iterator<Map.Entry<Key, Step>> oldest = steps.entrySet().iterator();
-    while (steps.size() > KEPT_GRAPHS + 1 && oldest.hasNext()) {
-      Map.Entry<Key, Step> entry = oldest.next();
-      if (entry.getKey().length > 1) {
-        entry.getValue().graph.close();
-        oldest.remove();
-      }
+    while (steps.size() > KEPT_GRAPHS) {
+      oldest.next().getValue().graph.close();
+      oldest.remove();
     }
   }
 
@@ -213,6 +217,9 @@ public final class Decoder implements AutoCloseable {
   public void close() {
     steps.values().forEach(step -> step.graph.close());
     steps.clear();
+    if (oneToken != null) {
+      oneToken.graph.close();
+    }
     sampler.close();
     cache.close();
   }
