@@ -194,8 +194,11 @@ inline const char *cudaGetErrorString(cudaError_t error) {
 // ---- The device
 
 inline cudaError_t cudaGetDeviceCount(int *count) {
-  *count = 1;
-  return cudaSuccess;
+  sn::emulation::Call call;
+  const auto &options = sn::emulation::options();
+  *count = options.devices;
+  if (options.driver < sn::emulation::kRuntimeVersion) return call->finish(cudaErrorInsufficientDriver);
+  return call->finish(options.devices == 0 ? cudaErrorNoDevice : cudaSuccess);
 }
 
 inline cudaError_t cudaGetDevice(int *device) {
@@ -209,11 +212,14 @@ inline cudaError_t cudaSetDevice(int device) {
 }
 
 inline cudaError_t cudaDriverGetVersion(int *version) {
-  *version = sn::emulation::kRuntimeVersion;
+  *version = sn::emulation::options().driver;
   return cudaSuccess;
 }
 
-inline cudaError_t cudaRuntimeGetVersion(int *version) { return cudaDriverGetVersion(version); }
+inline cudaError_t cudaRuntimeGetVersion(int *version) {
+  *version = sn::emulation::kRuntimeVersion;
+  return cudaSuccess;
+}
 
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   using namespace sn::emulation;

@@ -16,6 +16,10 @@ struct Options {
   bool defer = false;
   // SN_EMULATION_MEMORY: bytes of device memory.
   size_t memory = size_t{4} << 30;
+  // SN_EMULATION_DRIVER: the CUDA version that the driver knows, 13000 for 13.0; 0: there is no driver.
+  int driver = 13000;
+  // SN_EMULATION_DEVICES: 0 or 1.
+  int devices = 1;
   // SN_EMULATION_CAPABILITY: the compute capability, as in 9.0.
   int major = 9;
   int minor = 0;
@@ -27,6 +31,8 @@ struct Options {
     options.defer = options.seed != 0;
     if (const char *text = std::getenv("SN_EMULATION_DEFER")) options.defer = std::atoi(text) != 0;
     if (const char *text = std::getenv("SN_EMULATION_MEMORY")) options.memory = std::strtoull(text, nullptr, 10);
+    if (const char *text = std::getenv("SN_EMULATION_DRIVER")) options.driver = std::atoi(text);
+    if (const char *text = std::getenv("SN_EMULATION_DEVICES")) options.devices = std::atoi(text) != 0;
     if (const char *text = std::getenv("SN_EMULATION_CAPABILITY")) {
       char *point = nullptr;
       options.major = static_cast<int>(std::strtol(text, &point, 10));

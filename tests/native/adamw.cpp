@@ -103,7 +103,7 @@ TEST_CASE("AdamW: stochastic rounding takes a neighbour in bf16, by Philox, and 
       auto value = static_cast<float>(master[i]);
       uint32_t bits;
       std::memcpy(&bits, &value, sizeof bits);
-      uint32_t random = sn::Philox::of({99, 1, 0}, static_cast<int64_t>(i / 4)).word[i % 4];
+      uint32_t random = sn::Philox::of({99, 1, 0, nullptr}, static_cast<int64_t>(i / 4)).word[i % 4];
       bits = (bits + (random & 0xffffu)) & 0xffff0000u;
       float expected;
       std::memcpy(&expected, &bits, sizeof expected);

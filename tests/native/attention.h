@@ -175,7 +175,7 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
     s.window = c.window;
     s.scale = c.gap == 0 ? 0.0f : 0.3f;
     s.dropout = c.dropout;
-    s.key = {5, 6, 7};
+    s.key = {5, 6, 7, nullptr};
     shapes.push_back(s);
   }
   return shapes;

@@ -25,7 +25,7 @@ size_t cached(const sn_cache_shape &s, int64_t b, int64_t h, int64_t j, int64_t 
   return static_cast<size_t>(((b * s.kv_heads + h) * s.capacity + j) * s.head_size + d);
 }
 
-std::vector<int32_t> lengthsOf(const sn_cache_shape &s) {
+Ints lengthsOf(const sn_cache_shape &s) {
   auto lengths = Numbers(9).below(s.batch, static_cast<int32_t>(s.capacity - s.queries + 1));
   lengths[0] = static_cast<int32_t>(s.capacity - s.queries);
   return lengths;
@@ -152,7 +152,7 @@ TEST_CASE("positions that the cache has no room for are refused") {
     auto s = shapeOf({2, 3, 1, 1, 4, 8, 0, 0}, SN_F32);
     Tensor q(SN_F32, 24), cache(SN_F32, 64), out(SN_F32, 24);
     for (int32_t length : {6, -1, INT32_MAX}) {
-      std::vector<int32_t> lengths{0, length};
+      Ints lengths{0, length};
       CHECK(sn_cache_append(on.stream, &s, lengths.data(), q, q, cache, cache) == SN_BAD_ARGUMENT);
       CHECK(sn_attention_decode(on.stream, &s, lengths.data(), q, cache, cache, out) == SN_BAD_ARGUMENT);
       CHECK(std::string(sn_last_error()).find("sequence 1 has " + std::to_string(length)) != std::string::npos);

@@ -50,7 +50,7 @@ TEST_CASE("a token or position out of range reads as zeros and fails the call") 
     int64_t width = 19;
     Tensor words(SN_F32, Numbers(1).normal(5 * width)), places(SN_F32, Numbers(2).normal(3 * width));
     for (int32_t bad : {-1, 5, INT32_MAX, INT32_MIN}) {
-      std::vector<int32_t> tokens{4, bad, 0};
+      Ints tokens{4, bad, 0};
       Tensor out(SN_F32, 3 * width);
       CHECK(sn_embedding_forward(on.stream, SN_F32, 1, 3, width, 5, 3, tokens.data(), nullptr, words, places, out) ==
             SN_BAD_ARGUMENT);
@@ -59,7 +59,7 @@ TEST_CASE("a token or position out of range reads as zeros and fails the call") 
       CHECK(out[0] == doctest::Approx(words[4 * 19] + places[0]));
       CHECK(out[38] == doctest::Approx(words[0] + places[38]));
     }
-    std::vector<int32_t> tokens{1, 1, 1}, offsets{1};
+    Ints tokens{1, 1, 1}, offsets{1};
     Tensor out(SN_F32, 3 * width);
     CHECK(sn_embedding_forward(on.stream, SN_F32, 1, 3, width, 5, 3, tokens.data(), offsets.data(), words, places,
                                out) == SN_BAD_ARGUMENT);

@@ -11,8 +11,7 @@ namespace {
 constexpr int64_t kVocabulary = 37, kStride = 40, kDraws = 4000;
 
 // The probability of each token under the sampling's rules; `history` ids are penalised once.
-std::vector<double> probabilities(const sn_sampling &how, std::vector<double> scores,
-                                  const std::vector<int32_t> &history) {
+std::vector<double> probabilities(const sn_sampling &how, std::vector<double> scores, const Ints &history) {
   std::vector<bool> seen(scores.size());
   for (int32_t id : history) seen[static_cast<size_t>(id)] = true;
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -49,27 +48,27 @@ std::vector<double> probabilities(const sn_sampling &how, std::vector<double> sc
 }
 
 struct Drawn {
-  std::vector<int32_t> tokens;
+  Ints tokens;
   Tensor logprobs;
 };
 
-Drawn draw(Machine &on, const sn_sampling &how, sn_dtype dtype, const std::vector<double> &scores,
-           const std::vector<int32_t> &history, int64_t rows) {
+Drawn draw(Machine &on, const sn_sampling &how, sn_dtype dtype, const std::vector<double> &scores, const Ints &history,
+           int64_t rows) {
   Tensor logits(dtype, rows * kStride);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t i = 0; i < kVocabulary; ++i) {
       logits.set(static_cast<size_t>(row * kStride + i), scores[static_cast<size_t>(i)]);
     }
   }
-  std::vector<int32_t> histories, lengths(static_cast<size_t>(rows), static_cast<int32_t>(history.size()));
+  Ints histories, lengths(static_cast<size_t>(rows), static_cast<int32_t>(history.size()));
   for (int64_t row = 0; row < rows; ++row) histories.insert(histories.end(), history.begin(), history.end());
   int64_t bytes = 0;
   REQUIRE(sn_sample_workspace(on.device, rows, kVocabulary, &bytes) == SN_OK);
   Tensor workspace(SN_F32, bytes / 4);
-  Drawn drawn{std::vector<int32_t>(static_cast<size_t>(rows), -7), Tensor(SN_F32, rows)};
+  Drawn drawn{Ints(static_cast<size_t>(rows), -7), Tensor(SN_F32, rows)};
   bool has = !history.empty();
   REQUIRE(sn_sample(on.stream, &how, dtype, rows, kVocabulary, kStride, logits, has ? histories.data() : nullptr,
-                    has ? lengths.data() : nullptr, static_cast<int64_t>(history.size()), {5, 6, 7},
+                    has ? lengths.data() : nullptr, static_cast<int64_t>(history.size()), {5, 6, 7, nullptr},
                     drawn.tokens.data(), drawn.logprobs.floats(), workspace) == SN_OK);
   on.same(drawn.tokens);
   return drawn;
@@ -80,15 +79,15 @@ Drawn draw(Machine &on, const sn_sampling &how, sn_dtype dtype, const std::vecto
 TEST_CASE("sample draws from just the tokens that the processors leave, as often as their probabilities say") {
   auto scores = Numbers(3).normal(kVocabulary, 2);
   for (double &score : scores) score = std::round(score * 8) / 8;  // exact in bf16 too, and with ties
-  const std::vector<int32_t> history{3, 9, 9, 20};
+  const Ints history{3, 9, 9, 20};
   everywhere([&](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       for (const auto &how :
            {sn_sampling{1, 1, 0, 1, 0}, sn_sampling{1, 0.7f, 5, 1, 0}, sn_sampling{1, 1.3f, 0, 0.6f, 0},
             sn_sampling{1, 1, 0, 1, 0.2f}, sn_sampling{1.4f, 0.9f, 12, 0.85f, 0.05f}}) {
         bool penalised = how.repetition_penalty != 1;
-        auto expected = probabilities(how, scores, penalised ? history : std::vector<int32_t>{});
-        auto drawn = draw(on, how, dtype, scores, penalised ? history : std::vector<int32_t>{}, kDraws);
+        auto expected = probabilities(how, scores, penalised ? history : Ints{});
+        auto drawn = draw(on, how, dtype, scores, penalised ? history : Ints{}, kDraws);
         std::vector<double> counts(kVocabulary);
         for (int32_t token : drawn.tokens) {
           REQUIRE(token >= 0);
@@ -116,7 +115,7 @@ TEST_CASE("sample at temperature 0 takes the lowest id among the highest, and gi
   everywhere([&](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       auto drawn = draw(on, {1, 0, 0, 1, 0}, dtype, scores, {}, 3);
-      CHECK(drawn.tokens == std::vector<int32_t>{11, 11, 11});
+      CHECK(drawn.tokens == Ints{11, 11, 11});
       checkClose(drawn.logprobs, std::vector<double>(3, 2 - std::log(total)), 1e-5, 1e-6);
     }
   });
@@ -128,7 +127,7 @@ TEST_CASE("sample of a row without a finite logit is -1") {
   everywhere([&](Machine &on) {
     for (float temperature : {0.0f, 1.0f}) {
       auto drawn = draw(on, {1, temperature, 0, 1, 0}, SN_F32, scores, {}, 2);
-      CHECK(drawn.tokens == std::vector<int32_t>{-1, -1});
+      CHECK(drawn.tokens == Ints{-1, -1});
       CHECK(std::isnan(drawn.logprobs[0]));
     }
   });

@@ -121,7 +121,7 @@ sn_status attention_decode(sn_stream *stream, const sn_cache_shape *shape, const
       int64_t count = s.queries - query < kQueryBlock ? s.queries - query : kQueryBlock;
       Head<T> head{queries, keys, values, s.q_stride, s.head_size, s.head_size, s.head_size};
       AttentionScratch scratch(memory, padded(s.head_size));
-      attendBlock(head, sight, scale, Dropout{0, {}, 0}, 0, query, count, scratch, target, s.out_stride, nullptr);
+      attendBlock(head, sight, scale, Dropout{}, 0, query, count, scratch, target, s.out_stride, nullptr);
     });
   });
   return SN_OK;

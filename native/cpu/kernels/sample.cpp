@@ -114,6 +114,7 @@ sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype,
                  int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
                  int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
   const auto &how = *sampling;
+  key = keyNow(key);
   withType(dtype, [&](auto t) {
     using T = decltype(t);
     parallel(poolOf(stream), rows, [&](int64_t row, int32_t) {
@@ -130,7 +131,8 @@ sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype,
           scores[id] = score < 0 ? score * how.repetition_penalty : score / how.repetition_penalty;
         }
       }
-      sn_random_key own{key.seed, key.step, key.tensor + row};
+      sn_random_key own = key;
+      own.tensor += row;
       tokens[row] = choose(how, scores, vocabulary, candidates, own);
       if (logprobs != nullptr) logprobs[row] = logprobOf(source, vocabulary, tokens[row]);
     });

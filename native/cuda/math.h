@@ -1,0 +1,83 @@
+// math.h: what kernels share: numbers of both dtypes, functions of one number, sums over warps and blocks.
+#pragma once
+
+#include "common/philox.h"
+#include "cuda/cuda.h"
+
+namespace sn::cuda {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+__device__ __forceinline__ float toFloat(float x) { return x; }
+__device__ __forceinline__ float toFloat(bf16 x) { return __bfloat162float(x); }
+
+template <typename T>
+__device__ __forceinline__ T fromFloat(float x);
+
+template <>
+__device__ __forceinline__ float fromFloat<float>(float x) {
+  return x;
+}
+
+// To nearest even; NaN stays NaN.
+template <>
+__device__ __forceinline__ bf16 fromFloat<bf16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+// 0.5 x (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3): the second form cancels nowhere.
+__device__ __forceinline__ float gelu(float x) {
+  float twice = 1.59576912f * fmaf(0.044715f * x * x, x, x);
+  return x / (1.0f + expf(-twice));
+}
+
+// d gelu(x) / dx = s + x s (1 - s) 2 u' with s = 1 / (1 + e^-2u); 1 - s = e^-2u s, as the difference would cancel. The
+// bound keeps the power finite: beyond it s is 0 to all digits.
+__device__ __forceinline__ float geluDerivative(float x) {
+  float square = x * x, twice = 1.59576912f * fmaf(0.044715f * square, x, x);
+  float e = expf(fminf(-twice, 80.0f)), s = 1.0f / (1.0f + e);
+  float slope = 1.59576912f * fmaf(3.0f * 0.044715f, square, 1.0f);
+  return fmaf(x * s * (e * s), slope, s);
+}
+
+// The sum over a warp, in every lane, always added in the same order.
+__device__ __forceinline__ float warpSum(float x) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
+  return x;
+}
+
+__device__ __forceinline__ float warpMaximum(float x) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, distance));
+  return x;
+}
+
+// The sum over a block of whole warps, in every thread, always added in the same order. `scratch`: one float a warp in
+// shared memory; it is free again on return.
+__device__ __forceinline__ float blockSum(float x, float *scratch) {
+  x = warpSum(x);
+  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  float total = threadIdx.x % kWarp < blockDim.x / kWarp ? scratch[threadIdx.x % kWarp] : 0.0f;
+  __syncthreads();
+  return warpSum(total);
+}
+
+__device__ __forceinline__ float blockMaximum(float x, float *scratch) {
+  x = warpMaximum(x);
+  if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  float most = threadIdx.x % kWarp < blockDim.x / kWarp ? scratch[threadIdx.x % kWarp] : -INFINITY;
+  __syncthreads();
+  return warpMaximum(most);
+}
+
+// Calls f(T{}) with the type of `dtype`.
+template <typename F>
+auto withType(sn_dtype dtype, F &&f) {
+  return dtype == SN_F32 ? f(float{}) : f(bf16{});
+}
+
+}  // namespace sn::cuda
