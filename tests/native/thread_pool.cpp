@@ -75,15 +75,15 @@ TEST_CASE("callers from several threads wait for one another") {
 
 TEST_CASE("a range is covered without gaps, and its split does not depend on the threads") {
   for (int64_t count : {1, 9, 10, 11, 99}) {
-    std::vector<Ints> starts;
+    std::vector<std::vector<int32_t>> starts;
     for (int32_t threads : {1, 4}) {
       ThreadPool pool(threads);
-      Ints touched(static_cast<size_t>(count)), begins(static_cast<size_t>(count));
+      std::vector<int32_t> touched(static_cast<size_t>(count)), begins(static_cast<size_t>(count));
       parallelRange(pool, count, 10, [&](int64_t begin, int64_t end) {
         begins[static_cast<size_t>(begin)] = 1;
         for (int64_t i = begin; i < end; ++i) ++touched[static_cast<size_t>(i)];
       });
-      CHECK(touched == Ints(static_cast<size_t>(count), 1));
+      CHECK(touched == std::vector<int32_t>(static_cast<size_t>(count), 1));
       starts.push_back(begins);
     }
     CHECK(starts[0] == starts[1]);

@@ -54,8 +54,8 @@ typedef struct sn_device sn_device;
 typedef struct sn_stream sn_stream;
 
 /**
- * The key of a random tensor: equal keys give equal numbers. `clock`: null, or device memory with a number that is added
- * to step when the operation runs, so that a recording draws other numbers at each replay.
+ * The key of a random tensor: equal keys give equal numbers. `clock`: null, or device memory with a number that is
+ * added to step when the operation runs, so that a recording draws other numbers at each replay.
  */
 typedef struct sn_random_key {
   int64_t seed;
