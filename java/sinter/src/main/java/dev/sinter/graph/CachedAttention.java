@@ -32,7 +32,7 @@ final class CachedAttention extends Operation {
   }
 
   @Override
-  Call bind(Pointer workspace) {
+  Call bind(Place at) {
     Tensor keys = cache.keys(layer);
     Tensor values = cache.values(layer);
     long kvHeads = keys.size(1);

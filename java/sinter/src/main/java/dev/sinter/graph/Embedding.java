@@ -55,7 +55,7 @@ final class Embedding extends Operation {
   }
 
   @Override
-  Call bind(Pointer workspace) {
+  Call bind(Place at) {
     int dtype = out.dtype().code();
     long batch = out.size(0);
     long length = out.size(1);
@@ -82,7 +82,7 @@ final class Embedding extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       Pointer p = tensor.address();
       long bytes = tensor.bytes();
       return (stream, run) -> run.accumulating ? sinter.SN_OK : sinter.sn_zero(stream, p, bytes);
@@ -114,7 +114,7 @@ final class Embedding extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = dout.dtype().code();
       long batch = dout.size(0);
       long length = dout.size(1);

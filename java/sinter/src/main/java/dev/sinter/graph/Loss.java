@@ -42,7 +42,7 @@ final class Loss {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = logits.dtype().code();
       long rows = logits.rows();
       long vocabulary = logits.columns();
@@ -72,7 +72,7 @@ final class Loss {
     void differentiate(Backward b) {}
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       long count = x.elements();
       Pointer px = x.address();
       Pointer po = out.address();
