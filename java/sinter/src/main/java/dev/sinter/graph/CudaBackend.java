@@ -31,8 +31,8 @@ final class CudaBackend {
   static void load() {
     String library = System.getProperty(LIBRARY);
     if (library == null) {
-      library = fromJar();
       NvidiaDriver.require();
+      library = fromJar();
     }
     try (BytePointer path = new BytePointer(library)) {
       Natives.check(sinter.sn_load_cuda(path));

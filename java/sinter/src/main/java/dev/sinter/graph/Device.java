@@ -3,6 +3,7 @@ package dev.sinter.graph;
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_device;
 import java.lang.ref.Cleaner;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.bytedeco.javacpp.BytePointer;
@@ -223,6 +224,15 @@ public final class Device implements AutoCloseable {
     long[] available = new long[1];
     Natives.check(sinter.sn_device_memory(handle().device, total, available));
     return new MemoryInfo(total[0], available[0]);
+  }
+
+  /**
+   * Reads a GPU's clocks, power and the like.
+   *
+   * @return empty for a CPU, and where NVIDIA's management library is not there
+   */
+  public Optional<Telemetry> telemetry() {
+    return cuda ? NvidiaDriver.telemetry(ordinal) : Optional.empty();
   }
 
   /**
