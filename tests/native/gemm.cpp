@@ -230,3 +230,26 @@ TEST_CASE("gemm refuses what it cannot compute") {
     CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, c) == SN_BAD_ARGUMENT);
   });
 }
+
+TEST_CASE("gemm of few rows gives each row the bits that it has alone") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int32_t transposeB : {0, 1}) {
+        const int64_t rows = 7, n = 333, k = 131;
+        auto call = callOf(1, rows, n, k, 0, transposeB, dtype, dtype, SN_EPILOGUE_NONE, 0, 0);
+        Tensor a(dtype, Numbers(1).normal(call.aSize)), b(dtype, Numbers(2).normal(call.bSize));
+        Tensor together(dtype, rows * n), workspace(SN_F32, 1);
+        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, together, nullptr, nullptr, workspace) == SN_OK);
+        call.shape.m = 1;
+        for (int64_t row = 0; row < rows; ++row) {
+          Tensor alone(dtype, n);
+          auto size = static_cast<int64_t>(bytesOf(dtype));
+          auto *own = static_cast<char *>(static_cast<void *>(a)) + row * k * size;
+          REQUIRE(sn_gemm(on.stream, &call.shape, own, b, alone, nullptr, nullptr, workspace) == SN_OK);
+          auto *part = static_cast<char *>(static_cast<void *>(together)) + row * n * size;
+          CHECK(std::memcmp(alone.bytes().data(), part, alone.bytes().size()) == 0);
+        }
+      }
+    }
+  });
+}
