@@ -58,10 +58,6 @@ SN_WEAK sn_status cross_entropy(sn_stream *, sn_dtype, int64_t, int64_t, int64_t
                                 float *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
-SN_WEAK sn_status sum(sn_stream *, int64_t, float, const float *, int32_t, float *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status global_norm(sn_stream *, int64_t, const float *, float *) { return fail(SN_UNSUPPORTED, "missing"); }
 SN_WEAK sn_status adamw(sn_stream *, const sn_adamw_step *, int64_t, const float *, const float *, const uint8_t *,
                         float *, float *, float *, int32_t, void *) {
   return fail(SN_UNSUPPORTED, "missing");
