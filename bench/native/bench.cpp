@@ -443,11 +443,15 @@ class Bench {
     float *master = allocate<float>(count * 4), *m = allocate<float>(count * 4), *v = allocate<float>(count * 4);
     float *norm = allocate<float>(4);
     void *narrow = allocate(count * 2);
+    int64_t bytes = 0;
+    check(sn_reduce_workspace(device_, count, &bytes));
+    void *workspace = allocate(bytes);
     stream("global_norm", shape, SN_F32, count * 4,
-           [=, this] { check(sn_global_norm(stream_, count, gradient, norm)); });
-    stream("sum", shape, SN_F32, count * 4, [=, this] { check(sn_sum(stream_, count, 1, gradient, 0, norm)); });
+           [=, this] { check(sn_global_norm(stream_, count, gradient, norm, workspace)); });
+    stream("sum", shape, SN_F32, count * 4,
+           [=, this] { check(sn_sum(stream_, count, 1, gradient, 0, norm, workspace)); });
     sn_adamw_step step{1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1, 1};
-    check(sn_global_norm(stream_, count, gradient, norm));
+    check(sn_global_norm(stream_, count, gradient, norm, workspace));
     stream("adamw", shape, SN_F32, count * 28,
            [=, this] { check(sn_adamw(stream_, &step, count, gradient, norm, nullptr, master, m, v, 0, nullptr)); });
     stream("adamw, rounded at random", shape, SN_BF16, count * 30,

@@ -490,18 +490,26 @@ sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int6
                                                    gradient_scale, losses);
 }
 
-sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out) {
+sn_status sn_reduce_workspace(const sn_device *device, int64_t count, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "reduce_workspace");
+  SN_CHECK_POINTER(bytes, "reduce_workspace");
+  SN_CHECK_OK(checkCount(count, "reduce_workspace"));
+  return device->operations->reduce_workspace(device, count, bytes);
+}
+
+sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out,
+                 void *workspace) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "sum"));
   SN_CHECK_POINTERS("sum", x, out);
-  return stream->device->operations->sum(stream, count, factor, x, accumulate, out);
+  return stream->device->operations->sum(stream, count, factor, x, accumulate, out, workspace);
 }
 
 // ---- optimizer -----------------------------------------------------------------------------------------------------
 
-sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out) {
+sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out, void *workspace) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "global_norm"));
   SN_CHECK_POINTERS("global_norm", x, out);
-  return stream->device->operations->global_norm(stream, count, x, out);
+  return stream->device->operations->global_norm(stream, count, x, out, workspace);
 }
 
 sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient,

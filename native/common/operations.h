@@ -33,6 +33,7 @@
   X(cache_append)                  \
   X(attention_decode)              \
   X(cross_entropy)                 \
+  X(reduce_workspace)              \
   X(sum)                           \
   X(global_norm)                   \
   X(adamw)                         \

@@ -42,7 +42,8 @@ __device__ __forceinline__ float geluDerivative(float x) {
 }
 
 // The sum over a warp, in every lane, always added in the same order.
-__device__ __forceinline__ float warpSum(float x) {
+template <typename T>
+__device__ __forceinline__ T warpSum(T x) {
 #pragma unroll
   for (int distance = kWarp / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
   return x;
@@ -54,13 +55,14 @@ __device__ __forceinline__ float warpMaximum(float x) {
   return x;
 }
 
-// The sum over a block of whole warps, in every thread, always added in the same order. `scratch`: one float a warp in
+// The sum over a block of whole warps, in every thread, always added in the same order. `scratch`: one number a warp in
 // shared memory; it is free again on return.
-__device__ __forceinline__ float blockSum(float x, float *scratch) {
+template <typename T>
+__device__ __forceinline__ T blockSum(T x, T *scratch) {
   x = warpSum(x);
   if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;
   __syncthreads();
-  float total = threadIdx.x % kWarp < blockDim.x / kWarp ? scratch[threadIdx.x % kWarp] : 0.0f;
+  T total = threadIdx.x % kWarp < blockDim.x / kWarp ? scratch[threadIdx.x % kWarp] : T(0);
   __syncthreads();
   return warpSum(total);
 }

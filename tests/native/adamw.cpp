@@ -43,7 +43,8 @@ TEST_CASE("AdamW: ten steps with decay, masks and clipping follow the double-pre
           for (int64_t number = 1; number <= 10; ++number) {
             auto step = stepOf(number, clip);
             Tensor gradient(SN_F32, Numbers(static_cast<uint32_t>(number)).normal(count, 0.1)), norm(SN_F32, 1);
-            REQUIRE(sn_global_norm(on.stream, count, gradient.floats(), norm.floats()) == SN_OK);
+            auto workspace = reduceWorkspace(on.device, count);
+            REQUIRE(sn_global_norm(on.stream, count, gradient.floats(), norm.floats(), workspace.data()) == SN_OK);
             reference.update(step, gradient, norm[0], masked ? &decays : nullptr);
             REQUIRE(sn_adamw(on.stream, &step, count, gradient.floats(), norm.floats(),
                              masked ? decays.data() : nullptr, master.floats(), m.floats(), v.floats(), 0,

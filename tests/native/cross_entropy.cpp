@@ -76,7 +76,8 @@ TEST_CASE("cross entropy: NaN in a row gives a NaN loss, an unknown target too")
     }
     for (int32_t unknown : {-1, 70}) {
       Tensor logits(SN_F32, std::vector<double>(70, 0.5)), loss(SN_F32, 1);
-      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, &unknown, 1, loss.floats()) == SN_OK);
+      Ints target{unknown};
+      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
       CHECK(std::isnan(loss[0]));
     }
   });

@@ -120,6 +120,14 @@ class Tensor {
   Bytes bytes_;
 };
 
+// The workspace of sn_sum and sn_global_norm, of exactly the size that is asked for.
+inline Bytes reduceWorkspace(const sn_device *device, int64_t count) {
+  int64_t bytes = -1;
+  REQUIRE(sn_reduce_workspace(device, count, &bytes) == SN_OK);
+  REQUIRE(bytes >= 0);
+  return Bytes(static_cast<size_t>(bytes));
+}
+
 // Numbers that are the same in every run.
 class Numbers {
  public:

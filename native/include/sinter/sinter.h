@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /** Changes with every incompatible change of this header; the Java side checks it at load. */
-#define SN_VERSION 2
+#define SN_VERSION 3
 
 typedef enum sn_status {
   SN_OK = 0,
@@ -350,13 +350,17 @@ SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *sh
 SN_API sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
                                   void *logits, const int32_t *targets, float gradient_scale, float *losses);
 
+/** Bytes of workspace for sn_sum and sn_global_norm of so many elements; 0 on a CPU. */
+SN_API sn_status sn_reduce_workspace(const sn_device *device, int64_t count, int64_t *bytes);
+
 /** out[0] = factor * sum of x, in a fixed order; plus out[0] where accumulate. fp32. */
-SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out);
+SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out,
+                        void *workspace);
 
 /* ---- optimizer ----------------------------------------------------------------------------------------------- */
 
 /** out[0] = square root of the sum of squares of all of x (fp32), in a fixed order. */
-SN_API sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out);
+SN_API sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out, void *workspace);
 
 /** AdamW's scalars for one step (Loshchilov and Hutter 2019, algorithm 2); `step` counts from 1. */
 typedef struct sn_adamw_step {
