@@ -5,16 +5,6 @@
 namespace sn::cuda {
 
 #define SN_WEAK __attribute__((weak))
-SN_WEAK sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *, int64_t *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status gemm(sn_stream *, const sn_gemm_shape *, const void *, const void *, void *, const void *, void *,
-                       void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status bias_backward(sn_stream *, sn_dtype, int64_t, int64_t, const void *, int32_t, float *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 SN_WEAK sn_status embedding_forward(sn_stream *, sn_dtype, int64_t, int64_t, int64_t, int64_t, int64_t, const int32_t *,
                                     const int32_t *, const void *, const void *, void *) {
   return fail(SN_UNSUPPORTED, "missing");

@@ -11,7 +11,7 @@ namespace sn::emulation {
 template <int Bytes>
 void land(const AsyncCopy &copy) {
   unsigned char bytes[Bytes] = {};
-  if (copy.valid) std::memcpy(bytes, copy.source, Bytes);
+  if (copy.present > 0) std::memcpy(bytes, copy.source, static_cast<size_t>(copy.present));
   std::memcpy(copy.target, bytes, Bytes);
 }
 
@@ -21,12 +21,13 @@ inline void land(const AsyncCopy &copy) {
   if (copy.bytes == 16) land<16>(copy);
 }
 
-inline void copyAsync(void *shared, const void *global, int bytes, bool valid) {
+inline void copyAsync(void *shared, const void *global, int bytes, int present) {
+  if (present < 0 || present > bytes) fail("cp.async of %d of %d bytes", present, bytes);
   requireAligned("cp.async to shared memory", shared, static_cast<size_t>(bytes));
   requireShared("cp.async", shared, static_cast<size_t>(bytes));
-  if (valid) requireAligned("cp.async from global memory", global, static_cast<size_t>(bytes));
+  if (present > 0) requireAligned("cp.async from global memory", global, static_cast<size_t>(bytes));
   Thread &self = here();
-  AsyncCopy copy{shared, global, bytes, valid};
+  AsyncCopy copy{shared, global, bytes, present};
   bool atOnce;
   {
     Bookkeeping hidden;

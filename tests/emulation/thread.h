@@ -41,7 +41,7 @@ struct AsyncCopy {
   void *target;
   const void *source;
   int bytes;
-  bool valid;
+  int present;  // the first bytes, that are copied; the others become zeros
 };
 
 struct TensorStore {
