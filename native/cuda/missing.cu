@@ -35,10 +35,6 @@ SN_WEAK sn_status layer_norm_backward(sn_stream *, sn_dtype, int64_t, int64_t, c
                                       float *, float *, void *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
-SN_WEAK sn_status attention_forward(sn_stream *, const sn_attention_shape *, const void *, const void *, const void *,
-                                    void *, float *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 SN_WEAK sn_status attention_backward_workspace(const sn_device *, const sn_attention_shape *, int64_t *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
