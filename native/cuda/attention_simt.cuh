@@ -45,7 +45,7 @@ __device__ __forceinline__ void multiplyTransposed(float (&sums)[R][C], const fl
 #pragma unroll
     for (float &sum : sums[r]) sum = 0;
   }
-#pragma unroll 4
+#pragma unroll 2
   for (int column = 0; column < Columns; column += 4) {
     Vector<float> a[R], b[C];
 #pragma unroll
@@ -82,7 +82,7 @@ __device__ __forceinline__ void placeScores(float *tile, const float (&scores)[R
 template <int Columns, int Depth, int R>
 __device__ __forceinline__ void multiply(float (&sums)[R][Columns / kSide], const float *left, const float *right) {
   int x = static_cast<int>(threadIdx.x % kSide), y = static_cast<int>(threadIdx.x / kSide);
-#pragma unroll 4
+#pragma unroll 2
   for (int k = 0; k < Depth; ++k) {
     float a[R];
 #pragma unroll

@@ -44,8 +44,9 @@ __device__ __forceinline__ void copyRows(bf16 *tile, const bf16 *head, int64_t s
   constexpr int kPieces = Pieces<Columns>::kCount;
   constexpr int kAcross = kPieces % 8 != 0 ? 4 : kPieces < 32 ? kPieces & -kPieces : 32;
   constexpr int kDown = Threads / kAcross;
-  static_assert(kPieces % kAcross == 0 && Threads % kAcross == 0 && Rows % kDown == 0);
+  static_assert(kPieces % kAcross == 0 && Threads % kAcross == 0 && (Rows % kDown == 0 || Rows < kDown));
   int row = static_cast<int>(threadIdx.x / kAcross), piece = static_cast<int>(threadIdx.x % kAcross);
+  if (Rows < kDown && row >= Rows) return;
   const bf16 *from = head + (first + row) * stride + 8 * piece;
   int rows = end - first - row, columns = headSize - 8 * piece;
   if (inPieces) {

@@ -35,13 +35,6 @@ SN_WEAK sn_status layer_norm_backward(sn_stream *, sn_dtype, int64_t, int64_t, c
                                       float *, float *, void *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
-SN_WEAK sn_status attention_backward_workspace(const sn_device *, const sn_attention_shape *, int64_t *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status attention_backward(sn_stream *, const sn_attention_shape *, const void *, const void *, const void *,
-                                     const void *, const float *, const void *, void *, void *, void *, void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 SN_WEAK sn_status cache_append(sn_stream *, const sn_cache_shape *, const int32_t *, const void *, const void *, void *,
                                void *) {
   return fail(SN_UNSUPPORTED, "missing");
