@@ -11,10 +11,11 @@ namespace sn::cuda {
 
 // What only a kernel can see, noted for the next synchronisation. It lies in pinned host memory.
 struct Fault {
-  enum Kind : int32_t { kNone = 0, kToken, kPosition, kCacheFull };
+  enum Kind : int32_t { kNone = 0, kToken, kPosition, kAppendFull, kDecodeFull };
 
   Kind kind;
-  int32_t value;  // the token, position or length that does not fit
+  int32_t value;                     // the token, position or length that does not fit
+  int32_t sequence, more, capacity;  // of a full cache: whose length it is, what was to be added, and what there is
 };
 
 struct Device : sn_device {

@@ -17,8 +17,11 @@ sn_status takeFault(sn_stream *stream) {
       return fail(SN_BAD_ARGUMENT, "embedding: token %d is not in the vocabulary", fault.value);
     case Fault::kPosition:
       return fail(SN_BAD_ARGUMENT, "embedding: position %d is past the table", fault.value);
-    case Fault::kCacheFull:
-      return fail(SN_BAD_ARGUMENT, "cache: %d positions and the new ones exceed the cache", fault.value);
+    case Fault::kAppendFull:
+    case Fault::kDecodeFull:
+      return fail(SN_BAD_ARGUMENT, "%s: sequence %d has %d positions; with %d more they exceed the cache's %d",
+                  fault.kind == Fault::kAppendFull ? "cache_append" : "attention_decode", fault.sequence, fault.value,
+                  fault.more, fault.capacity);
   }
   return fail(SN_FAILED, "a kernel noted an unknown fault");
 }

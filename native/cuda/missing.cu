@@ -13,10 +13,6 @@ SN_WEAK sn_status embedding_backward(sn_stream *, sn_dtype, int64_t, int64_t, in
                                      const int32_t *, const void *, int32_t, float *, float *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
-SN_WEAK sn_status attention_forward(sn_stream *, const sn_attention_shape *, const void *, const void *, const void *,
-                                    void *, float *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 SN_WEAK sn_status attention_backward_workspace(const sn_device *, const sn_attention_shape *, int64_t *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
