@@ -43,6 +43,7 @@ public final class Parameters implements AutoCloseable {
   private Memory secondMoment;
   private Memory decayMask;
   private Memory norm;
+  private Memory normWorkspace;
 
   /**
    * Allocates zeroed weights.
@@ -149,6 +150,7 @@ public final class Parameters implements AutoCloseable {
     firstMoment = new Memory(device, bytes);
     secondMoment = new Memory(device, bytes);
     norm = new Memory(device, 4);
+    normWorkspace = new Memory(device, Loss.Sum.workspace(device, size));
     decayMask = new Memory(device, size / BLOCK);
     HostBuffer mask = new HostBuffer(device, size / BLOCK);
     for (ParameterSpec spec : specs.values()) {
@@ -326,7 +328,9 @@ public final class Parameters implements AutoCloseable {
    */
   public float gradientNorm() {
     requireTraining();
-    Natives.check(sinter.sn_global_norm(stream.handle(), size, gradient.at(0), norm.at(0)));
+    Natives.check(
+        sinter.sn_global_norm(
+            stream.handle(), size, gradient.at(0), norm.at(0), normWorkspace.at(0)));
     stream.read(norm.at(0), hostStaging, 4);
     return hostStaging.floats().get(0);
   }
@@ -382,7 +386,15 @@ public final class Parameters implements AutoCloseable {
     stream.close();
     for (Memory memory :
         new Memory[] {
-          weights, staging, master, gradient, firstMoment, secondMoment, decayMask, norm
+          weights,
+          staging,
+          master,
+          gradient,
+          firstMoment,
+          secondMoment,
+          decayMask,
+          norm,
+          normWorkspace
         }) {
       if (memory != null) {
         memory.close();
