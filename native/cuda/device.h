@@ -15,6 +15,17 @@ struct Fault {
 
   Kind kind;
   int32_t value;  // the token, position or length that does not fit
+  int64_t place;  // where it stands
+  int64_t known;  // how many there are: tokens, positions
+
+  // The first to come until it is taken.
+  __device__ void note(Kind what, int32_t value_, int64_t place_, int64_t known_) {
+    static_assert(sizeof(Kind) == sizeof(int));
+    if (atomicCAS(reinterpret_cast<int *>(&kind), kNone, what) != kNone) return;
+    value = value_;
+    place = place_;
+    known = known_;
+  }
 };
 
 struct Device : sn_device {

@@ -67,6 +67,24 @@ __device__ __forceinline__ T blockSum(T x, T *scratch) {
   return warpSum(total);
 }
 
+// The sum over the threads of a block of whole warps that come before this one. `scratch` as above.
+template <typename T>
+__device__ __forceinline__ T blockSumBefore(T x, T *scratch) {
+  int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  T upTo = x;
+#pragma unroll
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    T other = __shfl_up_sync(kAllLanes, upTo, distance);
+    if (lane >= distance) upTo += other;
+  }
+  if (lane == kWarp - 1) scratch[warp] = upTo;
+  __syncthreads();
+  T before = upTo - x;
+  for (int other = 0; other < warp; ++other) before += scratch[other];
+  __syncthreads();
+  return before;
+}
+
 __device__ __forceinline__ float blockMaximum(float x, float *scratch) {
   x = warpMaximum(x);
   if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;

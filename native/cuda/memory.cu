@@ -14,9 +14,11 @@ sn_status takeFault(sn_stream *stream) {
     case Fault::kNone:
       return SN_OK;
     case Fault::kToken:
-      return fail(SN_BAD_ARGUMENT, "embedding: token %d is not in the vocabulary", fault.value);
+      return fail(SN_BAD_ARGUMENT, "embedding_forward: token %d at place %lld; %lld tokens are known", fault.value,
+                  static_cast<long long>(fault.place), static_cast<long long>(fault.known));
     case Fault::kPosition:
-      return fail(SN_BAD_ARGUMENT, "embedding: position %d is past the table", fault.value);
+      return fail(SN_BAD_ARGUMENT, "embedding_forward: position %d at place %lld; %lld positions are known",
+                  fault.value, static_cast<long long>(fault.place), static_cast<long long>(fault.known));
     case Fault::kCacheFull:
       return fail(SN_BAD_ARGUMENT, "cache: %d positions and the new ones exceed the cache", fault.value);
   }
