@@ -15,14 +15,6 @@ SN_WEAK sn_status gemm(sn_stream *, const sn_gemm_shape *, const void *, const v
 SN_WEAK sn_status bias_backward(sn_stream *, sn_dtype, int64_t, int64_t, const void *, int32_t, float *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
-SN_WEAK sn_status embedding_forward(sn_stream *, sn_dtype, int64_t, int64_t, int64_t, int64_t, int64_t, const int32_t *,
-                                    const int32_t *, const void *, const void *, void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status embedding_backward(sn_stream *, sn_dtype, int64_t, int64_t, int64_t, int64_t, int64_t,
-                                     const int32_t *, const void *, int32_t, float *, float *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 SN_WEAK sn_status attention_forward(sn_stream *, const sn_attention_shape *, const void *, const void *, const void *,
                                     void *, float *) {
   return fail(SN_UNSUPPORTED, "missing");
