@@ -34,10 +34,6 @@ SN_WEAK sn_status attention_decode(sn_stream *, const sn_cache_shape *, const in
                                    const void *, void *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
-SN_WEAK sn_status adamw(sn_stream *, const sn_adamw_step *, int64_t, const float *, const float *, const uint8_t *,
-                        float *, float *, float *, int32_t, void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 SN_WEAK sn_status sample_workspace(const sn_device *, int64_t, int64_t, int64_t *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
