@@ -34,12 +34,5 @@ SN_WEAK sn_status attention_decode(sn_stream *, const sn_cache_shape *, const in
                                    const void *, void *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
-SN_WEAK sn_status sample_workspace(const sn_device *, int64_t, int64_t, int64_t *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status sample(sn_stream *, const sn_sampling *, sn_dtype, int64_t, int64_t, int64_t, const void *,
-                         const int32_t *, const int32_t *, int64_t, sn_random_key, int32_t *, float *, void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 
 }  // namespace sn::cuda
