@@ -404,13 +404,15 @@ class Bench {
     auto *dtokens = allocate<float>(m_.vocabulary * w * 4), *dpositions = allocate<float>(m_.context * w * 4);
     int32_t *ids = randomIds(r, m_.vocabulary);
     int64_t b = options_.batch, t = options_.length;
+    check(sn_embedding_backward_workspace(device_, b, t, &bytes));
+    void *places = allocate(bytes);
     stream("embedding_forward", narrow, dtype, 3 * r * w * size, [=, this] {
       check(sn_embedding_forward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, nullptr, tokenTable,
                                  positionTable, embedded));
     });
     stream("embedding_backward", narrow, dtype, r * w * (2 * size + 8), [=, this] {
       check(sn_embedding_backward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, embedded, 0, dtokens,
-                                  dpositions));
+                                  dpositions, places));
     });
     releaseAll();
 

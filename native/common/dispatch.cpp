@@ -377,9 +377,18 @@ sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch,
                                                        tokens, offsets, token_table, position_table, out);
 }
 
+sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch, int64_t length, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "embedding_backward_workspace");
+  SN_CHECK_POINTER(bytes, "embedding_backward_workspace");
+  SN_CHECK_SHAPE(sizes({batch, length}), "embedding_backward_workspace: batch %lld, length %lld; each at least 1",
+                 static_cast<ll>(batch), static_cast<ll>(length));
+  return device->operations->embedding_backward_workspace(device, batch, length, bytes);
+}
+
 sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                                 int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                                int32_t accumulate_positions, float *dtoken_table, float *dposition_table) {
+                                int32_t accumulate_positions, float *dtoken_table, float *dposition_table,
+                                void *workspace) {
   SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_backward"));
   SN_CHECK_SHAPE(dposition_table == nullptr || length <= positions,
                  "embedding_backward: length %lld is more than positions %lld", static_cast<ll>(length),
@@ -387,7 +396,7 @@ sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch
   SN_CHECK_POINTERS("embedding_backward", tokens, dout, dtoken_table);
   return stream->device->operations->embedding_backward(stream, dtype, batch, length, width, vocabulary, positions,
                                                         tokens, dout, accumulate_positions, dtoken_table,
-                                                        dposition_table);
+                                                        dposition_table, workspace);
 }
 
 // ---- layer norm ----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@
   X(gemm)                          \
   X(bias_backward)                 \
   X(embedding_forward)             \
+  X(embedding_backward_workspace)  \
   X(embedding_backward)            \
   X(layer_norm_forward)            \
   X(layer_norm_backward_workspace) \

@@ -72,11 +72,11 @@ struct CacheLengths {
 
   // By one thread of the grid for each sequence: the first that does not fit is noted, unless a fault waits already.
   __device__ void note(int batch) const {
-    if (fits(batch) || fault->kind != Fault::kNone) return;
+    if (fits(batch)) return;
     for (int other = 0; other < batch; ++other) {
       if (!fits(other)) return;
     }
-    *fault = {kind, lengths[batch], batch, queries, capacity};
+    fault->note(kind, lengths[batch], batch, capacity, queries);
   }
 };
 

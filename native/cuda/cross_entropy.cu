@@ -5,7 +5,6 @@
 // shared memory does not hold is read again, mostly out of the cache. Two rows of a GPT-2 in bf16 fit a multiprocessor
 // of compute capability 9.0: one loads while the other computes.
 //
-// Pieces are 16 bytes at aligned addresses, whatever the row's start: a vocabulary of 50257 has hardly an aligned row.
 #include "cuda/device.h"
 #include "cuda/operations.h"
 #include "cuda/vector.h"
@@ -21,49 +20,38 @@ constexpr int32_t kIgnored = -100;
 // What the sums' scratch takes of shared memory, with the gap up to where the row begins.
 constexpr int64_t kScratchBytes = 1024;
 
+// A row whose first pieces wait in shared memory. The power of what lies outside of the vocabulary is 0.
 template <typename T>
-using Piece = Packed<T, Vector<T>::kCount>;
-
-// A row in pieces. What of a piece lies outside of the vocabulary is -infinity, whose power is 0.
-template <typename T>
-class Row {
+class Row : public AlignedRow<T> {
  public:
-  static constexpr int kCount = Vector<T>::kCount;
+  using AlignedRow<T>::kCount;
+  using typename AlignedRow<T>::Piece;
 
   __device__ Row(T *start, int64_t vocabulary, int64_t stride, int64_t held, uint4 *shared)
-      : start_(start),
+      : AlignedRow<T>(start, vocabulary),
+        start_(start),
         vocabulary_(vocabulary),
         stride_(stride),
         held_(held),
-        shared_(shared),
-        shift_(static_cast<int>(reinterpret_cast<uintptr_t>(start) % sizeof(uint4) / sizeof(T))) {}
+        shared_(shared) {}
 
-  // Pieces that have something of the vocabulary, and of the whole stride.
-  __device__ int64_t pieces() const { return (vocabulary_ + shift_ + kCount - 1) / kCount; }
-  __device__ int64_t allPieces() const { return (stride_ + shift_ + kCount - 1) / kCount; }
+  // Pieces of the whole stride.
+  __device__ int64_t allPieces() const { return this->pieces(stride_); }
 
-  // The place of a piece's first element; the first piece may begin before the row.
-  __device__ int64_t place(int64_t piece) const { return piece * kCount - shift_; }
-
-  __device__ Piece<T> load(int64_t piece) const {
-    int64_t at = place(piece);
-    return loadPacked<kCount>(start_ + at, -at, vocabulary_ - at, -INFINITY);
-  }
-
-  __device__ void hold(int64_t piece, const Piece<T> &loaded) const {
+  __device__ void hold(int64_t piece, const Piece &loaded) const {
     if (piece < held_) shared_[piece] = {loaded.word[0], loaded.word[1], loaded.word[2], loaded.word[3]};
   }
 
   // A piece that this thread has loaded before.
-  __device__ Piece<T> again(int64_t piece) const {
-    if (piece >= held_) return load(piece);
+  __device__ Piece again(int64_t piece) const {
+    if (piece >= held_) return this->load(piece);
     uint4 words = shared_[piece];
     return {{words.x, words.y, words.z, words.w}};
   }
 
   // Writes what lies in the stride; past the vocabulary zeros.
   __device__ void store(int64_t piece, float (&x)[kCount]) const {
-    int64_t at = place(piece);
+    int64_t at = this->place(piece);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) x[i] = at + i < vocabulary_ ? x[i] : 0.0f;
     storeElements(start_ + at, -at, stride_ - at, x);
@@ -73,14 +61,13 @@ class Row {
   T *start_;
   int64_t vocabulary_, stride_, held_;
   uint4 *shared_;
-  int shift_;
 };
 
 template <typename T>
 __device__ __forceinline__ float maximumOf(const Row<T> &row, float *scratch) {
   float most = -INFINITY;
   for (int64_t first = threadIdx.x; first < row.pieces(); first += kAtOnce * static_cast<int64_t>(blockDim.x)) {
-    Piece<T> loaded[kAtOnce];
+    typename Row<T>::Piece loaded[kAtOnce];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       int64_t piece = first + i * static_cast<int64_t>(blockDim.x);

@@ -14,8 +14,20 @@ struct Fault {
   enum Kind : int32_t { kNone = 0, kToken, kPosition, kAppendFull, kDecodeFull };
 
   Kind kind;
-  int32_t value;                     // the token, position or length that does not fit
-  int32_t sequence, more, capacity;  // of a full cache: whose length it is, what was to be added, and what there is
+  int32_t value;  // the token, position or length that does not fit
+  int64_t place;  // where it stands: a token's place, a sequence
+  int64_t known;  // how many there are: tokens, positions, room in a cache
+  int64_t more;   // what was to be added to a cache
+
+  // The first to come until it is taken.
+  __device__ void note(Kind what, int32_t value_, int64_t place_, int64_t known_, int64_t more_ = 0) {
+    static_assert(sizeof(Kind) == sizeof(int));
+    if (atomicCAS(reinterpret_cast<int *>(&kind), kNone, what) != kNone) return;
+    value = value_;
+    place = place_;
+    known = known_;
+    more = more_;
+  }
 };
 
 struct Device : sn_device {

@@ -67,6 +67,30 @@ __device__ __forceinline__ T blockSum(T x, T *scratch) {
   return warpSum(total);
 }
 
+// The sum over the lanes up to this one.
+template <typename T>
+__device__ __forceinline__ T warpSumUpTo(T x) {
+#pragma unroll
+  for (int distance = 1; distance < kWarp; distance *= 2) {
+    T other = __shfl_up_sync(kAllLanes, x, distance);
+    if (static_cast<int>(threadIdx.x) % kWarp >= distance) x += other;
+  }
+  return x;
+}
+
+// The sum over the threads of a block of whole warps that come before this one. `scratch` as above.
+template <typename T>
+__device__ __forceinline__ T blockSumBefore(T x, T *scratch) {
+  int warp = static_cast<int>(threadIdx.x) / kWarp;
+  T before = warpSumUpTo(x);
+  if (threadIdx.x % kWarp == kWarp - 1) scratch[warp] = before;
+  __syncthreads();
+  before -= x;
+  for (int other = 0; other < warp; ++other) before += scratch[other];
+  __syncthreads();
+  return before;
+}
+
 __device__ __forceinline__ float blockMaximum(float x, float *scratch) {
   x = warpMaximum(x);
   if (threadIdx.x % kWarp == 0) scratch[threadIdx.x / kWarp] = x;

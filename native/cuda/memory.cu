@@ -14,14 +14,17 @@ sn_status takeFault(sn_stream *stream) {
     case Fault::kNone:
       return SN_OK;
     case Fault::kToken:
-      return fail(SN_BAD_ARGUMENT, "embedding: token %d is not in the vocabulary", fault.value);
+      return fail(SN_BAD_ARGUMENT, "embedding_forward: token %d at place %lld; %lld tokens are known", fault.value,
+                  static_cast<long long>(fault.place), static_cast<long long>(fault.known));
     case Fault::kPosition:
-      return fail(SN_BAD_ARGUMENT, "embedding: position %d is past the table", fault.value);
+      return fail(SN_BAD_ARGUMENT, "embedding_forward: position %d at place %lld; %lld positions are known",
+                  fault.value, static_cast<long long>(fault.place), static_cast<long long>(fault.known));
     case Fault::kAppendFull:
     case Fault::kDecodeFull:
-      return fail(SN_BAD_ARGUMENT, "%s: sequence %d has %d positions; with %d more they exceed the cache's %d",
-                  fault.kind == Fault::kAppendFull ? "cache_append" : "attention_decode", fault.sequence, fault.value,
-                  fault.more, fault.capacity);
+      return fail(SN_BAD_ARGUMENT, "%s: sequence %lld has %d positions; with %lld more they exceed the cache's %lld",
+                  fault.kind == Fault::kAppendFull ? "cache_append" : "attention_decode",
+                  static_cast<long long>(fault.place), fault.value, static_cast<long long>(fault.more),
+                  static_cast<long long>(fault.known));
   }
   return fail(SN_FAILED, "a kernel noted an unknown fault");
 }

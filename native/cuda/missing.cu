@@ -5,14 +5,6 @@
 namespace sn::cuda {
 
 #define SN_WEAK __attribute__((weak))
-SN_WEAK sn_status embedding_forward(sn_stream *, sn_dtype, int64_t, int64_t, int64_t, int64_t, int64_t, const int32_t *,
-                                    const int32_t *, const void *, const void *, void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status embedding_backward(sn_stream *, sn_dtype, int64_t, int64_t, int64_t, int64_t, int64_t,
-                                     const int32_t *, const void *, int32_t, float *, float *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
 SN_WEAK sn_status attention_backward_workspace(const sn_device *, const sn_attention_shape *, int64_t *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
@@ -26,17 +18,6 @@ SN_WEAK sn_status cache_append(sn_stream *, const sn_cache_shape *, const int32_
 }
 SN_WEAK sn_status attention_decode(sn_stream *, const sn_cache_shape *, const int32_t *, const void *, const void *,
                                    const void *, void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status adamw(sn_stream *, const sn_adamw_step *, int64_t, const float *, const float *, const uint8_t *,
-                        float *, float *, float *, int32_t, void *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status sample_workspace(const sn_device *, int64_t, int64_t, int64_t *) {
-  return fail(SN_UNSUPPORTED, "missing");
-}
-SN_WEAK sn_status sample(sn_stream *, const sn_sampling *, sn_dtype, int64_t, int64_t, int64_t, const void *,
-                         const int32_t *, const int32_t *, int64_t, sn_random_key, int32_t *, float *, void *) {
   return fail(SN_UNSUPPORTED, "missing");
 }
 

@@ -115,6 +115,38 @@ __device__ __forceinline__ void storeElements(T *p, int64_t count, const float (
   storeElements(p, 0, count, x);
 }
 
+// A row in pieces of 16 bytes at aligned addresses, wherever it starts: its first piece may begin before it. Few rows
+// of an odd width are aligned themselves.
+template <typename T>
+class AlignedRow {
+ public:
+  static constexpr int kCount = Vector<T>::kCount;
+  using Piece = Packed<T, kCount>;
+
+  __device__ AlignedRow(const T *start, int64_t count)
+      : start_(start),
+        count_(count),
+        shift_(static_cast<int>(reinterpret_cast<uintptr_t>(start) % sizeof(Vector<T>) / sizeof(T))) {}
+
+  // How many pieces hold its first `count` elements.
+  __device__ int64_t pieces(int64_t count) const { return (count + shift_ + kCount - 1) / kCount; }
+  __device__ int64_t pieces() const { return pieces(count_); }
+
+  // The number of a piece's first element.
+  __device__ int64_t place(int64_t piece) const { return piece * kCount - shift_; }
+
+  // What lies outside of the row is -infinity.
+  __device__ Piece load(int64_t piece) const {
+    int64_t at = place(piece);
+    return loadPacked<kCount>(start_ + at, -at, count_ - at, -INFINITY);
+  }
+
+ private:
+  const T *start_;
+  int64_t count_;
+  int shift_;
+};
+
 // Eight elements, of which the first `count` exist; the others are `rest`.
 template <typename T>
 __device__ __forceinline__ void loadEight(const T *p, int count, float (&x)[8], float rest = 0.0f) {

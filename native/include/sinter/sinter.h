@@ -242,14 +242,20 @@ SN_API sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t
                                       const int32_t *offsets, const void *token_table, const void *position_table,
                                       void *out);
 
+/** Bytes of workspace for sn_embedding_backward; 0 on a CPU. */
+SN_API sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch, int64_t length,
+                                                 int64_t *bytes);
+
 /**
- * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in the order of the tokens' places:
- * dtoken_table[tokens[b, t]] += dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
- * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros.
+ * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in an order that depends on the tokens
+ * alone: dtoken_table[tokens[b, t]] += dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
+ * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros. A token out of range is left
+ * out.
  */
 SN_API sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                                        int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                                       int32_t accumulate_positions, float *dtoken_table, float *dposition_table);
+                                       int32_t accumulate_positions, float *dtoken_table, float *dposition_table,
+                                       void *workspace);
 
 /* ---- layer norm ---------------------------------------------------------------------------------------------- */
 
