@@ -217,6 +217,12 @@ struct ForwardArguments {
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<bf16> arguments);
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<float> arguments);
 
+// What the backward pass needs to know of a row.
+struct alignas(8) RowNumbers {
+  float lse;  // log-sum-exp of the row's scores, in base 2; infinite where it sees nothing, so that its powers are 0
+  float sum;  // of dout * out over the columns: what softmax's gradient subtracts
+};
+
 // The backward pass.
 template <typename T>
 struct BackwardArguments {
@@ -224,7 +230,7 @@ struct BackwardArguments {
   Heads<const T> q, k, v, out, dout;
   Heads<T> dq, dk, dv;
   const float *lse;
-  float *rowSums;  // of dout * out, for each row
+  RowNumbers *rows;  // workspace
   ProbabilityDropout dropout;
   bool piecesIn, piecesOut;
   Order order;
