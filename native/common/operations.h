@@ -31,6 +31,7 @@
   X(attention_backward_workspace)  \
   X(attention_backward)            \
   X(cache_append)                  \
+  X(attention_decode_workspace)    \
   X(attention_decode)              \
   X(cross_entropy)                 \
   X(sum)                           \

@@ -118,7 +118,7 @@ TEST_CASE("attention decode equals attention in double over what each sequence's
       CAPTURE(s.head_size);
       everywhere([&](Machine &on) {
         Tensor out(dtype, s.batch * s.queries * s.out_stride);
-        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out) == SN_OK);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, nullptr) == SN_OK);
         checkClose(out, expected, 1e-5, 3e-6);
         on.same(out);
       });
@@ -134,13 +134,13 @@ TEST_CASE("a batch decodes each sequence to the same bits as it would alone") {
       int64_t size = s.kv_heads * s.capacity * s.head_size, qSize = s.queries * s.q_stride;
       Tensor q(SN_F32, Numbers(1).normal(s.batch * qSize)), keys(SN_F32, Numbers(2).normal(s.batch * size));
       Tensor values(SN_F32, Numbers(3).normal(s.batch * size)), out(SN_F32, s.batch * s.queries * s.out_stride);
-      REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out) == SN_OK);
+      REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, nullptr) == SN_OK);
       auto single = s;
       single.batch = 1;
       Tensor alone(SN_F32, s.queries * s.out_stride);
       for (int64_t b = 0; b < s.batch; ++b) {
         REQUIRE(sn_attention_decode(on.stream, &single, lengths.data() + b, q.floats() + b * qSize,
-                                    keys.floats() + b * size, values.floats() + b * size, alone) == SN_OK);
+                                    keys.floats() + b * size, values.floats() + b * size, alone, nullptr) == SN_OK);
         CHECK(std::memcmp(alone.floats(), out.floats() + b * s.queries * s.out_stride, alone.bytes().size()) == 0);
       }
     }
@@ -154,7 +154,7 @@ TEST_CASE("positions that the cache has no room for are refused") {
     for (int32_t length : {6, -1, INT32_MAX}) {
       Ints lengths{0, length};
       CHECK(sn_cache_append(on.stream, &s, lengths.data(), q, q, cache, cache) == SN_BAD_ARGUMENT);
-      CHECK(sn_attention_decode(on.stream, &s, lengths.data(), q, cache, cache, out) == SN_BAD_ARGUMENT);
+      CHECK(sn_attention_decode(on.stream, &s, lengths.data(), q, cache, cache, out, nullptr) == SN_BAD_ARGUMENT);
       CHECK(std::string(sn_last_error()).find("sequence 1 has " + std::to_string(length)) != std::string::npos);
     }
   });
