@@ -119,6 +119,34 @@ inline AttentionSize sizeOf(const sn_attention_shape &s) {
           {}};
 }
 
+// Over a cache, of which only the device knows how much is filled.
+inline AttentionSize sizeOf(sn_stream *stream, const sn_cache_shape &s, const int32_t *lengths, Fault::Kind kind) {
+  auto queries = static_cast<int>(s.queries), capacity = static_cast<int>(s.capacity);
+  return {static_cast<int>(s.batch),
+          queries,
+          capacity,
+          static_cast<int>(s.heads),
+          static_cast<int>(s.heads / s.kv_heads),
+          static_cast<int>(s.head_size),
+          true,
+          windowOf(s.window),
+          scaleOf(s.scale, s.head_size),
+          true,
+          {lengths, queries, capacity, kind, faultOf(stream)}};
+}
+
+// A cache's keys or values.
+template <typename T>
+Heads<T> cacheRows(T *data, const sn_cache_shape &s) {
+  return {data, s.kv_heads * s.capacity * s.head_size, s.capacity * s.head_size, s.head_size};
+}
+
+// What a call adds to a cache, or asks of it.
+template <typename T>
+Heads<T> newRows(T *data, const sn_cache_shape &s, int64_t stride) {
+  return {data, s.queries * stride, s.head_size, stride};
+}
+
 // Dropped probabilities, numbered row * keys + key over all rows of the call.
 struct ProbabilityDropout {
   float p;
