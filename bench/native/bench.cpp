@@ -338,11 +338,13 @@ class Bench {
       keys.push_back(random(dtype, capacity * w));
       values.push_back(random(dtype, capacity * w));
     }
-    void *out = allocate(w * size);
+    int64_t bytes = 0;
+    check(sn_attention_decode_workspace(device_, &s, &bytes));
+    void *out = allocate(w * size), *workspace = allocate(bytes);
     std::string shape = "1 query, " + std::to_string(filled) + " keys";
     auto run = [=, this, turn = size_t{0}]() mutable {
       size_t i = turn++ % keys.size();
-      check(sn_attention_decode(stream_, &s, lengths, qkv, keys[i], values[i], out));
+      check(sn_attention_decode(stream_, &s, lengths, qkv, keys[i], values[i], out, workspace));
     };
     if (wanted(named("attention_decode", dtype), shape)) {
       measure(named("attention_decode", dtype), shape, {0, static_cast<double>(2 * filled * w * size), dtype}, run);

@@ -477,12 +477,20 @@ sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape, const 
   return stream->device->operations->cache_append(stream, shape, lengths, k, v, key_cache, value_cache);
 }
 
+sn_status sn_attention_decode_workspace(const sn_device *device, const sn_cache_shape *shape, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "attention_decode_workspace");
+  SN_CHECK_POINTER(bytes, "attention_decode_workspace");
+  SN_CHECK_OK(checkCache(shape, "attention_decode_workspace"));
+  return device->operations->attention_decode_workspace(device, shape, bytes);
+}
+
 sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
-                              const void *key_cache, const void *value_cache, void *out) {
+                              const void *key_cache, const void *value_cache, void *out, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "attention_decode"));
   SN_CHECK_OK(checkCache(shape, "attention_decode"));
   SN_CHECK_POINTERS("attention_decode", lengths, q, key_cache, value_cache, out);
-  return stream->device->operations->attention_decode(stream, shape, lengths, q, key_cache, value_cache, out);
+  return stream->device->operations->attention_decode(stream, shape, lengths, q, key_cache, value_cache, out,
+                                                      workspace);
 }
 
 // ---- loss ----------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@
   X(attention_backward_workspace)  \
   X(attention_backward)            \
   X(cache_append)                  \
+  X(attention_decode_workspace)    \
   X(attention_decode)              \
   X(cross_entropy)                 \
   X(reduce_workspace)              \

@@ -119,6 +119,34 @@ inline AttentionSize sizeOf(const sn_attention_shape &s) {
           {}};
 }
 
+// Over a cache, of which only the device knows how much is filled.
+inline AttentionSize sizeOf(sn_stream *stream, const sn_cache_shape &s, const int32_t *lengths, Fault::Kind kind) {
+  auto queries = static_cast<int>(s.queries), capacity = static_cast<int>(s.capacity);
+  return {static_cast<int>(s.batch),
+          queries,
+          capacity,
+          static_cast<int>(s.heads),
+          static_cast<int>(s.heads / s.kv_heads),
+          static_cast<int>(s.head_size),
+          true,
+          windowOf(s.window),
+          scaleOf(s.scale, s.head_size),
+          true,
+          {lengths, queries, capacity, kind, faultOf(stream)}};
+}
+
+// A cache's keys or values.
+template <typename T>
+Heads<T> cacheRows(T *data, const sn_cache_shape &s) {
+  return {data, s.kv_heads * s.capacity * s.head_size, s.capacity * s.head_size, s.head_size};
+}
+
+// What a call adds to a cache, or asks of it.
+template <typename T>
+Heads<T> newRows(T *data, const sn_cache_shape &s, int64_t stride) {
+  return {data, s.queries * stride, s.head_size, stride};
+}
+
 // Dropped probabilities, numbered row * keys + key over all rows of the call.
 struct ProbabilityDropout {
   float p;
@@ -217,6 +245,12 @@ struct ForwardArguments {
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<bf16> arguments);
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<float> arguments);
 
+// What the backward pass needs to know of a row.
+struct alignas(8) RowNumbers {
+  float lse;  // log-sum-exp of the row's scores, in base 2; infinite where it sees nothing, so that its powers are 0
+  float sum;  // of dout * out over the columns: what softmax's gradient subtracts
+};
+
 // The backward pass.
 template <typename T>
 struct BackwardArguments {
@@ -224,7 +258,7 @@ struct BackwardArguments {
   Heads<const T> q, k, v, out, dout;
   Heads<T> dq, dk, dv;
   const float *lse;
-  float *rowSums;  // of dout * out, for each row
+  RowNumbers *rows;  // workspace
   ProbabilityDropout dropout;
   bool piecesIn, piecesOut;
   Order order;

@@ -4,7 +4,7 @@
 // Two kernels, each of which owns what it sums: one a block of keys and its dk and dv, the other a block of rows and
 // its dq. Both compute the probabilities anew, so seven products are made where one kernel would make five; but that
 // one has to add up dq across blocks: by atomics, in an order that no two runs share, or in turns, one block waiting
-// for another. Here sums stay in registers, their order is fixed by the shape, and the workspace is one number a row.
+// for another. Here sums stay in registers, their order is fixed by the shape, and the workspace is two numbers a row.
 //
 // A block's own rows are left operands: with keys as rows the scores are transposed, so that probabilities and their
 // gradients are left operands of the second products straight from the registers of the first, in both kernels.
@@ -26,11 +26,11 @@ struct GradientTile {
   static constexpr int kChunk = Chunk;        // and of them, in a product
   static constexpr int kOwnElements = kRows * HeadSize;
   static constexpr int kStageElements = Streamed * HeadSize;
-  // Two tiles of own rows, two stages of two streamed ones, and their two numbers a row.
+  // Two tiles of own rows, two stages of two streamed ones, and numbers of streamed rows.
   static constexpr size_t kSharedBytes =
-      (2 * kOwnElements + 4 * kStageElements) * sizeof(bf16) + 4 * Streamed * sizeof(float);
+      (2 * kOwnElements + 4 * kStageElements) * sizeof(bf16) + 2 * Streamed * sizeof(RowNumbers);
   static_assert(kSharedBytes <= (99u << 10));
-  static_assert(2 * Streamed <= kThreads && Streamed % Chunk == 0);
+  static_assert(Streamed <= kThreads && Streamed % Chunk == 0);
 };
 
 // Where the sums of dk and dv are too wide for registers, several blocks share their columns.
@@ -40,13 +40,13 @@ struct KeyGradientTile : Tile {
   static constexpr int kColumns = Tile::kHeadSize / Parts;
 };
 
-constexpr int kSumWarps = 8;
+constexpr int kRowWarps = 8;
 
-// rowSums[row] = sum over the columns of dout * out, one row a warp: what softmax's gradient subtracts.
+// The numbers of every row, one row a warp.
 template <typename T>
-__global__ void __launch_bounds__(kSumWarps *kWarp) sumRows(BackwardArguments<T> arguments) {
+__global__ void __launch_bounds__(kRowWarps *kWarp) prepareRows(BackwardArguments<T> arguments) {
   const auto &size = arguments.size;
-  int64_t row = static_cast<int64_t>(blockIdx.x) * kSumWarps + threadIdx.x / kWarp;
+  int64_t row = static_cast<int64_t>(blockIdx.x) * kRowWarps + threadIdx.x / kWarp;
   if (row >= static_cast<int64_t>(size.batch) * size.heads * size.queries) return;
   int64_t index = row / size.queries, query = row % size.queries;
   auto batch = static_cast<int>(index / size.heads), head = static_cast<int>(index % size.heads);
@@ -60,15 +60,18 @@ __global__ void __launch_bounds__(kSumWarps *kWarp) sumRows(BackwardArguments<T>
     for (int i = 0; i < 8; ++i) sum = fmaf(out[i], dout[i], sum);
   }
   sum = warpSum(sum);
-  if (threadIdx.x % kWarp == 0) arguments.rowSums[row] = sum;
+  if (threadIdx.x % kWarp == 0) {
+    float lse = arguments.lse[row];
+    arguments.rows[row] = {lse == -INFINITY ? INFINITY : lse * kLog2E, sum};
+  }
 }
 
 // From a score and the product dout v^T to the probability and its gradient (Dao 2023, algorithm 2, lines 11 to 14).
 // `factor`: what dropout made of the probability.
-__device__ __forceinline__ void softmaxGradient(float *score, float *product, bool seen, float factor, float scale,
-                                                float lse, float rowSum) {
-  float p = seen ? fastExp2(fmaf(*score, scale, -lse)) : 0.0f;
-  *product = p * (fmaf(*product, factor, -rowSum));
+__device__ __forceinline__ void softmaxGradient(float *score, float *product, float factor, float scale,
+                                                RowNumbers row) {
+  float p = fastExp2(fmaf(*score, scale, -row.lse));
+  *product = p * fmaf(*product, factor, -row.sum);
   *score = factor == 0 ? 0.0f : p;
 }
 
@@ -81,7 +84,7 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
   auto *keyTile = reinterpret_cast<bf16 *>(memory);
   bf16 *valueTile = keyTile + Tile::kOwnElements, *queryTiles = valueTile + Tile::kOwnElements;
   bf16 *doutTiles = queryTiles + 2 * kStage;
-  auto *lseTiles = reinterpret_cast<float *>(doutTiles + 2 * kStage), *sumTiles = lseTiles + 2 * kRows;
+  auto *rowTiles = reinterpret_cast<RowNumbers *>(doutTiles + 2 * kStage);
 
   const auto &size = arguments.size;
   auto [batch, headAndPart, block] = arguments.order.turn(blockIdx.x);
@@ -93,31 +96,36 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
 
   const int firstRow = sight.firstRow(blockKey) / kRows * kRows;
   const int lastRow = sight.lastRow(blockKey, min(Tile::kRows, size.keys - blockKey), size.queries);
-  const int turns = firstRow < lastRow ? (lastRow - firstRow + kRows - 1) / kRows : 0;
-  auto headOf = [&](int turn) { return shared * size.group + turn / turns; };
-  auto rowOf = [&](int turn) { return firstRow + turn % turns * kRows; };
-  auto numberOf = [&](int turn) {
-    return (static_cast<int64_t>(batch) * size.heads + headOf(turn)) * size.queries + rowOf(turn);
+  // The rows of one query head of the group, then those of the next.
+  const int endHead = firstRow < lastRow ? (shared + 1) * size.group : 0;
+  auto next = [&](int *head, int *row) {
+    *row += kRows;
+    if (*row < lastRow) return;
+    *row = firstRow;
+    ++*head;
   };
-  auto copyTurn = [&](int turn, int stage) {
-    int head = headOf(turn), row = rowOf(turn);
+  auto numberOf = [&](int head, int row) {
+    return (static_cast<int64_t>(batch) * size.heads + head) * size.queries + row;
+  };
+  auto copyQueries = [&](int head, int row, int stage) {
     copyRows<kRows, kHeadSize, Tile::kThreads>(queryTiles + stage * kStage, arguments.q.at(batch, head),
                                                arguments.q.rowStride, row, size.queries, size.headSize,
                                                arguments.piecesIn);
     copyRows<kRows, kHeadSize, Tile::kThreads>(doutTiles + stage * kStage, arguments.dout.at(batch, head),
                                                arguments.dout.rowStride, row, size.queries, size.headSize,
                                                arguments.piecesIn);
-    int thread = static_cast<int>(threadIdx.x), own = thread % kRows;
-    if (thread < 2 * kRows) {
-      const float *from = (thread < kRows ? arguments.lse : arguments.rowSums) + numberOf(turn) + own;
-      copyAsync<4>((thread < kRows ? lseTiles : sumTiles) + stage * kRows + own, from, row + own < size.queries);
+    auto own = static_cast<int>(threadIdx.x);
+    if (own < kRows) {
+      copyAsync<8>(rowTiles + stage * kRows + own, arguments.rows + numberOf(head, row) + own,
+                   row + own < size.queries);
     }
   };
   copyRows<Tile::kRows, kHeadSize, Tile::kThreads>(keyTile, arguments.k.at(batch, shared), arguments.k.rowStride,
                                                    blockKey, size.keys, size.headSize, arguments.piecesIn);
   copyRows<Tile::kRows, kHeadSize, Tile::kThreads>(valueTile, arguments.v.at(batch, shared), arguments.v.rowStride,
                                                    blockKey, size.keys, size.headSize, arguments.piecesIn);
-  if (turns > 0) copyTurn(0, 0);
+  int head = shared * size.group, tileRow = firstRow;
+  if (head < endHead) copyQueries(head, tileRow, 0);
   commitCopies();
   waitForCopies<0>();
   __syncthreads();
@@ -131,31 +139,35 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
   const auto dropout = Drops ? arguments.dropout.now() : ProbabilityDropout{};
   const int lane = static_cast<int>(threadIdx.x % kWarp);
 #pragma unroll 1
-  for (int turn = 0, stage = 0; turn < turns * size.group; ++turn, stage ^= 1) {
-    if (turn + 1 < turns * size.group) copyTurn(turn + 1, stage ^ 1);
+  for (int stage = 0; head < endHead; next(&head, &tileRow), stage ^= 1) {
+    int nextHead = head, nextRow = tileRow;
+    next(&nextHead, &nextRow);
+    if (nextHead < endHead) copyQueries(nextHead, nextRow, stage ^ 1);
     commitCopies();
 #pragma unroll 1
     for (int first = 0; first < kRows; first += kChunk) {
-      const int row = rowOf(turn) + first, rows = min(kChunk, size.queries - row);
-      if (keys <= 0 || rows <= 0 || sight.none(row, row + rows - 1, key, keys)) continue;
+      const int row = tileRow + first, there = min(kChunk, size.queries - row);
+      if (keys <= 0 || there <= 0 || sight.none(row, row + there - 1, key, keys)) continue;
       const bf16 *queries = queryTiles + stage * kStage + first * kHeadSize;
       const bf16 *douts = doutTiles + stage * kStage + first * kHeadSize;
-      const float *lse = lseTiles + stage * kRows + first, *sums = sumTiles + stage * kRows + first;
-      float p[kM][kN][4], dp[kM][kN][4];
-      multiplyTransposed<kHeadSize>(p, keyRows, queries);
-      multiplyTransposed<kHeadSize>(dp, valueRows, douts);
-      const bool all = sight.all(row, row + rows - 1, key, Tile::kWarpRows);
+      const RowNumbers *rows = rowTiles + stage * kRows + first;
+      uint32_t kept[kM];  // drawn before the products, which need all registers
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
-        uint32_t kept = Drops ? keptByKey<kN>(dropout, numberOf(turn) + first, key + 16 * m) : 0;
+        kept[m] = Drops ? keptByKey<kN>(dropout, numberOf(head, row), key + 16 * m) : 0;
+      }
+      float p[kM][kN][4], dp[kM][kN][4];
+      multiplyTransposed<kHeadSize>(p, keyRows, queries);
+      if (!sight.all(row, row + there - 1, key, Tile::kWarpRows)) maskQueries(p, sight, row, key);
+      multiplyTransposed<kHeadSize>(dp, valueRows, douts);
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int n = 0; n < kN; ++n) {
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            int own = 8 * n + 2 * (lane % 4) + i % 2, ownKey = key + 16 * m + lane / 4 + i / 2 * 8;
-            bool seen = all || (ownKey >= sight.first(row + own) && ownKey < sight.last(row + own));
-            float factor = !Drops || (kept >> (4 * n + i) & 1u) != 0 ? left : 0.0f;
-            softmaxGradient(&p[m][n][i], &dp[m][n][i], seen, factor, scale, lse[own] * kLog2E, sums[own]);
+            float factor = !Drops || (kept[m] >> (4 * n + i) & 1u) != 0 ? left : 0.0f;
+            softmaxGradient(&p[m][n][i], &dp[m][n][i], factor, scale, rows[8 * n + 2 * (lane % 4) + i % 2]);
           }
         }
       }
@@ -218,14 +230,13 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
 
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   const int64_t rowNumber = (static_cast<int64_t>(batch) * size.heads + head) * size.queries + row;
-  float lse[kM][2], sums[kM][2];
+  RowNumbers numbers[kM][2];
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       int own = 16 * m + 8 * half + lane / 4;
-      lse[m][half] = own < rows ? arguments.lse[rowNumber + own] * kLog2E : 0.0f;
-      sums[m][half] = own < rows ? arguments.rowSums[rowNumber + own] : 0.0f;
+      numbers[m][half] = own < rows ? arguments.rows[rowNumber + own] : RowNumbers{};
     }
   }
   waitForCopies<0>();
@@ -250,26 +261,21 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
       if (rows <= 0 || sight.none(row, row + rows - 1, key, kChunk)) continue;
       const bf16 *keys = keyTiles + stage * kStage + first * kHeadSize;
       const bf16 *values = valueTiles + stage * kStage + first * kHeadSize;
+      uint32_t kept[kM];
+#pragma unroll
+      for (int m = 0; m < kM; ++m) kept[m] = Drops ? keptByQuery<kN>(dropout, rowNumber + 16 * m, key) : 0;
       float p[kM][kN][4], dp[kM][kN][4];
       multiplyTransposed<kHeadSize>(p, queryRows, keys);
+      if (!sight.all(row, row + rows - 1, key, kChunk)) maskKeys(p, sight, row, key);
       multiplyTransposed<kHeadSize>(dp, doutRows, values);
-      const bool all = sight.all(row, row + rows - 1, key, kChunk);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
-        uint32_t kept = Drops ? keptByQuery<kN>(dropout, rowNumber + 16 * m, key) : 0;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          int own = row + 16 * m + 8 * half + lane / 4;
-          int firstSeen = all ? 0 : sight.first(own) - key, lastSeen = all ? kChunk : sight.last(own) - key;
+        for (int n = 0; n < kN; ++n) {
 #pragma unroll
-          for (int n = 0; n < kN; ++n) {
-#pragma unroll
-            for (int i = 2 * half; i < 2 * half + 2; ++i) {
-              int column = 8 * n + 2 * (lane % 4) + i % 2;
-              bool seen = column >= firstSeen && column < lastSeen;
-              float factor = !Drops || (kept >> (4 * n + i) & 1u) != 0 ? left : 0.0f;
-              softmaxGradient(&p[m][n][i], &dp[m][n][i], seen, factor, scale, lse[m][half], sums[m][half]);
-            }
+          for (int i = 0; i < 4; ++i) {
+            float factor = !Drops || (kept[m] >> (4 * n + i) & 1u) != 0 ? left : 0.0f;
+            softmaxGradient(&p[m][n][i], &dp[m][n][i], factor, scale, numbers[m][i / 2]);
           }
         }
       }
@@ -289,27 +295,29 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
                        rows, size.headSize, arguments.piecesOut);
 }
 
-// The tiles of each size: as large as registers let them be without spilling, and the 99 KB that small GPUs share.
-template <int HeadSize>
+// The tiles of each size: as large as registers let them be without spilling (dropout takes some), and the 99 KB of
+// shared memory that a block has on every GPU.
+template <int HeadSize, bool Drops>
 auto keyTileOf() {
   if constexpr (HeadSize == 32) return KeyGradientTile<GradientTile<HeadSize, 4, 1, 64, 32>, 1>{};
-  if constexpr (HeadSize == 64) return KeyGradientTile<GradientTile<HeadSize, 4, 2, 64, 32>, 1>{};
+  if constexpr (HeadSize == 64) return KeyGradientTile<GradientTile<HeadSize, 4, 2, 64, Drops ? 16 : 32>, 1>{};
   if constexpr (HeadSize == 96 || HeadSize == 128) return KeyGradientTile<GradientTile<HeadSize, 8, 1, 32, 32>, 1>{};
   if constexpr (HeadSize == 256) return KeyGradientTile<GradientTile<HeadSize, 4, 1, 16, 16>, 2>{};
 }
 
-template <int HeadSize>
+template <int HeadSize, bool Drops>
 auto queryTileOf() {
   if constexpr (HeadSize == 32) return GradientTile<HeadSize, 4, 1, 64, 32>{};
   if constexpr (HeadSize == 64) return GradientTile<HeadSize, 4, 2, 64, 32>{};
-  if constexpr (HeadSize == 96 || HeadSize == 128) return GradientTile<HeadSize, 4, 2, 32, 32>{};
+  if constexpr (HeadSize == 96) return GradientTile < HeadSize, 4, 2, 32, Drops ? 16 : 32 > {};
+  if constexpr (HeadSize == 128) return GradientTile<HeadSize, 4, 2, 32, 16>{};
   if constexpr (HeadSize == 256) return GradientTile<HeadSize, 4, 1, 16, 16>{};
 }
 
 template <int HeadSize, bool Drops>
 cudaError_t launchTiles(const sn_stream *stream, BackwardArguments<bf16> arguments) {
-  using KeyTile = decltype(keyTileOf<HeadSize>());
-  using QueryTile = decltype(queryTileOf<HeadSize>());
+  using KeyTile = decltype(keyTileOf<HeadSize, Drops>());
+  using QueryTile = decltype(queryTileOf<HeadSize, Drops>());
   const auto &size = arguments.size;
   const Device &device = deviceOf(stream);
   int64_t rowBytes = size.headSize * 2 * static_cast<int64_t>(sizeof(bf16));
@@ -326,11 +334,11 @@ cudaError_t launchTiles(const sn_stream *stream, BackwardArguments<bf16> argumen
 }
 
 template <typename T>
-cudaError_t launchSums(const sn_stream *stream, const BackwardArguments<T> &arguments) {
+cudaError_t launchRows(const sn_stream *stream, const BackwardArguments<T> &arguments) {
   const auto &size = arguments.size;
   int64_t rows = static_cast<int64_t>(size.batch) * size.heads * size.queries;
-  return launch(sumRows<T>, dim3(static_cast<unsigned>((rows + kSumWarps - 1) / kSumWarps)), dim3(kSumWarps * kWarp), 0,
-                handleOf(stream), arguments);
+  return launch(prepareRows<T>, dim3(static_cast<unsigned>((rows + kRowWarps - 1) / kRowWarps)),
+                dim3(kRowWarps * kWarp), 0, handleOf(stream), arguments);
 }
 
 }  // namespace
@@ -344,7 +352,7 @@ cudaError_t launchBackward(const sn_stream *stream, BackwardArguments<bf16> argu
 }
 
 sn_status attention_backward_workspace(const sn_device *, const sn_attention_shape *shape, int64_t *bytes) {
-  *bytes = shape->batch * shape->heads * shape->queries * static_cast<int64_t>(sizeof(float));
+  *bytes = shape->batch * shape->heads * shape->queries * static_cast<int64_t>(sizeof(RowNumbers));
   return SN_OK;
 }
 
@@ -371,13 +379,13 @@ sn_status attention_backward(sn_stream *stream, const sn_attention_shape *shape,
     arguments.dk = keyRows(static_cast<T *>(dk));
     arguments.dv = valueRows(static_cast<T *>(dv));
     arguments.lse = lse;
-    arguments.rowSums = static_cast<float *>(workspace);
+    arguments.rows = static_cast<RowNumbers *>(workspace);
     arguments.dropout = {s.dropout, s.key, s.keys};
     arguments.piecesIn = arguments.q.inPieces(s.head_size) && arguments.k.inPieces(s.head_size) &&
                          arguments.v.inPieces(s.head_size) && arguments.dout.inPieces(s.head_size);
     arguments.piecesOut =
         arguments.dq.inPieces(s.head_size) && arguments.dk.inPieces(s.head_size) && arguments.dv.inPieces(s.head_size);
-    cudaError_t error = launchSums(stream, arguments);
+    cudaError_t error = launchRows(stream, arguments);
     return check(error != cudaSuccess ? error : launchBackward(stream, arguments), "attention_backward");
   });
 }

@@ -22,10 +22,10 @@ struct PairGradient {
   float p;   // dropped or scaled, as dv takes it
   float ds;  // of the score, before the scale
 
-  __device__ PairGradient(float score, float product, bool seen, float factor, float scale, float lse, float rowSum) {
-    float whole = seen ? fastExp2(fmaf(score, scale, -lse)) : 0.0f;
+  __device__ PairGradient(float score, float product, bool seen, float factor, float scale, RowNumbers row) {
+    float whole = seen ? fastExp2(fmaf(score, scale, -row.lse)) : 0.0f;
     p = whole * factor;
-    ds = whole * fmaf(product, factor, -rowSum);
+    ds = whole * fmaf(product, factor, -row.sum);
   }
 };
 
@@ -76,13 +76,12 @@ __global__ void __launch_bounds__(kSimtThreads) keyGradients(BackwardArguments<f
       for (int c = 0; c < kR; ++c) {
         int own = x + kSide * c, first = sight.first(row + own), last = sight.last(row + own);
         bool there = row + own < size.queries;
-        float lse = there ? arguments.lse[rowNumber + own] * kLog2E : 0.0f;
-        float sum = there ? arguments.rowSums[rowNumber + own] : 0.0f;
+        RowNumbers numbers = there ? arguments.rows[rowNumber + own] : RowNumbers{};
 #pragma unroll
         for (int r = 0; r < kR; ++r) {
           bool seen = there && key + r >= first && key + r < last;
           float factor = keptFactor(dropout, rowNumber + own, key + r);
-          PairGradient pair(p[r][c], ds[r][c], seen, factor, scale, lse, sum);
+          PairGradient pair(p[r][c], ds[r][c], seen, factor, scale, numbers);
           p[r][c] = pair.p;
           ds[r][c] = pair.ds;
         }
@@ -128,12 +127,10 @@ __global__ void __launch_bounds__(kSimtThreads) queryGradients(BackwardArguments
                             size.headSize, arguments.piecesIn);
   copyRows<kRows, HeadSize>(doutTile, arguments.dout.at(batch, head), arguments.dout.rowStride, blockRow, size.queries,
                             size.headSize, arguments.piecesIn);
-  float lse[kR], sums[kR];
+  RowNumbers numbers[kR];
 #pragma unroll
   for (int r = 0; r < kR; ++r) {
-    bool there = row + r < size.queries;
-    lse[r] = there ? arguments.lse[rowNumber + r] * kLog2E : 0.0f;
-    sums[r] = there ? arguments.rowSums[rowNumber + r] : 0.0f;
+    numbers[r] = row + r < size.queries ? arguments.rows[rowNumber + r] : RowNumbers{};
   }
   float dq[kR][HeadSize / kSide] = {};
   for (int key = firstKey; key < lastKey; key += kRows) {
@@ -153,7 +150,7 @@ __global__ void __launch_bounds__(kSimtThreads) queryGradients(BackwardArguments
       for (int c = 0; c < kR; ++c) {
         int own = key + x + kSide * c;
         float factor = keptFactor(dropout, rowNumber + r, own);
-        ds[r][c] = PairGradient(p[r][c], ds[r][c], own >= first && own < last, factor, scale, lse[r], sums[r]).ds;
+        ds[r][c] = PairGradient(p[r][c], ds[r][c], own >= first && own < last, factor, scale, numbers[r]).ds;
       }
     }
     placeScores(dsTile, ds);

@@ -92,42 +92,6 @@ struct OnlineSoftmax {
   }
 };
 
-// Hides the keys from `key` on that the rows from `row` on do not see.
-template <int M, int N>
-__device__ __forceinline__ void maskKeys(float (&scores)[M][N][4], const Sight &sight, int row, int key) {
-  int lane = static_cast<int>(threadIdx.x % kWarp), column = key + 2 * (lane % 4);
-#pragma unroll
-  for (int m = 0; m < M; ++m) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      int own = row + 16 * m + 8 * half + lane / 4;
-      int first = sight.first(own) - column, last = sight.last(own) - column;
-#pragma unroll
-      for (int n = 0; n < N; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          bool seen = 8 * n + i >= first && 8 * n + i < last;
-          if (!seen) scores[m][n][2 * half + i] = -INFINITY;
-        }
-      }
-    }
-  }
-}
-
-// Drops probabilities; those that are left are scaled at the end, with the sum.
-template <int M, int N>
-__device__ __forceinline__ void drop(float (&p)[M][N][4], const ProbabilityDropout &dropout, int64_t row, int key) {
-#pragma unroll
-  for (int m = 0; m < M; ++m) {
-    uint32_t kept = keptByQuery<N>(dropout, row + 16 * m, key);
-#pragma unroll
-    for (int n = 0; n < N; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) p[m][n][i] = (kept >> (4 * n + i) & 1u) != 0 ? p[m][n][i] : 0.0f;
-    }
-  }
-}
-
 template <typename Tile, bool Drops>
 __global__ void __launch_bounds__(Tile::kThreads) attend(ForwardArguments<bf16> arguments) {
   constexpr int kHeadSize = Tile::kHeadSize, kKeys = Tile::kKeys, kStage = Tile::kStageElements, kM = Tile::kRowBlocks;
@@ -242,8 +206,8 @@ cudaError_t launchTile(const sn_stream *stream, ForwardArguments<bf16> arguments
 template <int HeadSize, bool Large>
 auto tileOf() {
   if constexpr (HeadSize == 32) return ForwardTile<HeadSize, 4, 1, 64>{};
-  if constexpr (HeadSize == 64 || HeadSize == 96) return ForwardTile<HeadSize, 4, 2, 64>{};
-  if constexpr (HeadSize == 128) return ForwardTile<HeadSize, 4, 2, 32>{};
+  if constexpr (HeadSize == 64) return ForwardTile<HeadSize, 4, 2, 64>{};
+  if constexpr (HeadSize == 96 || HeadSize == 128) return ForwardTile<HeadSize, 4, 2, 32>{};
   if constexpr (HeadSize == 256) return ForwardTile < HeadSize, Large ? 8 : 4, 1, 32 > {};
 }
 

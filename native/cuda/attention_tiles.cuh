@@ -188,6 +188,52 @@ __device__ __forceinline__ void multiplyRounded(float (&sums)[M][N][4], const fl
   }
 }
 
+// ---- masks
+
+// Hides the keys from `key` on that the rows from `row` on do not see.
+template <int M, int N>
+__device__ __forceinline__ void maskKeys(float (&scores)[M][N][4], const Sight &sight, int row, int key) {
+  int lane = static_cast<int>(threadIdx.x % kWarp), column = key + 2 * (lane % 4);
+#pragma unroll
+  for (int m = 0; m < M; ++m) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      int own = row + 16 * m + 8 * half + lane / 4;
+      int first = sight.first(own) - column, last = sight.last(own) - column;
+#pragma unroll
+      for (int n = 0; n < N; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          bool seen = 8 * n + i >= first && 8 * n + i < last;
+          if (!seen) scores[m][n][2 * half + i] = -INFINITY;
+        }
+      }
+    }
+  }
+}
+
+// The same where keys are the rows, from `key` on, and the columns are queries from `row` on.
+template <int M, int N>
+__device__ __forceinline__ void maskQueries(float (&scores)[M][N][4], const Sight &sight, int row, int key) {
+  int lane = static_cast<int>(threadIdx.x % kWarp);
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      int query = row + 8 * n + 2 * (lane % 4) + i;
+      int first = sight.first(query) - key - lane / 4, last = sight.last(query) - key - lane / 4;
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          bool seen = 16 * m + 8 * half >= first && 16 * m + 8 * half < last;
+          if (!seen) scores[m][n][2 * half + i] = -INFINITY;
+        }
+      }
+    }
+  }
+}
+
 // ---- dropped probabilities
 
 // For accumulators of 16 queries by 8 N keys: bit 4 n + i is whether element i of the lane's [n] is kept. `row`: the
@@ -226,6 +272,20 @@ __device__ __forceinline__ uint32_t keptByKey(const ProbabilityDropout &dropout,
     }
   }
   return kept;
+}
+
+// Drops probabilities of 16 M queries by 8 N keys; what is left is scaled with the sums.
+template <int M, int N>
+__device__ __forceinline__ void drop(float (&p)[M][N][4], const ProbabilityDropout &dropout, int64_t row, int key) {
+#pragma unroll
+  for (int m = 0; m < M; ++m) {
+    uint32_t kept = keptByQuery<N>(dropout, row + 16 * m, key);
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) p[m][n][i] = (kept >> (4 * n + i) & 1u) != 0 ? p[m][n][i] : 0.0f;
+    }
+  }
 }
 
 }  // namespace sn::cuda

@@ -89,8 +89,14 @@ sn_status cache_append(sn_stream *stream, const sn_cache_shape *shape, const int
   return SN_OK;
 }
 
+// The worker's scratch is enough.
+sn_status attention_decode_workspace(const sn_device *, const sn_cache_shape *, int64_t *bytes) {
+  *bytes = 0;
+  return SN_OK;
+}
+
 sn_status attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
-                           const void *key_cache, const void *value_cache, void *out) {
+                           const void *key_cache, const void *value_cache, void *out, void *) {
   const auto &s = *shape;
   if (sn_status status = checkLengths(s, lengths, "attention_decode"); status != SN_OK) return status;
   float scale = scaleOf(s.scale, s.head_size);

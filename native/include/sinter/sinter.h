@@ -339,12 +339,20 @@ typedef struct sn_cache_shape {
 SN_API sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *k,
                                  const void *v, void *key_cache, void *value_cache);
 
+/** Bytes of workspace for sn_attention_decode; 0 on some devices and for some shapes. */
+SN_API sn_status sn_attention_decode_workspace(const sn_device *device, const sn_cache_shape *shape, int64_t *bytes);
+
 /**
  * Attention of new queries over the cache, after sn_cache_append of the same call's k and v: query i of sequence b sees
- * keys j <= lengths[b] + i. q, out as in attention.
+ * keys j <= lengths[b] + i. q, out as in attention. A sequence's bits do not depend on the others of its batch. Where
+ * lengths[b] + queries > capacity: as sn_cache_append; nothing of that sequence is read or written.
+ *   workspace: zeroed before its first use (sn_allocate gives it so), then used by nothing but this operation, one call
+ *   after another: each leaves it ready for the next, whose shape may be another that needs no more bytes. Null where
+ *   that is 0.
  */
 SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths,
-                                     const void *q, const void *key_cache, const void *value_cache, void *out);
+                                     const void *q, const void *key_cache, const void *value_cache, void *out,
+                                     void *workspace);
 
 /* ---- loss ---------------------------------------------------------------------------------------------------- */
 
