@@ -43,14 +43,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 
   SN_SHARED(float, parts, kWarps *kColumns);
-#pragma unroll
-  for (float &sum : sums) {
-#pragma unroll
-    for (int distance = kWarp / 2; distance >= kLanes; distance /= 2) {
-      sum += __shfl_xor_sync(kAllLanes, sum, distance);
-    }
-  }
-  if (threadIdx.x % kWarp < kLanes) storeEight(parts + threadIdx.x / kWarp * kColumns + lane * 8, 8, sums);
+  int first = spreadSums<kWarp / 2, kLanes, 8>(sums);
+  if (first >= 0) parts[static_cast<int>(threadIdx.x) / kWarp * kColumns + lane * 8 + first] = sums[0];
   __syncthreads();
   int64_t mine = stripe + threadIdx.x;
   if (threadIdx.x >= kColumns || mine >= columns) return;

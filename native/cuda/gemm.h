@@ -67,6 +67,12 @@ __device__ __forceinline__ void finishEight(const Epilogue<T> &out, int64_t at, 
   }
 }
 
+// Where an operand's lines, rows of a or columns of b, begin at `k`. `inner`: k lies side by side in memory.
+template <typename T>
+__device__ __forceinline__ const T *originOf(const T *operand, int64_t stride, int line, int k, bool inner) {
+  return operand + (inner ? line * stride + k : k * stride + line);
+}
+
 // The part of a product that one block of a kernel with tiles computes.
 struct Part {
   int row, column;       // of c, where its tile begins
@@ -94,6 +100,8 @@ __device__ __forceinline__ Part partOf(const Product<T> &product, int tileRows, 
   part.end = min(product.k, part.begin + product.depth);
   return part;
 }
+
+constexpr __host__ __device__ int threadsOf(const GemmTile &tile) { return kWarp * tile.warpsDown * tile.warpsAcross; }
 
 // The blocks of so many slices.
 template <typename T>

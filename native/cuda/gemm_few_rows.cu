@@ -25,45 +25,9 @@ struct alignas(sizeof(T) * Count) Piece {
   T element[Count];
 };
 
-template <typename T, int Count>
-__device__ __forceinline__ void loadWhole(const T *p, float (&x)[Count]) {
-  auto piece = *reinterpret_cast<const Piece<T, Count> *>(p);
-#pragma unroll
-  for (int i = 0; i < Count; ++i) x[i] = toFloat(piece.element[i]);
-}
-
-// The first `present` of them, so far from one another; the others are zero.
-template <typename T, int Count>
-__device__ __forceinline__ void loadSome(const T *p, int64_t distance, int present, float (&x)[Count]) {
-#pragma unroll
-  for (int i = 0; i < Count; ++i) x[i] = i < present ? toFloat(p[i * distance]) : 0.0f;
-}
-
-// Sums each of `Count` values over the lanes whose numbers differ in the bits Distance, Distance / 2, ... Least. At
-// each bit two lanes share the values that they hold: the lane without it goes on with the first half, the other with
-// the second, and a single value goes to both. Returns which of the values x[0] and those after it then are; -1 in a
-// lane that has a copy of another's.
-template <int Distance, int Least, int Count, int Capacity>
-__device__ __forceinline__ int spreadSums(float (&x)[Capacity]) {
-  if constexpr (Distance < Least) {
-    return 0;
-  } else {
-    bool second = (threadIdx.x & Distance) != 0;
-    if constexpr (Count == 1) {
-      x[0] += __shfl_xor_sync(kAllLanes, x[0], Distance);
-      int first = spreadSums<Distance / 2, Least, 1>(x);
-      return second ? -1 : first;
-    } else {
-      constexpr int kHalf = Count / 2;
-#pragma unroll
-      for (int i = 0; i < kHalf; ++i) {
-        float kept = second ? x[i + kHalf] : x[i], given = second ? x[i] : x[i + kHalf];
-        x[i] = kept + __shfl_xor_sync(kAllLanes, given, Distance);
-      }
-      int first = spreadSums<Distance / 2, Least, kHalf>(x);
-      return first < 0 || !second ? first : first + kHalf;
-    }
-  }
+template <int Count, typename T>
+__device__ __forceinline__ Piece<T, Count> pieceAt(const T *p) {
+  return *reinterpret_cast<const Piece<T, Count> *>(p);
 }
 
 // Adds the sums [Warps][Rows][Columns] of a block's warps, in order, and sends them through the epilogue. All threads
@@ -91,21 +55,19 @@ __device__ __forceinline__ void finishBlock(const Product<T> &product, int64_t b
 
 // ---- b [k, n] -------------------------------------------------------------------------------------------------------
 
-constexpr int kColumnsThreads = 512;
+constexpr int kColumnsThreads = 384;
 
 // The columns of a block: `Lanes` lanes side by side read 16 bytes each. Two lanes make more blocks, eight longer runs
 // of memory.
-template <typename T>
-constexpr int columnsOf(int lanes) {
-  return lanes * Vector<T>::kCount;
-}
+template <typename T, int Lanes>
+constexpr int kColumnsOf = Lanes *Vector<T>::kCount;
 
 // `aligned`: k of a lies side by side, and all rows begin at multiples of 16 bytes.
 template <typename T, int Rows, int Lanes, bool aligned>
-__global__ void __launch_bounds__(kColumnsThreads) multiplyColumns(FewRows<T> few) {
-  // Neighbours in k that a thread reads before it multiplies.
-  constexpr int kDeep = 4;
-  constexpr int kWide = Vector<T>::kCount, kColumns = columnsOf<T>(Lanes), kWarps = kColumnsThreads / kWarp;
+__global__ void __launch_bounds__(kColumnsThreads, 1) multiplyColumns(FewRows<T> few) {
+  // Neighbours in k that a thread reads of b before it multiplies, and of a at once.
+  constexpr int kDeep = 8, kFour = 4;
+  constexpr int kWide = Vector<T>::kCount, kColumns = kColumnsOf<T, Lanes>, kWarps = kColumnsThreads / kWarp;
   constexpr int kCount = Rows * kWide, kSteps = Lanes == 2 ? 4 : 2;
   static_assert(Lanes << kSteps == kWarp);
   const Product<T> &product = few.product;
@@ -117,31 +79,45 @@ __global__ void __launch_bounds__(kColumnsThreads) multiplyColumns(FewRows<T> fe
   const T *b = product.b + batch * product.bBatch + stripe + lane * kWide;
 
   float sums[kCount] = {};
-#pragma unroll(Rows <= 2 ? 2 : 1)
+#pragma unroll 1
   for (int k = static_cast<int>(threadIdx.x) / Lanes * kDeep; k < product.k; k += kColumnsThreads / Lanes * kDeep) {
-    float weights[kDeep][kWide], x[kDeep];
-    bool whole = aligned && present >= kWide && k + kDeep <= product.k;
-    if (whole) {
+    if (aligned && present >= kWide && k + kDeep <= product.k) {
+      Piece<T, kWide> weights[kDeep];
 #pragma unroll
-      for (int i = 0; i < kDeep; ++i) loadWhole(b + (k + i) * product.bStride, weights[i]);
+      for (int i = 0; i < kDeep; ++i) weights[i] = pieceAt<kWide>(b + (k + i) * product.bStride);
+#pragma unroll
+      for (int i = 0; i < kDeep; i += kFour) {
+        Piece<T, kFour> x[Rows];
+#pragma unroll
+        for (int row = 0; row < Rows; ++row) x[row] = pieceAt<kFour>(a + min(row, product.m - 1) * few.aRow + k + i);
+#pragma unroll
+        for (int deep = 0; deep < kFour; ++deep) {
+#pragma unroll
+          for (int row = 0; row < Rows; ++row) {
+#pragma unroll
+            for (int j = 0; j < kWide; ++j) {
+              float &sum = sums[row * kWide + j];
+              sum = fmaf(toFloat(x[row].element[deep]), toFloat(weights[i + deep].element[j]), sum);
+            }
+          }
+        }
+      }
     } else {
+      // The same sums in the same order, one of k at a time.
+#pragma unroll 1
+      for (int i = k; i < min(k + kDeep, product.k); ++i) {
+        float weights[kWide];
 #pragma unroll
-      for (int i = 0; i < kDeep; ++i) {
-        loadSome(b + (k + i) * product.bStride, 1, k + i < product.k ? present : 0, weights[i]);
-      }
-    }
+        for (int j = 0; j < kWide; ++j) weights[j] = j < present ? toFloat(b[i * product.bStride + j]) : 0.0f;
 #pragma unroll
-    for (int row = 0; row < Rows; ++row) {
-      const T *from = a + min(row, product.m - 1) * few.aRow + k * few.aDepth;
-      if (whole) {
-        loadWhole(from, x);
-      } else {
-        loadSome(from, few.aDepth, product.k - k, x);
-      }
+        for (int row = 0; row < Rows; ++row) {
+          float x = toFloat(a[min(row, product.m - 1) * few.aRow + i * few.aDepth]);
 #pragma unroll
-      for (int i = 0; i < kDeep; ++i) {
-#pragma unroll
-        for (int j = 0; j < kWide; ++j) sums[row * kWide + j] = fmaf(x[i], weights[i][j], sums[row * kWide + j]);
+          for (int j = 0; j < kWide; ++j) {
+            float &sum = sums[row * kWide + j];
+            sum = fmaf(x, weights[j], sum);
+          }
+        }
       }
     }
   }
@@ -164,7 +140,7 @@ constexpr int kDotsThreads = 128;
 constexpr int kDotsColumns = 8;  // of a block
 
 template <typename T, int Rows, bool aligned>
-__global__ void __launch_bounds__(kDotsThreads) multiplyDots(FewRows<T> few) {
+__global__ void __launch_bounds__(kDotsThreads, 2) multiplyDots(FewRows<T> few) {
   constexpr int kWide = Vector<T>::kCount, kWarps = kDotsThreads / kWarp, kCount = Rows * kDotsColumns;
   const Product<T> &product = few.product;
   unsigned groups = static_cast<unsigned>((product.n + kDotsColumns - 1) / kDotsColumns);
@@ -174,30 +150,40 @@ __global__ void __launch_bounds__(kDotsThreads) multiplyDots(FewRows<T> few) {
 
   float sums[kCount] = {};
   for (int k = static_cast<int>(threadIdx.x) * kWide; k < product.k; k += kDotsThreads * kWide) {
-    float weights[kDotsColumns][kWide], x[kWide];
-    bool whole = aligned && k + kWide <= product.k;
-#pragma unroll
-    for (int j = 0; j < kDotsColumns; ++j) {
-      const T *from = b + min(column + j, product.n - 1) * product.bStride + k;
-      if (whole) {
-        loadWhole(from, weights[j]);
-      } else {
-        loadSome(from, 1, product.k - k, weights[j]);
-      }
-    }
-#pragma unroll
-    for (int row = 0; row < Rows; ++row) {
-      const T *from = a + min(row, product.m - 1) * few.aRow + k * few.aDepth;
-      if (whole) {
-        loadWhole(from, x);
-      } else {
-        loadSome(from, few.aDepth, product.k - k, x);
-      }
+    if (aligned && k + kWide <= product.k) {
+      Piece<T, kWide> weights[kDotsColumns];
 #pragma unroll
       for (int j = 0; j < kDotsColumns; ++j) {
-        float &sum = sums[row * kDotsColumns + j];
+        weights[j] = pieceAt<kWide>(b + min(column + j, product.n - 1) * product.bStride + k);
+      }
 #pragma unroll
-        for (int i = 0; i < kWide; ++i) sum = fmaf(x[i], weights[j][i], sum);
+      for (int row = 0; row < Rows; ++row) {
+        auto x = pieceAt<kWide>(a + min(row, product.m - 1) * few.aRow + k);
+#pragma unroll
+        for (int j = 0; j < kDotsColumns; ++j) {
+          float &sum = sums[row * kDotsColumns + j];
+#pragma unroll
+          for (int i = 0; i < kWide; ++i) sum = fmaf(toFloat(x.element[i]), toFloat(weights[j].element[i]), sum);
+        }
+      }
+    } else {
+      // The same sums in the same order, one of k at a time.
+#pragma unroll 1
+      for (int i = k; i < min(k + kWide, product.k); ++i) {
+        float weights[kDotsColumns];
+#pragma unroll
+        for (int j = 0; j < kDotsColumns; ++j) {
+          weights[j] = toFloat(b[min(column + j, product.n - 1) * product.bStride + i]);
+        }
+#pragma unroll
+        for (int row = 0; row < Rows; ++row) {
+          float x = toFloat(a[min(row, product.m - 1) * few.aRow + i * few.aDepth]);
+#pragma unroll
+          for (int j = 0; j < kDotsColumns; ++j) {
+            float &sum = sums[row * kDotsColumns + j];
+            sum = fmaf(x, weights[j], sum);
+          }
+        }
       }
     }
   }
@@ -224,11 +210,11 @@ cudaError_t launchRows(const FewRows<T> &few, bool transposeB, unsigned batch, i
     return launch(multiplyDots<T, Rows, aligned>, dim3(blocksAcross(n, kDotsColumns) * batch), dim3(kDotsThreads), 0,
                   stream, few);
   }
-  unsigned wide = blocksAcross(n, columnsOf<T>(8)) * batch;
+  unsigned wide = blocksAcross(n, (kColumnsOf<T, 8>)) * batch;
   if (wide >= 2 * static_cast<unsigned>(multiprocessors)) {
     return launch(multiplyColumns<T, Rows, 8, aligned>, dim3(wide), dim3(kColumnsThreads), 0, stream, few);
   }
-  unsigned narrow = blocksAcross(n, columnsOf<T>(2)) * batch;
+  unsigned narrow = blocksAcross(n, (kColumnsOf<T, 2>)) * batch;
   return launch(multiplyColumns<T, Rows, 2, aligned>, dim3(narrow), dim3(kColumnsThreads), 0, stream, few);
 }
 

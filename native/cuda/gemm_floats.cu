@@ -28,13 +28,14 @@ struct FloatOperand {
 template <int Lines, int Depth, int Threads, bool inner, bool columns>
 class FloatLoader {
  public:
-  __device__ FloatLoader(const float *source, int64_t stride, int lines, int depth)
+  // Of an operand of `lines` those from `line`, and of k what the part has.
+  __device__ FloatLoader(const float *operand, int64_t stride, int line, int lines, const Part &part)
       : line_(inner ? threadIdx.x / Depth : threadIdx.x % Lines),
         k_(inner ? threadIdx.x % Depth : threadIdx.x / Lines),
-        lines_(lines),
-        depth_(depth),
+        lines_(lines - line),
+        depth_(part.end - part.begin),
         stride_(stride),
-        source_(source + (inner ? line_ * stride + k_ : k_ * stride + line_)) {}
+        source_(originOf(operand, stride, line + line_, part.begin + k_, inner)) {}
 
   // Brings the next step. What is not there becomes zero, and changes no sum.
   __device__ __forceinline__ void load(float *target) {
@@ -72,10 +73,13 @@ __device__ __forceinline__ void loadFours(float (&x)[Count], const float *shared
   }
 }
 
+// What a multiprocessor holds at least: with 128 registers a thread all of them are in use.
+constexpr int kFloatThreads = 512;
+
 template <int Tile, bool transposeA, bool transposeB>
-__global__ void __launch_bounds__(kFloatTiles[Tile].threads()) multiplyFloats(Product<float> product) {
+__global__ void __launch_bounds__(threadsOf(kFloatTiles[Tile]), kFloatThreads / threadsOf(kFloatTiles[Tile])) multiplyFloats(Product<float> product) {
   constexpr GemmTile kTile = kFloatTiles[Tile];
-  constexpr int kThreads = kTile.threads(), kDepth = kTile.depth;
+  constexpr int kThreads = threadsOf(kTile), kDepth = kTile.depth;
   // A warp is 4 threads down and 8 across: it then reads twelve different fours from shared memory for 32 threads.
   constexpr int kRows = kTile.rows / (4 * kTile.warpsDown);
   static_assert(kTile.columns == 8 * 8 * kTile.warpsAcross && kRows % 4 == 0 && kTile.stages == 2);
@@ -85,15 +89,10 @@ __global__ void __launch_bounds__(kFloatTiles[Tile].threads()) multiplyFloats(Pr
   SN_SHARED(float, memoryB, 2 * B::kElements);
 
   Part part = partOf(product, kTile.rows, kTile.columns);
-  auto origin = [&](const float *first, int64_t stride, int line, bool inner) {
-    return first + (inner ? line * stride + part.begin : part.begin * stride + line);
-  };
-  FloatLoader<kTile.rows, kDepth, kThreads, !transposeA, false> a(
-      origin(product.a + part.batch * product.aBatch, product.aStride, part.row, !transposeA), product.aStride,
-      product.m - part.row, part.end - part.begin);
-  FloatLoader<kTile.columns, kDepth, kThreads, transposeB, true> b(
-      origin(product.b + part.batch * product.bBatch, product.bStride, part.column, transposeB), product.bStride,
-      product.n - part.column, part.end - part.begin);
+  FloatLoader<kTile.rows, kDepth, kThreads, !transposeA, false> a(product.a + part.batch * product.aBatch,
+                                                                  product.aStride, part.row, product.m, part);
+  FloatLoader<kTile.columns, kDepth, kThreads, transposeB, true> b(product.b + part.batch * product.bBatch,
+                                                                   product.bStride, part.column, product.n, part);
 
   int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   int row = (warp / kTile.warpsAcross * 4 + lane / 8) * kRows;
@@ -130,10 +129,15 @@ __global__ void __launch_bounds__(kFloatTiles[Tile].threads()) multiplyFloats(Pr
   column += part.column;
   if (column >= product.n) return;
   int64_t at = part.slice * product.out.batch + (part.row + row) * product.out.stride + column;
+  // Row by row, the next one moving up: the epilogue is there once, not once for each row.
+  int rows = min(kRows, product.m - part.row - row), count = min(8, product.n - column);
+#pragma unroll 1
+  for (int i = 0; i < rows; ++i) {
+    finishEight(product.out, at + i * product.out.stride, column, count, sums[0]);
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) {
-    if (part.row + row + i < product.m) {
-      finishEight(product.out, at + i * product.out.stride, column, min(8, product.n - column), sums[i]);
+    for (int next = 1; next < kRows; ++next) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sums[next - 1][j] = sums[next][j];
     }
   }
 }
@@ -145,7 +149,7 @@ cudaError_t launchTile(const Product<float> &product, bool transposeA, bool tran
   static constexpr void (*kKernels[2][2])(Product<float>) = {
       {multiplyFloats<Tile, false, false>, multiplyFloats<Tile, false, true>},
       {multiplyFloats<Tile, true, false>, multiplyFloats<Tile, true, true>}};
-  return launch(kKernels[transposeA][transposeB], dim3(blocksOf(product, kTile, slices)), dim3(kTile.threads()), 0,
+  return launch(kKernels[transposeA][transposeB], dim3(blocksOf(product, kTile, slices)), dim3(threadsOf(kTile)), 0,
                 stream, product);
 }
 

@@ -74,10 +74,17 @@ GemmPlan cheapest(GemmKernel kernel, std::span<const GemmTile> tiles, const sn_g
   return best;
 }
 
+// Few rows, and enough columns for the blocks of the kernel that is made for them, or little to read.
+bool suitsFewRows(const sn_gemm_shape &s, int multiprocessors) {
+  constexpr int64_t kColumns = 16, kLittle = 4096;
+  int64_t blocks = s.batch * ceilDivide(s.n, kColumns);
+  return s.m <= kFewRows && (8 * blocks >= multiprocessors || s.k <= kLittle);
+}
+
 }  // namespace
 
 GemmPlan planGemm(const sn_gemm_shape &shape, int multiprocessors) {
-  if (shape.m <= kFewRows) return {GemmKernel::fewRows, 0, 1, shape.k};
+  if (suitsFewRows(shape, multiprocessors)) return {GemmKernel::fewRows, 0, 1, shape.k};
   if (shape.dtype == SN_BF16) {
     return cheapest(GemmKernel::tensorCore, kTensorCoreTiles, shape, {multiprocessors, kTensorCoreProducts, 2});
   }

@@ -13,8 +13,6 @@ struct GemmTile {
   int warpsDown, warpsAcross;
   int stages;    // steps of both operands that shared memory holds
   double speed;  // the share of a multiprocessor's arithmetic that blocks of this tile reach
-
-  constexpr int threads() const { return 32 * warpsDown * warpsAcross; }
 };
 
 // A warp multiplies 64 x 64 where it can: of what it reads from shared memory it then uses each element 64 times.

@@ -54,14 +54,14 @@ struct Operand {
 template <typename Operand, int Depth, int Threads, Access access>
 class Loader {
  public:
-  // The operand's `lines` begin at `source`, as do the `depth` of k.
-  __device__ Loader(const bf16 *source, int64_t stride, int lines, int depth)
+  // Of an operand of `lines` those from `line`, and of k what the part has.
+  __device__ Loader(const bf16 *operand, int64_t stride, int line, int lines, const Part &part)
       : row_(threadIdx.x / Operand::kRowChunks),
         chunk_(threadIdx.x % Operand::kRowChunks),
-        lines_(lines),
-        depth_(depth),
+        lines_(lines - line),
+        depth_(part.end - part.begin),
         stride_(stride),
-        source_(source + row_ * stride + 8 * chunk_) {}
+        source_(originOf(operand, stride, line, part.begin, Operand::kInner) + row_ * stride + 8 * chunk_) {}
 
   // Brings the next step. What is not there becomes zero, and changes no sum.
   __device__ __forceinline__ void load(bf16 *target) {
@@ -221,22 +221,16 @@ __device__ __forceinline__ void finish(const WarpTile<Layout> &warp, const Produ
 }
 
 template <int Tile, Major majorA, Major majorB, Access access>
-__global__ void __launch_bounds__(kTensorCoreTiles[Tile].threads()) multiplyTensorCore(Product<bf16> product) {
+__global__ void __launch_bounds__(threadsOf(kTensorCoreTiles[Tile])) multiplyTensorCore(Product<bf16> product) {
   using Layout = TileLayout<Tile, majorA, majorB>;
   constexpr GemmTile kTile = Layout::kTile;
   SN_DYNAMIC_SHARED(memory);
   auto *ring = reinterpret_cast<bf16 *>(memory);
   Part part = partOf(product, kTile.rows, kTile.columns);
-  // The first element of an operand's lines at `begin`.
-  auto origin = [&](const bf16 *first, int64_t stride, int line, bool inner) {
-    return first + (inner ? line * stride + part.begin : part.begin * stride + line);
-  };
-  Loader<typename Layout::A, kTile.depth, kTile.threads(), access> a(
-      origin(product.a + part.batch * product.aBatch, product.aStride, part.row, Layout::A::kInner), product.aStride,
-      product.m - part.row, part.end - part.begin);
-  Loader<typename Layout::B, kTile.depth, kTile.threads(), access> b(
-      origin(product.b + part.batch * product.bBatch, product.bStride, part.column, Layout::B::kInner), product.bStride,
-      product.n - part.column, part.end - part.begin);
+  Loader<typename Layout::A, kTile.depth, threadsOf(kTile), access> a(product.a + part.batch * product.aBatch,
+                                                                      product.aStride, part.row, product.m, part);
+  Loader<typename Layout::B, kTile.depth, threadsOf(kTile), access> b(product.b + part.batch * product.bBatch,
+                                                                      product.bStride, part.column, product.n, part);
   WarpTile<Layout> warp;
   multiplySteps(warp, a, b, ring, (part.end - part.begin + kTile.depth - 1) / kTile.depth);
   __syncthreads();
@@ -255,7 +249,7 @@ cudaError_t launchTile(const Product<bf16> &product, bool transposeA, bool trans
   static constexpr void (*kKernels[2][2])(Product<bf16>) = {
       {multiplyTensorCore<Tile, kInner, kOuter, access>, multiplyTensorCore<Tile, kInner, kInner, access>},
       {multiplyTensorCore<Tile, kOuter, kOuter, access>, multiplyTensorCore<Tile, kOuter, kInner, access>}};
-  return launch(kKernels[transposeA][transposeB], dim3(blocksOf(product, kTile, slices)), dim3(kTile.threads()),
+  return launch(kKernels[transposeA][transposeB], dim3(blocksOf(product, kTile, slices)), dim3(threadsOf(kTile)),
                 TileLayout<Tile, kInner, kInner>::kSharedBytes, stream, product);
 }
 

@@ -55,6 +55,33 @@ __device__ __forceinline__ float warpMaximum(float x) {
   return x;
 }
 
+// Sums each of `Count` values over the lanes whose numbers differ in the bits Distance, Distance / 2, ... Least. At
+// each bit two lanes share the values that they hold: the lane without it goes on with the first half, the other with
+// the second, and a single value goes to both. Returns which of the values x[0] and those after it then are; -1 in a
+// lane that has a copy of another's.
+template <int Distance, int Least, int Count, int Capacity>
+__device__ __forceinline__ int spreadSums(float (&x)[Capacity]) {
+  if constexpr (Distance < Least) {
+    return 0;
+  } else {
+    bool second = (threadIdx.x & Distance) != 0;
+    if constexpr (Count == 1) {
+      x[0] += __shfl_xor_sync(kAllLanes, x[0], Distance);
+      int first = spreadSums<Distance / 2, Least, 1>(x);
+      return second ? -1 : first;
+    } else {
+      constexpr int kHalf = Count / 2;
+#pragma unroll
+      for (int i = 0; i < kHalf; ++i) {
+        float kept = second ? x[i + kHalf] : x[i], given = second ? x[i] : x[i + kHalf];
+        x[i] = kept + __shfl_xor_sync(kAllLanes, given, Distance);
+      }
+      int first = spreadSums<Distance / 2, Least, kHalf>(x);
+      return first < 0 || !second ? first : first + kHalf;
+    }
+  }
+}
+
 // The sum over a block of whole warps, in every thread, always added in the same order. `scratch`: one number a warp in
 // shared memory; it is free again on return.
 template <typename T>
