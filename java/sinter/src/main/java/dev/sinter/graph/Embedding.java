@@ -114,6 +114,15 @@ final class Embedding extends Operation {
     }
 
     @Override
+    long workspace(Device device) {
+      long[] bytes = new long[1];
+      Natives.check(
+          sinter.sn_embedding_backward_workspace(
+              device.handle().device, dout.size(0), dout.size(1), bytes));
+      return bytes[0];
+    }
+
+    @Override
     Call bind(Place at) {
       int dtype = dout.dtype().code();
       long batch = dout.size(0);
@@ -139,7 +148,8 @@ final class Embedding extends Operation {
               pd,
               overwrite && !run.accumulating ? 0 : 1,
               pdt,
-              pdp);
+              pdp,
+              at.workspace());
     }
   }
 }
