@@ -167,7 +167,7 @@ class CudaTest {
   @Test
   void memoryThatTheGpuDoesNotHaveLeavesItUsable() {
     try (Device cuda = Device.cuda(0)) {
-      GptConfig large = GptConfig.of(1 << 20, 1024, 8192, 8, 8); // 60 GiB
+      GptConfig large = GptConfig.of(1 << 20, 1024, 8192, 8, 64); // 60 GiB
       if (cuda.memory().total() < 50L << 30) {
         assertThrows(
             DeviceMemoryException.class, () -> new LanguageModel(large, cuda, DType.F32).close());
