@@ -1,7 +1,7 @@
 // sample.cu: the choice of the next token from a row of logits: repetition penalty, temperature, top-k, top-p, min-p,
 // then a draw (Holtzman et al. 2020 for top-p). A block owns a row.
 //
-// Probabilities are whole numbers, in units of 2^-44 of the highest: their sums are the same in any order, so that a
+// Probabilities are whole numbers, in units of 2^-42 of the highest: their sums are the same in any order, so that a
 // choice depends on the key alone. Scores are compared as keys, integers of the same order.
 //
 // What top-k and top-p leave is all from some threshold on: a key, and of those that have just this key the lowest ids.
@@ -21,7 +21,8 @@ constexpr int kListed = 2048;
 constexpr int kAtOnce = 4;  // a thread's loads under way
 
 using Mass = unsigned long long;
-constexpr float kCertain = 0x1p44f;  // the mass of the highest score; a sum of 2^19 of them fits
+constexpr float kCertain = 0x1p42f;                    // the mass of the highest score
+constexpr int64_t kMostVocabulary = int64_t{1} << 22;  // so many of them can be added
 
 // 0: a score that is never drawn, NaN or -infinity.
 __device__ __forceinline__ uint32_t keyOf(float score) {
@@ -316,11 +317,14 @@ class Choice {
     // So many of those with the last key stay as make up the rest.
     double above = last < best_ ? static_cast<double>(massFrom(last + 1)) : 0;
     auto wanted = static_cast<Mass>(ceil((limit - above) / static_cast<double>(massOf(scoreOf(last)))));
+    auto countUpTo = [&](int lastId) {
+      return total([&](uint32_t key, int id, float) { return Mass{key == last && id <= lastId}; });
+    };
     int low = 0, high = vocabulary_ - 1;
+    if (countUpTo(high) <= wanted) low = high;
     while (low < high) {
       int middle = low + (high - low) / 2;
-      Mass upTo = total([&](uint32_t key, int id, float) { return Mass{key == last && id <= middle}; });
-      if (upTo >= wanted) {
+      if (countUpTo(middle) >= wanted) {
         high = middle;
       } else {
         low = middle + 1;
@@ -450,8 +454,9 @@ sn_status sample_workspace(const sn_device *, int64_t rows, int64_t vocabulary, 
 sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows, int64_t vocabulary,
                  int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
                  int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
-  if (vocabulary > INT32_MAX) {
-    return fail(SN_BAD_SHAPE, "sample: vocabulary %lld; tokens have 32 bits", static_cast<long long>(vocabulary));
+  if (vocabulary > kMostVocabulary) {
+    return fail(SN_BAD_SHAPE, "sample: vocabulary %lld; at most %lld on a GPU", static_cast<long long>(vocabulary),
+                static_cast<long long>(kMostVocabulary));
   }
   return withType(dtype, [&](auto t) {
     using T = decltype(t);

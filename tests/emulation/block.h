@@ -192,10 +192,17 @@ class Block {
     std::abort();
   }
 
+  // The block lies where the host's stack had something else before, which only what follows orders.
+  static const Grid &gridOf(const Block &block) {
+    Bookkeeping hidden;
+    return block.grid;
+  }
+
   static void runBody(Block &block) {
-    acquireFrom(&block.grid.begin);
-    block.grid.body();
-    releaseTo(&block.grid.end);
+    const Grid &whole = gridOf(block);
+    acquireFrom(&whole.begin);
+    whole.body();
+    releaseTo(&whole.end);
     Bookkeeping hidden;
     block.exit(here());
   }
