@@ -36,7 +36,7 @@ __device__ __forceinline__ float keptFactor(const ProbabilityDropout &dropout, i
 
 // dk and dv of a block of keys.
 template <int HeadSize>
-__global__ void __launch_bounds__(kSimtThreads) keyGradients(BackwardArguments<float> arguments) {
+__global__ void __launch_bounds__(kSimtThreads, 1) keyGradients(BackwardArguments<float> arguments) {
   using Tile = GradientTile<HeadSize>;
   constexpr int kRows = Tile::kRows, kR = Tile::kR;
   SN_DYNAMIC_SHARED(memory);
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kSimtThreads) keyGradients(BackwardArguments<f
 
 // dq of a block of rows.
 template <int HeadSize>
-__global__ void __launch_bounds__(kSimtThreads) queryGradients(BackwardArguments<float> arguments) {
+__global__ void __launch_bounds__(kSimtThreads, 1) queryGradients(BackwardArguments<float> arguments) {
   using Tile = GradientTile<HeadSize>;
   constexpr int kRows = Tile::kRows, kR = Tile::kR;
   SN_DYNAMIC_SHARED(memory);

@@ -461,8 +461,11 @@ cudaError_t launchDecode(sn_stream *stream, const sn_cache_shape &s, const Decod
 }  // namespace
 
 sn_status attention_decode_workspace(const sn_device *, const sn_cache_shape *shape, int64_t *bytes) {
-  *bytes = shape->queries > kFewQueries ? 0 : withDecode(*shape, [&](auto t, auto headSize) {
-    return DecodePlan::of<decltype(t), decltype(headSize)::value>(*shape).bytes();
+  const auto &s = *shape;
+  sn_status status = checkAttentionSize(s.batch, s.queries, s.capacity, s.heads, "attention_decode_workspace");
+  if (status != SN_OK) return status;
+  *bytes = s.queries > kFewQueries ? 0 : withDecode(s, [&](auto t, auto headSize) {
+    return DecodePlan::of<decltype(t), decltype(headSize)::value>(s).bytes();
   });
   return SN_OK;
 }

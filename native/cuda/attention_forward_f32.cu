@@ -55,7 +55,6 @@ __global__ void __launch_bounds__(kSimtThreads) attend(ForwardArguments<float> a
   const int firstKey = sight.first(blockRow) / Tile::kKeys * Tile::kKeys, lastKey = sight.last(lastRow);
   const float scale = size.scale * kLog2E;
   const int64_t rowNumber = (static_cast<int64_t>(batch) * size.heads + head) * size.queries + row;
-  const auto dropout = arguments.dropout.now();
 
   copyRows<Tile::kRows, HeadSize>(queryTile, arguments.q.at(batch, head), arguments.q.rowStride, blockRow, size.queries,
                                   size.headSize, arguments.piecesIn);
@@ -92,15 +91,16 @@ __global__ void __launch_bounds__(kSimtThreads) attend(ForwardArguments<float> a
 #pragma unroll
       for (float &sum : sums[r]) sum *= shrink;
     }
-    if (dropout.p > 0) {
-#pragma unroll
-      for (int r = 0; r < kR; ++r) {
-#pragma unroll
-        for (int c = 0; c < kC; ++c) {
-          bool kept = dropout.keep((rowNumber + r) * dropout.keys + key + x + kSide * c);
-          scores[r][c] = kept ? scores[r][c] : 0.0f;
-        }
+    if (arguments.dropout.p > 0) {
+      const auto dropout = arguments.dropout.now();
+      uint32_t kept = 0;
+#pragma unroll 1
+      for (int i = 0; i < kR * kC; ++i) {
+        int64_t index = (rowNumber + i / kC) * dropout.keys + key + x + kSide * (i % kC);
+        kept |= dropout.keep(index) ? 1u << i : 0u;
       }
+#pragma unroll
+      for (int i = 0; i < kR * kC; ++i) scores[i / kC][i % kC] = (kept >> i & 1u) != 0 ? scores[i / kC][i % kC] : 0.0f;
     }
     placeScores(scoreTile, scores);
     __syncthreads();  // all are done with the keys
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kSimtThreads) attend(ForwardArguments<float> a
     float sum = rowSum(total[r]);
     bool blind = sum == 0;
     if (row + r >= size.queries) continue;
-    float factor = blind ? 0.0f : 1.0f / (sum * (1.0f - dropout.p));
+    float factor = blind ? 0.0f : 1.0f / (sum * (1.0f - arguments.dropout.p));
     storeSums(arguments.out.at(batch, head) + (row + r) * arguments.out.rowStride, sums[r], factor, size.headSize);
     if (arguments.lse != nullptr && x == 0) {
       arguments.lse[rowNumber + r] = blind ? -INFINITY : (most[r] + log2f(sum)) * kLn2;

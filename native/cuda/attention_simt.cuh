@@ -21,6 +21,7 @@ constexpr int kTileStride = Columns + 4;
 template <int Rows, int Columns>
 __device__ __forceinline__ void copyRows(float *tile, const float *head, int64_t stride, int first, int end,
                                          int headSize, bool inPieces) {
+#pragma unroll 2
   for (int i = static_cast<int>(threadIdx.x); i < Rows * Columns / 4; i += kSimtThreads) {
     int row = i / (Columns / 4), column = i % (Columns / 4) * 4;
     int count = first + row < end ? headSize - column : 0;
