@@ -73,11 +73,9 @@ __device__ __forceinline__ void loadFours(float (&x)[Count], const float *shared
   }
 }
 
-// What a multiprocessor holds at least: with 128 registers a thread all of them are in use.
-constexpr int kFloatThreads = 512;
-
 template <int Tile, bool transposeA, bool transposeB>
-__global__ void __launch_bounds__(threadsOf(kFloatTiles[Tile]), kFloatThreads / threadsOf(kFloatTiles[Tile])) multiplyFloats(Product<float> product) {
+__global__ void __launch_bounds__(threadsOf(kFloatTiles[Tile]), kFloatTiles[Tile].blocks)
+    multiplyFloats(Product<float> product) {
   constexpr GemmTile kTile = kFloatTiles[Tile];
   constexpr int kThreads = threadsOf(kTile), kDepth = kTile.depth;
   // A warp is 4 threads down and 8 across: it then reads twelve different fours from shared memory for 32 threads.

@@ -12,23 +12,24 @@ struct GemmTile {
   int rows, columns, depth;
   int warpsDown, warpsAcross;
   int stages;    // steps of both operands that shared memory holds
-  double speed;  // the share of a multiprocessor's arithmetic that blocks of this tile reach
+  int blocks;    // that share a multiprocessor's registers
+  double speed;  // the share of a multiprocessor's arithmetic that blocks of this tile reach: estimated, not measured
 };
 
 // A warp multiplies 64 x 64 where it can: of what it reads from shared memory it then uses each element 64 times.
 constexpr GemmTile kTensorCoreTiles[] = {
-    {256, 128, 32, 4, 2, 3, 0.92},  // most use of each element: the largest products
-    {128, 128, 32, 2, 2, 4, 0.88},  // two blocks a multiprocessor: one's epilogue hides behind the other's products
-    {128, 64, 32, 2, 2, 4, 0.75},   //
-    {64, 128, 32, 2, 2, 4, 0.75},   //
-    {64, 64, 64, 2, 2, 3, 0.6},     // small products
+    {256, 128, 32, 4, 2, 3, 1, 0.92},  // most use of each element: the largest products
+    {128, 128, 32, 2, 2, 4, 2, 0.88},  // two blocks a multiprocessor: one's epilogue hides behind the other's products
+    {128, 64, 32, 2, 2, 4, 3, 0.75},   // tall products
+    {64, 128, 32, 2, 2, 4, 3, 0.75},   // wide products
+    {64, 64, 64, 2, 2, 3, 4, 0.6},     // small products
 };
 // For operands whose rows do not all begin at multiples of 16 bytes.
 constexpr int kUnalignedTile = 4;
 
 constexpr GemmTile kFloatTiles[] = {
-    {128, 128, 16, 4, 2, 2, 0.85},
-    {64, 64, 16, 4, 1, 2, 0.7},
+    {128, 128, 16, 4, 2, 2, 2, 0.85},
+    {64, 64, 16, 4, 1, 2, 4, 0.7},
 };
 
 // Products of at most so many rows read b once, at the speed of memory, and use no tiles.

@@ -220,8 +220,14 @@ __device__ __forceinline__ void finish(const WarpTile<Layout> &warp, const Produ
   }
 }
 
+// Half as many where elements pass through registers.
+constexpr int blocksOfTile(int tile, Access access) {
+  return kTensorCoreTiles[tile].blocks / (access == Access::elements ? 2 : 1);
+}
+
 template <int Tile, Major majorA, Major majorB, Access access>
-__global__ void __launch_bounds__(threadsOf(kTensorCoreTiles[Tile])) multiplyTensorCore(Product<bf16> product) {
+__global__ void __launch_bounds__(threadsOf(kTensorCoreTiles[Tile]), blocksOfTile(Tile, access))
+    multiplyTensorCore(Product<bf16> product) {
   using Layout = TileLayout<Tile, majorA, majorB>;
   constexpr GemmTile kTile = Layout::kTile;
   SN_DYNAMIC_SHARED(memory);

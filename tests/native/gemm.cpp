@@ -72,6 +72,7 @@ void check(Machine &on, const Call &call) {
                   wantsAux ? static_cast<void *>(aux) : nullptr, workspace) == SN_OK);
 
   auto expected = s.accumulate ? before.values() : std::vector<double>(c.size(), NAN), expectedAux = auxBefore.values();
+  auto left = a.values(), right = b.values();
   for (int64_t batch = 0; batch < s.batch; ++batch) {
     for (int64_t i = 0; i < s.m; ++i) {
       for (int64_t j = 0; j < s.n; ++j) {
@@ -79,7 +80,7 @@ void check(Machine &on, const Call &call) {
         for (int64_t k = 0; k < s.k; ++k) {
           int64_t atA = batch * s.a_batch + (s.transpose_a ? k * s.a_stride + i : i * s.a_stride + k);
           int64_t atB = batch * s.b_batch + (s.transpose_b ? j * s.b_stride + k : k * s.b_stride + j);
-          sum += a[static_cast<size_t>(atA)] * b[static_cast<size_t>(atB)];
+          sum += left[static_cast<size_t>(atA)] * right[static_cast<size_t>(atB)];
         }
         auto at = static_cast<size_t>(batch * s.c_batch + i * s.c_stride + j);
         if (wantsBias) sum += bias[static_cast<size_t>(j)];
