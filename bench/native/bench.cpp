@@ -164,7 +164,7 @@ class Bench {
   // Normal numbers.
   void *random(sn_dtype dtype, int64_t count) {
     auto *numbers = allocate<float>(count * 4);
-    check(sn_random_normal(stream_, count, 0, 1, {1, 0, ++tensors_}, numbers));
+    check(sn_random_normal(stream_, count, 0, 1, {1, 0, ++tensors_, nullptr}, numbers));
     if (dtype == SN_F32) return numbers;
     void *narrow = allocate(count * 2);
     check(sn_cast(stream_, count, SN_F32, numbers, SN_BF16, narrow));
@@ -394,7 +394,7 @@ class Bench {
            [=, this] { check(sn_gelu_backward(stream_, dtype, r * wide, x, y, out)); });
     stream("add", broad, dtype, 3 * r * wide * size, [=, this] { check(sn_add(stream_, dtype, r * wide, x, y, out)); });
     stream("dropout", narrow, dtype, 3 * r * w * size, [=, this] {
-      check(sn_dropout(stream_, dtype, r * w, 0.1f, {1, 2, 3}, x, y, out));
+      check(sn_dropout(stream_, dtype, r * w, 0.1f, {1, 2, 3, nullptr}, x, y, out));
     });
     sn_dtype other = dtype == SN_F32 ? SN_BF16 : SN_F32;
     void *cast = allocate(r * wide * sizeOf(other));
@@ -433,7 +433,7 @@ class Bench {
     stream("sample top-k 40, top-p 0.95", "1×" + std::to_string(m_.vocabulary), dtype, m_.vocabulary * size,
            [=, this, turn = int64_t{0}]() mutable {
              check(sn_sample(stream_, &sampling, dtype, 1, m_.vocabulary, m_.vocabulary, scores, nullptr, nullptr, 0,
-                             {1, turn++, 0}, chosen, nullptr, sampleWorkspace));
+                             {1, turn++, 0, nullptr}, chosen, nullptr, sampleWorkspace));
            });
     releaseAll();
   }
@@ -461,7 +461,7 @@ class Bench {
     stream("adamw, rounded at random", shape, SN_BF16, count * 30,
            [=, this] { check(sn_adamw(stream_, &step, count, gradient, norm, nullptr, master, m, v, 1, narrow)); });
     stream("random_normal", shape, SN_F32, count * 4, [=, this] {
-      check(sn_random_normal(stream_, count, 0, 0.02f, {1, 2, 3}, master));
+      check(sn_random_normal(stream_, count, 0, 0.02f, {1, 2, 3, nullptr}, master));
     });
     releaseAll();
   }

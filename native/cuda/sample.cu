@@ -60,6 +60,7 @@ struct Sample {
   uint32_t *seen;  // a bit for each token of each row
 
   __host__ __device__ static int64_t seenWords(int64_t vocabulary) { return (vocabulary + 31) / 32; }
+  __device__ uint32_t *seenInRow() const { return seen + blockIdx.x * seenWords(vocabulary); }
 };
 
 // What the processors leave: the keys from one on, and of those with just that key the ids up to one.
@@ -86,19 +87,17 @@ class Scores {
  public:
   static constexpr int kCount = AlignedRow<T>::kCount;
 
-  __device__ Scores(const Sample<T> &a, const uint32_t *seen)
+  __device__ Scores(const Sample<T> &a, float inverseTemperature)
       : row_(a.logits + blockIdx.x * a.stride, a.vocabulary),
         vocabulary_(a.vocabulary),
         penalty_(a.how.repetition_penalty),
-        seen_(a.how.repetition_penalty == 1 ? nullptr : seen) {
+        inverse_(inverseTemperature),
+        seen_(a.how.repetition_penalty == 1 ? nullptr : a.seenInRow()) {
     int pieces = static_cast<int>(row_.pieces()), threads = static_cast<int>(blockDim.x);
     int share = (pieces + threads - 1) / threads * kWarp;
     begin_ = min(static_cast<int>(threadIdx.x) / kWarp * share, pieces);
     end_ = min(begin_ + share, pieces);
   }
-
-  // Scores are those of a temperature of 1 before.
-  __device__ void scale(float inverseTemperature) { inverse_ = inverseTemperature; }
 
   // The pieces of the warp.
   __device__ int begin() const { return begin_; }
@@ -142,7 +141,7 @@ class Scores {
  private:
   AlignedRow<T> row_;
   int vocabulary_, begin_, end_;
-  float penalty_, inverse_ = 1;
+  float penalty_, inverse_;
   const uint32_t *seen_;
 };
 
@@ -192,16 +191,31 @@ __device__ __forceinline__ void sortList(Ranked *list, int count) {
   }
 }
 
+__device__ __forceinline__ Mass massOf(float score, float most) {
+  return static_cast<Mass>(expf(score - most) * kCertain);
+}
+
+// Over the thread's elements that the filter keeps, the sum of their masses, or how many they are. A function of its
+// own: so many passes would make the kernel several times as long.
+template <typename T>
+__device__ __noinline__ Mass sumKept(const Sample<T> &a, float inverseTemperature, float most, Filter filter,
+                                     bool counts) {
+  Mass sum = 0;
+  Scores<T>(a, inverseTemperature).forEach([&](int id, float, float score) {
+    if (filter.keeps(keyOf(score), id)) sum += counts ? Mass{1} : massOf(score, most);
+  });
+  return sum;
+}
+
 // The choice of one row's token, by all threads of a block.
 template <typename T>
 class Choice {
  public:
   // `own`: the highest key of the thread's scores, `best`: the row's.
-  __device__ Choice(const Sample<T> &a, const Scores<T> &scores, Shared &shared, uint32_t own, uint32_t best)
-      : how_(a.how),
+  __device__ Choice(const Sample<T> &a, float inverseTemperature, Shared &shared, uint32_t own, uint32_t best)
+      : a_(a),
         topK_(a.how.top_k < a.vocabulary ? static_cast<int>(a.how.top_k) : 0),
-        vocabulary_(a.vocabulary),
-        scores_(scores),
+        inverse_(inverseTemperature),
         shared_(shared),
         own_(own),
         best_(best),
@@ -209,28 +223,19 @@ class Choice {
 
   __device__ int draw(float uniformNumber) {
     Filter filter;
-    bool narrows = topK_ > 0 || how_.top_p < 1;
+    bool narrows = topK_ > 0 || a_.how.top_p < 1;
     if (narrows && !narrowByList(&filter)) narrowByHalving(&filter);
-    if (how_.min_p > 0) {
-      uint32_t least = keyOf(most_ + logf(how_.min_p));
+    if (a_.how.min_p > 0) {
+      uint32_t least = keyOf(most_ + logf(a_.how.min_p));
       if (least > filter.key) filter = {least, INT32_MAX};
     }
     return drawFrom(filter, uniformNumber);
   }
 
  private:
-  __device__ Mass massOf(float score) const { return static_cast<Mass>(expf(score - most_) * kCertain); }
-
-  // The sum of f(key, id, score) over the row.
-  template <typename F>
-  __device__ Mass total(F &&f) const {
-    Mass own = 0;
-    scores_.forEach([&](int id, float, float score) { own += f(keyOf(score), id, score); });
-    return blockSum(own, shared_.masses);
-  }
-
-  __device__ Mass massFrom(uint32_t least) const {
-    return total([&](uint32_t key, int, float score) { return key >= least ? massOf(score) : Mass{0}; });
+  // The same over the row.
+  __device__ Mass total(Filter filter, bool counts) const {
+    return blockSum(sumKept(a_, inverse_, most_, filter, counts), shared_.masses);
   }
 
   // Lists all tokens from `bound` on and sorts them. Returns how many there are; `all`: the mass of the whole row,
@@ -240,9 +245,9 @@ class Choice {
     Mass own = 0;
     if (threadIdx.x == 0) shared_.listed = 0;
     __syncthreads();
-    scores_.forEach([&](int id, float, float score) {
+    Scores<T>(a_, inverse_).forEach([&](int id, float, float score) {
       uint32_t key = keyOf(score);
-      if (key != 0 && wantsAll) own += massOf(score);
+      if (key != 0 && wantsAll) own += massOf(score, most_);
       if (key < bound) return;
       int place = atomicAdd(&shared_.listed, 1);
       if (place < kListed) shared_.list[place] = Ranked::of(key, id);
@@ -263,7 +268,7 @@ class Choice {
   // Top-k and top-p among the best. False where those are too many, or too few.
   __device__ bool narrowByList(Filter *filter) {
     uint32_t bound = 1;
-    if (vocabulary_ > kListed) {
+    if (a_.vocabulary > kListed) {
       // As many threads have such a key, each for a token of its own.
       int threads = static_cast<int>(blockDim.x), wanted = topK_ > 0 ? topK_ : threads / 2;
       if (wanted > threads) return false;
@@ -274,7 +279,7 @@ class Choice {
     if (count > kListed) return false;
     uint32_t least = topK_ > 0 && topK_ <= count ? shared_.list[topK_ - 1].key() : 1;
     *filter = {least, INT32_MAX};
-    return how_.top_p >= 1 || narrowListByMass(count, least, all, filter);
+    return a_.how.top_p >= 1 || narrowListByMass(count, least, all, filter);
   }
 
   // Top-p in the sorted list, of which keys below `least` are no part: the token that crosses p is the last.
@@ -283,12 +288,12 @@ class Choice {
     int first = each * static_cast<int>(threadIdx.x), end = min(first + each, count);
     auto massAt = [&](int i) {
       uint32_t key = shared_.list[i].key();
-      return key >= least ? massOf(scoreOf(key)) : Mass{0};
+      return key >= least ? massOf(scoreOf(key), most_) : Mass{0};
     };
     Mass own = 0;
     for (int i = first; i < end; ++i) own += massAt(i);
     Mass listed = blockSum(own, shared_.masses), before = blockSumBefore(own, shared_.masses);
-    double limit = static_cast<double>(how_.top_p) * static_cast<double>(topK_ > 0 ? listed : all);
+    double limit = static_cast<double>(a_.how.top_p) * static_cast<double>(topK_ > 0 ? listed : all);
     if (static_cast<double>(listed) < limit) return false;
     for (int i = first; i < end; ++i) {
       Mass upTo = before + massAt(i);
@@ -302,29 +307,24 @@ class Choice {
 
   // The same by passes over the row.
   __device__ void narrowByHalving(Filter *filter) const {
+    auto massFrom = [&](uint32_t key) { return static_cast<double>(total({key}, false)); };
     uint32_t least = 1;
     if (topK_ > 0) {
       auto wanted = static_cast<Mass>(topK_);
-      least = largestKey(1, best_, [&](uint32_t from) {
-        return total([&](uint32_t key, int, float) { return Mass{key >= from}; }) >= wanted;
-      });
+      least = largestKey(1, best_, [&](uint32_t key) { return total({key}, true) >= wanted; });
     }
-    *filter = {least, INT32_MAX};
-    if (how_.top_p >= 1) return;
-    double limit = static_cast<double>(how_.top_p) * static_cast<double>(massFrom(least));
-    uint32_t last =
-        largestKey(least, best_, [&](uint32_t from) { return static_cast<double>(massFrom(from)) >= limit; });
+    *filter = {least};
+    if (a_.how.top_p >= 1) return;
+    double limit = static_cast<double>(a_.how.top_p) * massFrom(least);
+    uint32_t last = largestKey(least, best_, [&](uint32_t key) { return massFrom(key) >= limit; });
     // So many of those with the last key stay as make up the rest.
-    double above = last < best_ ? static_cast<double>(massFrom(last + 1)) : 0;
-    auto wanted = static_cast<Mass>(ceil((limit - above) / static_cast<double>(massOf(scoreOf(last)))));
-    auto countUpTo = [&](int lastId) {
-      return total([&](uint32_t key, int id, float) { return Mass{key == last && id <= lastId}; });
-    };
-    int low = 0, high = vocabulary_ - 1;
-    if (countUpTo(high) <= wanted) low = high;
+    double rest = (limit - massFrom(last + 1)) / static_cast<double>(massOf(scoreOf(last), most_));
+    Mass wanted = total({last + 1}, true) + static_cast<Mass>(ceil(rest));
+    int low = 0, high = a_.vocabulary - 1;
+    if (total({last, high}, true) <= wanted) low = high;
     while (low < high) {
       int middle = low + (high - low) / 2;
-      if (countUpTo(middle) >= wanted) {
+      if (total({last, middle}, true) >= wanted) {
         high = middle;
       } else {
         low = middle + 1;
@@ -336,10 +336,7 @@ class Choice {
   // The token at which the sum of masses, in the order of ids, passes the drawn share of all.
   __device__ int drawFrom(const Filter &filter, float uniformNumber) {
     int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
-    auto keptMass = [&](int id, float score) { return filter.keeps(keyOf(score), id) ? massOf(score) : Mass{0}; };
-    Mass own = 0, before = 0, all = 0;
-    scores_.forEach([&](int id, float, float score) { own += keptMass(id, score); });
-    own = warpSum(own);
+    Mass own = warpSum(sumKept(a_, inverse_, most_, filter, false)), before = 0, all = 0;
     if (threadIdx.x % kWarp == 0) shared_.masses[warp] = own;
     __syncthreads();
     for (int other = 0; other < warps; ++other) {
@@ -347,21 +344,23 @@ class Choice {
       all += shared_.masses[other];
     }
     auto target = static_cast<Mass>(static_cast<double>(uniformNumber) * static_cast<double>(all));
-    if (target >= before && target - before < own) findInWarp(target - before, keptMass);
+    if (target >= before && target - before < own) findInWarp(filter, target - before);
     __syncthreads();
     return shared_.token;
   }
 
   // One warp looks for the token, 32 pieces at a time.
-  template <typename F>
-  __device__ void findInWarp(Mass left, const F &keptMass) {
+  __device__ void findInWarp(const Filter &filter, Mass left) {
+    Scores<T> scores(a_, inverse_);
     int lane = static_cast<int>(threadIdx.x) % kWarp;
-    for (int first = scores_.begin(); first < scores_.end(); first += kWarp) {
+    for (int first = scores.begin(); first < scores.end(); first += kWarp) {
       // f(id, mass) for the elements of the lane's piece, if it has one.
       auto forMasses = [&](auto &&f) {
         int piece = first + lane;
-        if (piece >= scores_.end()) return;
-        scores_.forPiece(piece, scores_.load(piece), [&](int id, float, float score) { f(id, keptMass(id, score)); });
+        if (piece >= scores.end()) return;
+        scores.forPiece(piece, scores.load(piece), [&](int id, float, float score) {
+          if (filter.keeps(keyOf(score), id)) f(id, massOf(score, most_));
+        });
       };
       Mass own = 0;
       forMasses([&](int, Mass mass) { own += mass; });
@@ -380,9 +379,9 @@ class Choice {
     }
   }
 
-  const sn_sampling how_;
-  const int topK_, vocabulary_;
-  const Scores<T> &scores_;
+  const Sample<T> &a_;
+  const int topK_;
+  const float inverse_;
   Shared &shared_;
   const uint32_t own_, best_;
   const float most_;
@@ -390,7 +389,8 @@ class Choice {
 
 // Sets the bits of the history's tokens.
 template <typename T>
-__device__ __forceinline__ void markSeen(const Sample<T> &a, uint32_t *seen) {
+__device__ __forceinline__ void markSeen(const Sample<T> &a) {
+  uint32_t *seen = a.seenInRow();
   for (int i = static_cast<int>(threadIdx.x); i < Sample<T>::seenWords(a.vocabulary); i += blockDim.x) seen[i] = 0;
   __syncthreads();
   const int32_t *history = a.history + blockIdx.x * a.historyStride;
@@ -403,24 +403,21 @@ __device__ __forceinline__ void markSeen(const Sample<T> &a, uint32_t *seen) {
 
 // log softmax of the logits at the token, by all threads.
 template <typename T>
-__device__ __forceinline__ float logprobOf(const Sample<T> &a, const Scores<T> &scores, int token, float highest,
-                                           float *scratch) {
+__device__ __forceinline__ float logprobOf(const Sample<T> &a, int token, float highest, float *scratch) {
   highest = blockMaximum(highest, scratch);
   float sum = 0;
-  scores.forEach([&](int, float logit, float) { sum += expf(logit - highest); });
+  Scores<T>(a, 1).forEach([&](int, float logit, float) { sum += expf(logit - highest); });
   sum = blockSum(sum, scratch);
   return token < 0 ? NAN : toFloat(a.logits[blockIdx.x * a.stride + token]) - highest - logf(sum);
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kMostThreads, 1) sampleRow(Sample<T> a) {
+__global__ void __launch_bounds__(kMostThreads, 1) sampleRow(const __grid_constant__ Sample<T> a) {
   SN_SHARED(Shared, shared, 1);
-  uint32_t *seen = a.seen + blockIdx.x * Sample<T>::seenWords(a.vocabulary);
-  if (a.how.repetition_penalty != 1) markSeen(a, seen);
-  Scores<T> scores(a, seen);
+  if (a.how.repetition_penalty != 1) markSeen(a);
   Ranked own{0};
   float highest = -INFINITY;
-  scores.forEach([&](int id, float logit, float score) {
+  Scores<T>(a, 1).forEach([&](int id, float logit, float score) {
     uint32_t key = keyOf(score);
     Ranked ranked = Ranked::of(key, id);
     if (key != 0 && ranked.value > own.value) own = ranked;
@@ -432,15 +429,14 @@ __global__ void __launch_bounds__(kMostThreads, 1) sampleRow(Sample<T> a) {
   // Where the scores pass what a float can hold, the temperature is as good as 0.
   float inverse = 1.0f / a.how.temperature;
   if (chooses && a.how.temperature != 0 && isfinite(scoreOf(best.key()) * inverse)) {
-    scores.scale(inverse);
     auto scaled = [&](Ranked ranked) { return ranked.key() == 0 ? 0 : keyOf(scoreOf(ranked.key()) * inverse); };
     sn_random_key key = keyNow(a.key);
     key.tensor += blockIdx.x;
-    token = Choice<T>(a, scores, shared[0], scaled(own), scaled(best)).draw(uniform(Philox::of(key, 0).word[0]));
+    token = Choice<T>(a, inverse, shared[0], scaled(own), scaled(best)).draw(uniform(Philox::of(key, 0).word[0]));
   }
   if (threadIdx.x == 0) a.tokens[blockIdx.x] = token;
   if (a.logprobs == nullptr) return;
-  float logprob = logprobOf(a, scores, token, highest, shared[0].floats);
+  float logprob = logprobOf(a, token, highest, shared[0].floats);
   if (threadIdx.x == 0) a.logprobs[blockIdx.x] = logprob;
 }
 

@@ -150,6 +150,20 @@ TEST_CASE("sample from thousands of tokens, few or most of which stay, with many
   });
 }
 
+TEST_CASE("sample with so small a top-p that one token stays draws that, the lowest id among equals") {
+  everywhere([&](Machine &on) {
+    for (size_t vocabulary : {37, 2300}) {
+      std::vector<double> scores(vocabulary, 1);
+      scores[0] = 0;
+      CHECK(draw(on, {1, 1, 0, 1e-5f, 0}, SN_BF16, scores, {}, 2).tokens == Ints{1, 1});
+      CHECK(draw(on, {1, 1, 30, 1e-5f, 0}, SN_F32, scores, {}, 2).tokens == Ints{1, 1});
+      scores[20] = 2;
+      CHECK(draw(on, {1, 1, 0, 1e-5f, 0}, SN_F32, scores, {}, 2).tokens == Ints{20, 20});
+      CHECK(draw(on, {1, 1, 1, 1, 0}, SN_BF16, scores, {}, 2).tokens == Ints{20, 20});
+    }
+  });
+}
+
 TEST_CASE("sample never draws NaN or -infinity") {
   std::vector<double> scores(kVocabulary, NAN);
   for (size_t i = 0; i < scores.size(); i += 3) scores[i] = -INFINITY;
