@@ -202,3 +202,16 @@ TEST_CASE("sample of a row without a finite logit is -1") {
     }
   });
 }
+
+TEST_CASE("sample at a temperature however low draws the best, whatever the scores are") {
+  everywhere([](Machine &on) {
+    for (double best : {-60.0, 0.0, 60.0}) {
+      std::vector<double> scores(kVocabulary, best - 3);
+      scores[13] = best;
+      for (float temperature : {1e-3f, 1e-30f, 1e-38f, 1e-40f}) {
+        CHECK(draw(on, {1, temperature, 0, 1, 0}, SN_F32, scores, {}, 2).tokens == Ints{13, 13});
+        CHECK(draw(on, {1, temperature, 9, 0.9f, 0.1f}, SN_F32, scores, {}, 2).tokens == Ints{13, 13});
+      }
+    }
+  });
+}
