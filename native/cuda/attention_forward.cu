@@ -169,6 +169,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attend(ForwardArguments<bf16> 
 
   softmax.finish();
   if (rows <= 0) return;
+  __syncwarp();  // where there were no keys, no barrier has come since all lanes read the queries
   const int lane = static_cast<int>(threadIdx.x % kWarp);
 #pragma unroll
   for (int m = 0; m < kM; ++m) {

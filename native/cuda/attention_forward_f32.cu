@@ -9,7 +9,7 @@ namespace {
 
 template <int HeadSize>
 struct ForwardTile {
-  static constexpr int kRows = HeadSize <= 128 ? 64 : 32;
+  static constexpr int kRows = HeadSize <= 64 ? 64 : 32;
   static constexpr int kKeys = kRows;
   static constexpr int kR = kRows / kSide;
   static constexpr int kC = kKeys / kSide;

@@ -232,6 +232,7 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
       {1, 66, 67, 1, 1, 64, 0, 1, 0, 0.5f},
       {1, 35, 64, 2, 1, 128, 0, 0, 0, 0.1f},
       {1, 20, 34, 1, 1, 200, 0, 1, 0, 0.2f},
+      {1, 129, 129, 1, 1, 32, 0, 1, 2, 0},
   };
   std::vector<sn_attention_shape> shapes;
   for (const auto &c : kCases) {
