@@ -70,21 +70,12 @@ struct CacheLengths {
 
   __device__ bool fits(int batch) const { return lengths[batch] >= 0 && lengths[batch] <= capacity - queries; }
 
-  // By one thread of the grid for each sequence that does not fit: the first of them is noted, unless a fault of an
-  // earlier operation waits already. So one thread alone looks at the fault.
+  // By one thread of the grid for each sequence that does not fit: the first of them is noted.
   __device__ void note(int batch) const {
-<<<<<<< HEAD
-    if (fits(batch)) return;
     for (int other = 0; other < batch; ++other) {
       if (!fits(other)) return;
     }
     fault->note(kind, lengths[batch], batch, capacity, queries);
-=======
-    for (int other = 0; other < batch; ++other) {
-      if (!fits(other)) return;
-    }
-    if (fault->kind == Fault::kNone) *fault = {kind, lengths[batch], batch, queries, capacity};
->>>>>>> cuda-attention
   }
 };
 
