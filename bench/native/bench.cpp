@@ -164,7 +164,7 @@ class Bench {
   // Normal numbers.
   void *random(sn_dtype dtype, int64_t count) {
     auto *numbers = allocate<float>(count * 4);
-    check(sn_random_normal(stream_, count, 0, 1, {1, 0, ++tensors_}, numbers));
+    check(sn_random_normal(stream_, count, 0, 1, {1, 0, ++tensors_, nullptr}, numbers));
     if (dtype == SN_F32) return numbers;
     void *narrow = allocate(count * 2);
     check(sn_cast(stream_, count, SN_F32, numbers, SN_BF16, narrow));
@@ -338,11 +338,13 @@ class Bench {
       keys.push_back(random(dtype, capacity * w));
       values.push_back(random(dtype, capacity * w));
     }
-    void *out = allocate(w * size);
+    int64_t bytes = 0;
+    check(sn_attention_decode_workspace(device_, &s, &bytes));
+    void *out = allocate(w * size), *workspace = allocate(bytes);
     std::string shape = "1 query, " + std::to_string(filled) + " keys";
     auto run = [=, this, turn = size_t{0}]() mutable {
       size_t i = turn++ % keys.size();
-      check(sn_attention_decode(stream_, &s, lengths, qkv, keys[i], values[i], out));
+      check(sn_attention_decode(stream_, &s, lengths, qkv, keys[i], values[i], out, workspace));
     };
     if (wanted(named("attention_decode", dtype), shape)) {
       measure(named("attention_decode", dtype), shape, {0, static_cast<double>(2 * filled * w * size), dtype}, run);
@@ -392,7 +394,7 @@ class Bench {
            [=, this] { check(sn_gelu_backward(stream_, dtype, r * wide, x, y, out)); });
     stream("add", broad, dtype, 3 * r * wide * size, [=, this] { check(sn_add(stream_, dtype, r * wide, x, y, out)); });
     stream("dropout", narrow, dtype, 3 * r * w * size, [=, this] {
-      check(sn_dropout(stream_, dtype, r * w, 0.1f, {1, 2, 3}, x, y, out));
+      check(sn_dropout(stream_, dtype, r * w, 0.1f, {1, 2, 3, nullptr}, x, y, out));
     });
     sn_dtype other = dtype == SN_F32 ? SN_BF16 : SN_F32;
     void *cast = allocate(r * wide * sizeOf(other));
@@ -404,13 +406,15 @@ class Bench {
     auto *dtokens = allocate<float>(m_.vocabulary * w * 4), *dpositions = allocate<float>(m_.context * w * 4);
     int32_t *ids = randomIds(r, m_.vocabulary);
     int64_t b = options_.batch, t = options_.length;
+    check(sn_embedding_backward_workspace(device_, b, t, &bytes));
+    void *places = allocate(bytes);
     stream("embedding_forward", narrow, dtype, 3 * r * w * size, [=, this] {
       check(sn_embedding_forward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, nullptr, tokenTable,
                                  positionTable, embedded));
     });
     stream("embedding_backward", narrow, dtype, r * w * (2 * size + 8), [=, this] {
       check(sn_embedding_backward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, embedded, 0, dtokens,
-                                  dpositions));
+                                  dpositions, places));
     });
     releaseAll();
 
@@ -429,7 +433,7 @@ class Bench {
     stream("sample top-k 40, top-p 0.95", "1×" + std::to_string(m_.vocabulary), dtype, m_.vocabulary * size,
            [=, this, turn = int64_t{0}]() mutable {
              check(sn_sample(stream_, &sampling, dtype, 1, m_.vocabulary, m_.vocabulary, scores, nullptr, nullptr, 0,
-                             {1, turn++, 0}, chosen, nullptr, sampleWorkspace));
+                             {1, turn++, 0, nullptr}, chosen, nullptr, sampleWorkspace));
            });
     releaseAll();
   }
@@ -443,17 +447,21 @@ class Bench {
     float *master = allocate<float>(count * 4), *m = allocate<float>(count * 4), *v = allocate<float>(count * 4);
     float *norm = allocate<float>(4);
     void *narrow = allocate(count * 2);
+    int64_t bytes = 0;
+    check(sn_reduce_workspace(device_, count, &bytes));
+    void *workspace = allocate(bytes);
     stream("global_norm", shape, SN_F32, count * 4,
-           [=, this] { check(sn_global_norm(stream_, count, gradient, norm)); });
-    stream("sum", shape, SN_F32, count * 4, [=, this] { check(sn_sum(stream_, count, 1, gradient, 0, norm)); });
+           [=, this] { check(sn_global_norm(stream_, count, gradient, norm, workspace)); });
+    stream("sum", shape, SN_F32, count * 4,
+           [=, this] { check(sn_sum(stream_, count, 1, gradient, 0, norm, workspace)); });
     sn_adamw_step step{1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1, 1};
-    check(sn_global_norm(stream_, count, gradient, norm));
+    check(sn_global_norm(stream_, count, gradient, norm, workspace));
     stream("adamw", shape, SN_F32, count * 28,
            [=, this] { check(sn_adamw(stream_, &step, count, gradient, norm, nullptr, master, m, v, 0, nullptr)); });
     stream("adamw, rounded at random", shape, SN_BF16, count * 30,
            [=, this] { check(sn_adamw(stream_, &step, count, gradient, norm, nullptr, master, m, v, 1, narrow)); });
     stream("random_normal", shape, SN_F32, count * 4, [=, this] {
-      check(sn_random_normal(stream_, count, 0, 0.02f, {1, 2, 3}, master));
+      check(sn_random_normal(stream_, count, 0, 0.02f, {1, 2, 3, nullptr}, master));
     });
     releaseAll();
   }

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "common/backends.h"
 #include "common/operations.h"
 #include "common/status.h"
 
@@ -137,18 +138,37 @@ sn_status checkCache(const sn_cache_shape *shape, const char *operation) {
   return checkDtype(s.dtype, operation);
 }
 
+sn_status backendOf(sn_device_kind kind, const sn::Backend **backend) {
+  SN_CHECK(kind == SN_CPU || kind == SN_CUDA, SN_BAD_ARGUMENT, "unknown device kind %d", static_cast<int>(kind));
+  *backend = kind == SN_CPU ? &sn::cpuBackend() : sn::cudaBackend();
+  SN_CHECK(*backend != nullptr, SN_NO_DEVICE, "no CUDA backend was loaded; use the CPU, or load libsinter_cuda.so");
+  return SN_OK;
+}
+
 }  // namespace
 
 // ---- library and devices -------------------------------------------------------------------------------------------
 
 int32_t sn_version(void) { return SN_VERSION; }
 
+sn_status sn_load_cuda(const char *library) {
+  SN_CHECK_POINTER(library, "load_cuda");
+  return sn::loadCuda(library);
+}
+
+sn_status sn_device_count(sn_device_kind kind, int32_t *count) {
+  SN_CHECK_POINTER(count, "device_count");
+  const sn::Backend *backend = nullptr;
+  SN_CHECK_OK(backendOf(kind, &backend));
+  return backend->count(count);
+}
+
 sn_status sn_device_create(sn_device_kind kind, int32_t ordinal, int32_t threads, const char *isa, sn_device **device) {
   SN_CHECK_POINTER(device, "device_create");
   SN_CHECK(threads >= 0 && threads <= 1024, SN_BAD_ARGUMENT, "threads %d; 0 (one a core) to 1024", threads);
-  SN_CHECK(kind == SN_CPU || kind == SN_CUDA, SN_BAD_ARGUMENT, "unknown device kind %d", static_cast<int>(kind));
-  SN_CHECK(kind == SN_CPU, SN_NO_DEVICE, "this build of Sinter has no CUDA backend; use the CPU");
-  return sn::cpuBackend().open(ordinal, threads, isa, device);
+  const sn::Backend *backend = nullptr;
+  SN_CHECK_OK(backendOf(kind, &backend));
+  return backend->open(ordinal, threads, isa, device);
 }
 
 void sn_device_destroy(sn_device *device) {
@@ -181,6 +201,28 @@ sn_status sn_synchronize(sn_stream *stream) {
   return stream->device->operations->synchronize(stream);
 }
 
+sn_status sn_capture_begin(sn_stream *stream) {
+  SN_CHECK_OK(checkStream(stream, "capture_begin"));
+  return stream->device->operations->capture_begin(stream);
+}
+
+sn_status sn_capture_end(sn_stream *stream, sn_recording **recording) {
+  SN_CHECK_OK(checkStream(stream, "capture_end"));
+  SN_CHECK_POINTER(recording, "capture_end");
+  return stream->device->operations->capture_end(stream, recording);
+}
+
+sn_status sn_replay(sn_stream *stream, sn_recording *recording) {
+  SN_CHECK_OK(checkStream(stream, "replay"));
+  SN_CHECK_POINTER(recording, "replay");
+  SN_CHECK(recording->device == stream->device, SN_BAD_ARGUMENT, "replay: the recording is of another device");
+  return stream->device->operations->replay(stream, recording);
+}
+
+void sn_recording_destroy(sn_recording *recording) {
+  if (recording != nullptr) recording->device->backend->close_recording(recording);
+}
+
 // ---- memory --------------------------------------------------------------------------------------------------------
 
 sn_status sn_allocate(sn_device *device, int64_t bytes, void **memory) {
@@ -192,6 +234,17 @@ sn_status sn_allocate(sn_device *device, int64_t bytes, void **memory) {
 
 void sn_free(sn_device *device, void *memory) {
   if (device != nullptr) device->backend->free(device, memory);
+}
+
+sn_status sn_allocate_host(sn_device *device, int64_t bytes, void **memory) {
+  SN_CHECK_POINTER(device, "allocate_host");
+  SN_CHECK_POINTER(memory, "allocate_host");
+  SN_CHECK(bytes >= 1, SN_BAD_ARGUMENT, "allocate_host: %lld bytes; at least 1", static_cast<ll>(bytes));
+  return device->backend->allocate_host(device, bytes, memory);
+}
+
+void sn_free_host(sn_device *device, void *memory) {
+  if (device != nullptr) device->backend->free_host(device, memory);
 }
 
 sn_status sn_write(sn_stream *stream, void *destination, const void *host, int64_t bytes) {
@@ -324,9 +377,18 @@ sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch,
                                                        tokens, offsets, token_table, position_table, out);
 }
 
+sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch, int64_t length, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "embedding_backward_workspace");
+  SN_CHECK_POINTER(bytes, "embedding_backward_workspace");
+  SN_CHECK_SHAPE(sizes({batch, length}), "embedding_backward_workspace: batch %lld, length %lld; each at least 1",
+                 static_cast<ll>(batch), static_cast<ll>(length));
+  return device->operations->embedding_backward_workspace(device, batch, length, bytes);
+}
+
 sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                                 int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                                int32_t accumulate_positions, float *dtoken_table, float *dposition_table) {
+                                int32_t accumulate_positions, float *dtoken_table, float *dposition_table,
+                                void *workspace) {
   SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_backward"));
   SN_CHECK_SHAPE(dposition_table == nullptr || length <= positions,
                  "embedding_backward: length %lld is more than positions %lld", static_cast<ll>(length),
@@ -334,7 +396,7 @@ sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch
   SN_CHECK_POINTERS("embedding_backward", tokens, dout, dtoken_table);
   return stream->device->operations->embedding_backward(stream, dtype, batch, length, width, vocabulary, positions,
                                                         tokens, dout, accumulate_positions, dtoken_table,
-                                                        dposition_table);
+                                                        dposition_table, workspace);
 }
 
 // ---- layer norm ----------------------------------------------------------------------------------------------------
@@ -415,12 +477,20 @@ sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape, const 
   return stream->device->operations->cache_append(stream, shape, lengths, k, v, key_cache, value_cache);
 }
 
+sn_status sn_attention_decode_workspace(const sn_device *device, const sn_cache_shape *shape, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "attention_decode_workspace");
+  SN_CHECK_POINTER(bytes, "attention_decode_workspace");
+  SN_CHECK_OK(checkCache(shape, "attention_decode_workspace"));
+  return device->operations->attention_decode_workspace(device, shape, bytes);
+}
+
 sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
-                              const void *key_cache, const void *value_cache, void *out) {
+                              const void *key_cache, const void *value_cache, void *out, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "attention_decode"));
   SN_CHECK_OK(checkCache(shape, "attention_decode"));
   SN_CHECK_POINTERS("attention_decode", lengths, q, key_cache, value_cache, out);
-  return stream->device->operations->attention_decode(stream, shape, lengths, q, key_cache, value_cache, out);
+  return stream->device->operations->attention_decode(stream, shape, lengths, q, key_cache, value_cache, out,
+                                                      workspace);
 }
 
 // ---- loss ----------------------------------------------------------------------------------------------------------
@@ -437,18 +507,26 @@ sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int6
                                                    gradient_scale, losses);
 }
 
-sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out) {
+sn_status sn_reduce_workspace(const sn_device *device, int64_t count, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "reduce_workspace");
+  SN_CHECK_POINTER(bytes, "reduce_workspace");
+  SN_CHECK_OK(checkCount(count, "reduce_workspace"));
+  return device->operations->reduce_workspace(device, count, bytes);
+}
+
+sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out,
+                 void *workspace) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "sum"));
   SN_CHECK_POINTERS("sum", x, out);
-  return stream->device->operations->sum(stream, count, factor, x, accumulate, out);
+  return stream->device->operations->sum(stream, count, factor, x, accumulate, out, workspace);
 }
 
 // ---- optimizer -----------------------------------------------------------------------------------------------------
 
-sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out) {
+sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out, void *workspace) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "global_norm"));
   SN_CHECK_POINTERS("global_norm", x, out);
-  return stream->device->operations->global_norm(stream, count, x, out);
+  return stream->device->operations->global_norm(stream, count, x, out, workspace);
 }
 
 sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient,

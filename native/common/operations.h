@@ -6,6 +6,9 @@
 // Operations that run on a stream or ask for a workspace; the dispatcher checks their arguments, the backend runs them.
 #define SN_OPERATIONS(X)           \
   X(synchronize)                   \
+  X(capture_begin)                 \
+  X(capture_end)                   \
+  X(replay)                        \
   X(write)                         \
   X(read)                          \
   X(copy)                          \
@@ -20,6 +23,7 @@
   X(gemm)                          \
   X(bias_backward)                 \
   X(embedding_forward)             \
+  X(embedding_backward_workspace)  \
   X(embedding_backward)            \
   X(layer_norm_forward)            \
   X(layer_norm_backward_workspace) \
@@ -28,8 +32,10 @@
   X(attention_backward_workspace)  \
   X(attention_backward)            \
   X(cache_append)                  \
+  X(attention_decode_workspace)    \
   X(attention_decode)              \
   X(cross_entropy)                 \
+  X(reduce_workspace)              \
   X(sum)                           \
   X(global_norm)                   \
   X(adamw)                         \
@@ -46,17 +52,27 @@ struct Operations {
 
 // Life and memory of a device. `open` writes the device's own state behind `sn_device`.
 struct Backend {
-  int32_t version;
+  int32_t version;  // SN_VERSION of the header it was built with
+  sn_status (*count)(int32_t *devices);
   sn_status (*open)(int32_t ordinal, int32_t threads, const char *isa, sn_device **device);
   void (*close)(sn_device *device);
   sn_status (*memory)(const sn_device *device, int64_t *total, int64_t *available);
   sn_status (*allocate)(sn_device *device, int64_t bytes, void **memory);
   void (*free)(sn_device *device, void *memory);
+  sn_status (*allocate_host)(sn_device *device, int64_t bytes, void **memory);
+  void (*free_host)(sn_device *device, void *memory);
   sn_status (*open_stream)(sn_device *device, sn_stream **stream);
   void (*close_stream)(sn_stream *stream);
+  void (*close_recording)(sn_recording *recording);
 };
 
 const Backend &cpuBackend();
+
+// A backend in a library of its own exports one function, by the name SN_BACKEND_ENTRY: it takes what the library needs
+// of this one and gives its table, or null where `version` is not its own.
+using SetMessage = void (*)(const char *message);
+using BackendEntry = const Backend *(*)(int32_t version, SetMessage setMessage);
+#define SN_BACKEND_ENTRY "sinter_backend"
 
 }  // namespace sn
 
@@ -70,5 +86,9 @@ struct sn_device {
 };
 
 struct sn_stream {
+  sn_device *device;
+};
+
+struct sn_recording {
   sn_device *device;
 };

@@ -14,6 +14,13 @@
 
 namespace sn {
 
+// The key as it is now: what its clock says is in its step.
+SN_BOTH inline sn_random_key keyNow(sn_random_key key) {
+  if (key.clock != nullptr) key.step += *key.clock;
+  key.clock = nullptr;
+  return key;
+}
+
 struct Philox {
   static constexpr int kRounds = 10;
   static constexpr uint32_t kLeft = 0xD2511F53u, kRight = 0xCD9E8D57u;          // what the counter is multiplied by

@@ -39,6 +39,11 @@ std::string processorName() {
   return "CPU";
 }
 
+sn_status countDevices(int32_t *count) {
+  *count = 1;
+  return SN_OK;
+}
+
 sn_status open(int32_t ordinal, int32_t threads, const char *isa, sn_device **device) {
   if (ordinal != 0) return fail(SN_NO_DEVICE, "cpu:%d: there is one CPU device, cpu:0", ordinal);
   const Isa *chosen = nullptr;
@@ -92,6 +97,9 @@ sn_status openStream(sn_device *device, sn_stream **stream) {
 
 void closeStream(sn_stream *stream) { delete stream; }
 
+// The CPU makes no recordings.
+void closeRecording(sn_recording *) {}
+
 }  // namespace
 
 Device::Device(int32_t threads_) : pool(threads_), scratch_(allocatePages(threads_ * kScratchBytes)) {
@@ -129,8 +137,8 @@ namespace sn {
 
 const Backend &cpuBackend() {
   using namespace cpu;
-  static const Backend backend{SN_VERSION,    open,       close,      cpu::memory,
-                               cpu::allocate, freeMemory, openStream, closeStream};
+  static const Backend backend{SN_VERSION, countDevices,  open,       close,      cpu::memory, cpu::allocate,
+                               freeMemory, cpu::allocate, freeMemory, openStream, closeStream, closeRecording};
   return backend;
 }
 

@@ -9,7 +9,7 @@ namespace {
 struct Reference {
   std::vector<double> p, m, v;
 
-  void update(const sn_adamw_step &s, const Tensor &gradient, double norm, const std::vector<uint8_t> *decays) {
+  void update(const sn_adamw_step &s, const Tensor &gradient, double norm, const Bytes *decays) {
     double beta1 = s.beta1, beta2 = s.beta2, rate = s.learning_rate;
     double clip = s.clip != 0 && norm > s.clip ? s.clip / norm : 1;
     for (size_t i = 0; i < p.size(); ++i) {
@@ -37,13 +37,14 @@ TEST_CASE("AdamW: ten steps with decay, masks and clipping follow the double-pre
           CAPTURE(count);
           CAPTURE(clip);
           Tensor master(SN_F32, Numbers(1).normal(count)), m(SN_F32, zeros(count)), v(SN_F32, zeros(count));
-          std::vector<uint8_t> decays(static_cast<size_t>((count + 255) / 256));
+          Bytes decays(static_cast<size_t>((count + 255) / 256));
           for (size_t i = 0; i < decays.size(); ++i) decays[i] = i % 3 != 1;
           Reference reference{master.values(), m.values(), v.values()};
           for (int64_t number = 1; number <= 10; ++number) {
             auto step = stepOf(number, clip);
             Tensor gradient(SN_F32, Numbers(static_cast<uint32_t>(number)).normal(count, 0.1)), norm(SN_F32, 1);
-            REQUIRE(sn_global_norm(on.stream, count, gradient.floats(), norm.floats()) == SN_OK);
+            auto workspace = reduceWorkspace(on.device, count);
+            REQUIRE(sn_global_norm(on.stream, count, gradient.floats(), norm.floats(), workspace.data()) == SN_OK);
             reference.update(step, gradient, norm[0], masked ? &decays : nullptr);
             REQUIRE(sn_adamw(on.stream, &step, count, gradient.floats(), norm.floats(),
                              masked ? decays.data() : nullptr, master.floats(), m.floats(), v.floats(), 0,
@@ -63,13 +64,14 @@ TEST_CASE("AdamW: ten steps with decay, masks and clipping follow the double-pre
 
 TEST_CASE("AdamW: a norm that is not finite leaves everything as it was") {
   everywhere([](Machine &on) {
-    for (float norm : {NAN, INFINITY}) {
+    for (double bad : {static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
       Tensor master(SN_F32, Numbers(1).normal(300)), m(SN_F32, Numbers(2).normal(300)), v(SN_F32, zeros(300));
       Tensor gradient(SN_F32, Numbers(3).normal(300)), copy(SN_BF16, Numbers(4).normal(300));
+      Tensor norm(SN_F32, std::vector{bad});
       auto all = [&] { return std::vector{master.bytes(), m.bytes(), v.bytes(), copy.bytes()}; };
       auto before = all();
       auto step = stepOf(1, 1.0f);
-      REQUIRE(sn_adamw(on.stream, &step, 300, gradient.floats(), &norm, nullptr, master.floats(), m.floats(),
+      REQUIRE(sn_adamw(on.stream, &step, 300, gradient.floats(), norm.floats(), nullptr, master.floats(), m.floats(),
                        v.floats(), 1, copy) == SN_OK);
       CHECK(all() == before);
     }
@@ -103,7 +105,7 @@ TEST_CASE("AdamW: stochastic rounding takes a neighbour in bf16, by Philox, and 
       auto value = static_cast<float>(master[i]);
       uint32_t bits;
       std::memcpy(&bits, &value, sizeof bits);
-      uint32_t random = sn::Philox::of({99, 1, 0}, static_cast<int64_t>(i / 4)).word[i % 4];
+      uint32_t random = sn::Philox::of({99, 1, 0, nullptr}, static_cast<int64_t>(i / 4)).word[i % 4];
       bits = (bits + (random & 0xffffu)) & 0xffff0000u;
       float expected;
       std::memcpy(&expected, &bits, sizeof expected);

@@ -9,11 +9,34 @@ struct Case {
 };
 
 constexpr Case kCases[] = {
-    {1, 1, 1, 1, 1, 1, 0, 0},       {3, 1, 4, 4, 64, 50, 0, 0},  {2, 1, 6, 2, 17, 130, 0, 5},
-    {2, 1, 2, 2, 32, 300, 40, 0},   {2, 3, 2, 1, 40, 70, 0, 3},  {2, 65, 2, 2, 64, 200, 0, 0},
-    {1, 130, 2, 1, 24, 190, 33, 0}, {1, 1, 1, 1, 256, 90, 0, 0}, {1, 50, 1, 1, 256, 60, 0, 0},
+    {1, 1, 1, 1, 1, 1, 0, 0},
+    {3, 1, 4, 4, 64, 50, 0, 0},
+    {2, 1, 6, 2, 17, 130, 0, 5},
+    {2, 1, 2, 2, 32, 300, 40, 0},
+    {2, 3, 2, 1, 40, 70, 0, 3},
+    {2, 65, 2, 2, 64, 200, 0, 0},
+    {1, 130, 2, 1, 24, 190, 33, 0},
+    {1, 1, 1, 1, 256, 90, 0, 0},
+    {1, 50, 1, 1, 256, 60, 0, 0},
     {2, 4, 2, 2, 8, 9, 2, 0},
+    // Several parts of a GPU's cache, all head sizes that it knows, queries that share keys, and what is no whole
+    // piece.
+    {2, 1, 2, 1, 64, 700, 0, 8},
+    {1, 1, 8, 1, 128, 400, 130, 0},
+    {2, 2, 3, 1, 80, 260, 65, 8},
+    {1, 8, 2, 2, 32, 520, 0, 1},
+    {1, 9, 2, 1, 32, 129, 64, 8},
+    {3, 1, 2, 2, 200, 150, 0, 4},
+    {1, 3, 1, 1, 96, 1100, 0, 0},
 };
+
+// Zeroed memory of the size that the operation wants.
+Bytes workspaceOf(const Machine &on, const sn_cache_shape &s) {
+  int64_t bytes = -1;
+  REQUIRE(sn_attention_decode_workspace(on.device, &s, &bytes) == SN_OK);
+  REQUIRE(bytes >= 0);
+  return Bytes(static_cast<size_t>(bytes));
+}
 
 sn_cache_shape shapeOf(const Case &c, sn_dtype dtype) {
   int64_t kv = c.kvHeads * c.headSize + c.gap, q = c.heads * c.headSize + c.gap;
@@ -25,7 +48,7 @@ size_t cached(const sn_cache_shape &s, int64_t b, int64_t h, int64_t j, int64_t 
   return static_cast<size_t>(((b * s.kv_heads + h) * s.capacity + j) * s.head_size + d);
 }
 
-std::vector<int32_t> lengthsOf(const sn_cache_shape &s) {
+Ints lengthsOf(const sn_cache_shape &s) {
   auto lengths = Numbers(9).below(s.batch, static_cast<int32_t>(s.capacity - s.queries + 1));
   lengths[0] = static_cast<int32_t>(s.capacity - s.queries);
   return lengths;
@@ -84,6 +107,7 @@ TEST_CASE("attention decode equals attention in double over what each sequence's
       Tensor values(dtype, valueValues);
 
       std::vector<double> expected(static_cast<size_t>(s.batch * s.queries * s.out_stride), NAN);
+      auto sizes = expected, rounded = expected;
       for (int64_t b = 0; b < s.batch; ++b) {
         int64_t filled = lengths[static_cast<size_t>(b)] + s.queries, width = s.kv_heads * s.head_size;
         std::vector<double> ownQ, ownK, ownV;
@@ -111,51 +135,108 @@ TEST_CASE("attention decode equals attention in double over what each sequence's
                             0,
                             0,
                             {}}};
-        auto out = attentionForward(at, ownQ, ownK, ownV).out;
-        std::copy(out.begin(), out.end(), expected.begin() + b * s.queries * s.out_stride);
+        auto exact = attentionForward(at, ownQ, ownK, ownV),
+             toTensorCores = attentionForward(at, ownQ, ownK, ownV, toBf16);
+        auto place = b * s.queries * s.out_stride;
+        std::copy(exact.out.begin(), exact.out.end(), expected.begin() + place);
+        std::copy(exact.outSize.begin(), exact.outSize.end(), sizes.begin() + place);
+        std::copy(toTensorCores.out.begin(), toTensorCores.out.end(), rounded.begin() + place);
       }
       CAPTURE(s.queries);
       CAPTURE(s.head_size);
       everywhere([&](Machine &on) {
-        Tensor out(dtype, s.batch * s.queries * s.out_stride);
-        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out) == SN_OK);
-        checkClose(out, expected, 1e-5, 3e-6);
+        auto workspace = workspaceOf(on, s);
+        Tensor out(dtype, s.batch * s.queries * s.out_stride), again = out;
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, workspace.data()) == SN_OK);
+        // More queries than a few are a matter of tensor cores.
+        if (on.isCuda() && dtype == SN_BF16 && s.queries > 8) {
+          checkRounded(out, expected, sizes, rounded);
+        } else {
+          checkClose(out, expected, 1e-5, 3e-6);
+        }
         on.same(out);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, again, workspace.data()) == SN_OK);
+        CHECK(again.bytes() == out.bytes());
       });
     }
   }
 }
 
 TEST_CASE("a batch decodes each sequence to the same bits as it would alone") {
-  everywhere([](Machine &on) {
-    for (const auto &c : kCases) {
-      auto s = shapeOf(c, SN_F32);
-      auto lengths = lengthsOf(s);
-      int64_t size = s.kv_heads * s.capacity * s.head_size, qSize = s.queries * s.q_stride;
-      Tensor q(SN_F32, Numbers(1).normal(s.batch * qSize)), keys(SN_F32, Numbers(2).normal(s.batch * size));
-      Tensor values(SN_F32, Numbers(3).normal(s.batch * size)), out(SN_F32, s.batch * s.queries * s.out_stride);
-      REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out) == SN_OK);
-      auto single = s;
-      single.batch = 1;
-      Tensor alone(SN_F32, s.queries * s.out_stride);
-      for (int64_t b = 0; b < s.batch; ++b) {
-        REQUIRE(sn_attention_decode(on.stream, &single, lengths.data() + b, q.floats() + b * qSize,
-                                    keys.floats() + b * size, values.floats() + b * size, alone) == SN_OK);
-        CHECK(std::memcmp(alone.floats(), out.floats() + b * s.queries * s.out_stride, alone.bytes().size()) == 0);
+  for (auto dtype : {SN_F32, SN_BF16}) {
+    everywhere([&](Machine &on) {
+      for (const auto &c : kCases) {
+        if (c.batch == 1) continue;
+        auto s = shapeOf(c, dtype);
+        auto lengths = lengthsOf(s);
+        int64_t size = s.kv_heads * s.capacity * s.head_size, qSize = s.queries * s.q_stride;
+        int64_t outSize = s.queries * s.out_stride;
+        Tensor q(dtype, Numbers(1).normal(s.batch * qSize)), keys(dtype, Numbers(2).normal(s.batch * size));
+        Tensor values(dtype, Numbers(3).normal(s.batch * size)), out(dtype, s.batch * outSize), alone(dtype, outSize);
+        // One workspace serves them all.
+        auto workspace = workspaceOf(on, s);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, workspace.data()) == SN_OK);
+        auto single = s;
+        single.batch = 1;
+        auto at = [&](Tensor &tensor, int64_t element) {
+          return static_cast<unsigned char *>(static_cast<void *>(tensor)) + element * bytesOf(dtype);
+        };
+        for (int64_t b = 0; b < s.batch; ++b) {
+          REQUIRE(sn_attention_decode(on.stream, &single, lengths.data() + b, at(q, b * qSize), at(keys, b * size),
+                                      at(values, b * size), alone, workspace.data()) == SN_OK);
+          CHECK(std::memcmp(at(alone, 0), at(out, b * outSize), alone.bytes().size()) == 0);
+        }
       }
+    });
+  }
+}
+
+TEST_CASE("a recorded decode follows the lengths that it finds at each replay") {
+  if (cudaDevice() == nullptr) return;  // a CPU does not record
+  everywhere([](Machine &on) {
+    auto s = shapeOf({2, 1, 2, 1, 64, 700, 0, 0}, SN_BF16);
+    int64_t size = s.batch * s.kv_heads * s.capacity * s.head_size, outSize = s.batch * s.queries * s.out_stride;
+    Tensor q(SN_BF16, Numbers(1).normal(s.batch * s.queries * s.q_stride)), keys(SN_BF16, Numbers(2).normal(size));
+    Tensor values(SN_BF16, Numbers(3).normal(size)), out(SN_BF16, outSize), direct(SN_BF16, outSize);
+    auto workspace = workspaceOf(on, s);
+    Ints lengths{0, 0};
+    sn_recording *recording = nullptr;
+    REQUIRE(sn_capture_begin(on.stream) == SN_OK);
+    REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, workspace.data()) == SN_OK);
+    REQUIRE(sn_capture_end(on.stream, &recording) == SN_OK);
+    for (int32_t length : {0, 1, 127, 128, 300, 699}) {
+      lengths = {length, 699 - length};
+      REQUIRE(sn_replay(on.stream, recording) == SN_OK);
+      REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, direct, workspace.data()) == SN_OK);
+      REQUIRE(sn_synchronize(on.stream) == SN_OK);
+      CHECK(out.bytes() == direct.bytes());
     }
+    sn_recording_destroy(recording);
   });
 }
 
 TEST_CASE("positions that the cache has no room for are refused") {
-  everywhere([](Machine &on) {
-    auto s = shapeOf({2, 3, 1, 1, 4, 8, 0, 0}, SN_F32);
-    Tensor q(SN_F32, 24), cache(SN_F32, 64), out(SN_F32, 24);
-    for (int32_t length : {6, -1, INT32_MAX}) {
-      std::vector<int32_t> lengths{0, length};
-      CHECK(sn_cache_append(on.stream, &s, lengths.data(), q, q, cache, cache) == SN_BAD_ARGUMENT);
-      CHECK(sn_attention_decode(on.stream, &s, lengths.data(), q, cache, cache, out) == SN_BAD_ARGUMENT);
-      CHECK(std::string(sn_last_error()).find("sequence 1 has " + std::to_string(length)) != std::string::npos);
-    }
-  });
+  for (int64_t queries : {3, 20}) {
+    everywhere([&](Machine &on) {
+      auto s = shapeOf({3, queries, 1, 1, 4, queries + 5, 0, 0}, SN_F32);
+      int64_t rows = queries * 4;
+      Tensor q(SN_F32, Numbers(1).normal(3 * rows)), cache(SN_F32, 3 * (queries + 5) * 4), out(SN_F32, 3 * rows);
+      auto workspace = workspaceOf(on, s);
+      for (int32_t length : {6, -1, INT32_MAX}) {
+        // The first sequence without room is named.
+        Ints lengths{0, length, 7};
+        std::string said = ": sequence 1 has " + std::to_string(length) + " positions; with " +
+                           std::to_string(queries) + " more they exceed the cache's " + std::to_string(queries + 5);
+        CHECK(on.status(sn_cache_append(on.stream, &s, lengths.data(), q, q, cache, cache)) == SN_BAD_ARGUMENT);
+        CHECK(sn_last_error() == "cache_append" + said);
+        CHECK(on.status(sn_attention_decode(on.stream, &s, lengths.data(), q, cache, cache, out, workspace.data())) ==
+              SN_BAD_ARGUMENT);
+        CHECK(sn_last_error() == "attention_decode" + said);
+        CHECK(on.status(SN_OK) == SN_OK);
+      }
+      // Neither of them touches what belongs to the sequences without room.
+      for (auto i = static_cast<size_t>(rows); i < out.size(); ++i) CHECK(std::isnan(out[i]));
+      for (auto i = static_cast<size_t>(rows + 20); i < cache.size(); ++i) CHECK(std::isnan(cache[i]));
+    });
+  }
 }

@@ -8,14 +8,18 @@ TEST_CASE("attention forward: out and lse equal the double-precision reference, 
       AttentionLayout at{shape};
       Tensor q(dtype, Numbers(1).normal(at.qSize())), k(dtype, Numbers(2).normal(at.kSize()));
       Tensor v(dtype, Numbers(3).normal(at.vSize()));
-      auto expected = attentionForward(at, q, k, v);
+      auto expected = attentionForward(at, q, k, v), rounded = attentionForward(at, q, k, v, toBf16);
       CAPTURE(shape.queries);
       CAPTURE(shape.keys);
       CAPTURE(shape.head_size);
       everywhere([&](Machine &on) {
         Tensor out(dtype, at.outSize()), lse(SN_F32, at.rows());
         REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK);
-        checkClose(out, expected.out, 1e-5, 3e-6);
+        if (on.isCuda() && dtype == SN_BF16) {
+          checkRounded(out, expected.out, expected.outSize, rounded.out);
+        } else {
+          checkClose(out, expected.out, 1e-5, 3e-6);
+        }
         checkClose(lse, expected.lse, 1e-6, 3e-6);
         on.same(out);
         on.same(lse);
@@ -28,48 +32,65 @@ TEST_CASE("attention forward: out and lse equal the double-precision reference, 
 }
 
 TEST_CASE("attention forward: q, k and v may be columns of one matrix") {
-  int64_t batch = 2, length = 37, heads = 3, size = 16, width = heads * size;
-  sn_attention_shape shape{batch,     length, length, heads, heads, size, 3 * width, 3 * width,
-                           3 * width, width,  SN_F32, 1,     0,     0,    0,         {}};
-  AttentionLayout at{shape};
-  auto matrix = Numbers(1).normal(batch * length * 3 * width);
-  Tensor all(SN_F32, matrix);
-  auto from = [&](int64_t column) { return std::vector<double>(matrix.begin() + column, matrix.end()); };
-  Tensor q(SN_F32, from(0)), k(SN_F32, from(width)), v(SN_F32, from(2 * width));
-  auto expected = attentionForward(at, q, k, v);
-  everywhere([&](Machine &on) {
-    Tensor out(SN_F32, at.outSize());
-    REQUIRE(sn_attention_forward(on.stream, &shape, all.floats(), all.floats() + width, all.floats() + 2 * width, out,
-                                 nullptr) == SN_OK);
-    checkClose(out, expected.out, 1e-5, 3e-6);
-  });
+  // 20 columns of bf16 are no multiple of 16 bytes.
+  for (auto dtype : {SN_F32, SN_BF16}) {
+    for (int64_t size : {16, 20}) {
+      int64_t batch = 2, length = 37, heads = 3, width = heads * size;
+      sn_attention_shape shape{batch,     length, length, heads, heads, size, 3 * width, 3 * width,
+                               3 * width, width,  dtype,  1,     0,     0,    0,         {}};
+      AttentionLayout at{shape};
+      auto matrix = Numbers(1).normal(batch * length * 3 * width);
+      Tensor all(dtype, matrix);
+      auto from = [&](int64_t column) { return std::vector<double>(matrix.begin() + column, matrix.end()); };
+      Tensor q(dtype, from(0)), k(dtype, from(width)), v(dtype, from(2 * width));
+      auto expected = attentionForward(at, q, k, v), rounded = attentionForward(at, q, k, v, toBf16);
+      everywhere([&](Machine &on) {
+        Tensor out(dtype, at.outSize());
+        auto column = [&](int64_t first) {
+          return static_cast<char *>(static_cast<void *>(all)) + first * bytesOf(dtype);
+        };
+        REQUIRE(sn_attention_forward(on.stream, &shape, column(0), column(width), column(2 * width), out, nullptr) ==
+                SN_OK);
+        if (on.isCuda() && dtype == SN_BF16) {
+          checkRounded(out, expected.out, expected.outSize, rounded.out);
+        } else {
+          checkClose(out, expected.out, 1e-5, 3e-6);
+        }
+      });
+    }
+  }
 }
 
 TEST_CASE("attention forward: large scores overflow nothing") {
-  everywhere([](Machine &on) {
-    sn_attention_shape shape{1, 100, 100, 1, 1, 8, 8, 8, 8, 8, SN_F32, 1, 0, 1, 0, {}};
-    AttentionLayout at{shape};
-    Tensor q(SN_F32, Numbers(1).normal(800, 100)), k(SN_F32, Numbers(2).normal(800, 100));
-    Tensor v(SN_F32, Numbers(3).normal(800)), out(SN_F32, 800), lse(SN_F32, 100);
-    auto expected = attentionForward(at, q, k, v);
-    REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK);
-    checkClose(lse, expected.lse, 1e-6, 0);
-    checkClose(out, expected.out, 1e-2, 1e-2);
-  });
+  for (auto dtype : {SN_F32, SN_BF16}) {
+    everywhere([&](Machine &on) {
+      sn_attention_shape shape{1, 100, 100, 1, 1, 8, 8, 8, 8, 8, dtype, 1, 0, 1, 0, {}};
+      AttentionLayout at{shape};
+      Tensor q(dtype, Numbers(1).normal(800, 100)), k(dtype, Numbers(2).normal(800, 100));
+      Tensor v(dtype, Numbers(3).normal(800)), out(dtype, 800), lse(SN_F32, 100);
+      auto expected = attentionForward(at, q, k, v);
+      REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK);
+      checkClose(lse, expected.lse, 1e-6, 0);
+      checkClose(out, expected.out, 1e-2, 1e-2);
+    });
+  }
 }
 
 TEST_CASE("attention forward: changing a later key or value never changes an earlier row") {
-  everywhere([](Machine &on) {
-    sn_attention_shape shape{1, 90, 90, 1, 1, 32, 32, 32, 32, 32, SN_F32, 1, 0, 0, 0, {}};
-    Tensor q(SN_F32, Numbers(1).normal(90 * 32)), k(SN_F32, Numbers(2).normal(90 * 32));
-    Tensor v(SN_F32, Numbers(3).normal(90 * 32)), out(SN_F32, 90 * 32), other(SN_F32, 90 * 32);
-    REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, nullptr) == SN_OK);
-    for (size_t i = 70 * 32; i < 71 * 32; ++i) {
-      k.set(i, 50);
-      v.set(i, -50);
-    }
-    REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, other, nullptr) == SN_OK);
-    CHECK(std::memcmp(out.floats(), other.floats(), 70 * 32 * 4) == 0);
-    CHECK(std::memcmp(out.floats() + 70 * 32, other.floats() + 70 * 32, 32 * 4) != 0);
-  });
+  for (auto dtype : {SN_F32, SN_BF16}) {
+    everywhere([&](Machine &on) {
+      sn_attention_shape shape{1, 90, 90, 1, 1, 32, 32, 32, 32, 32, dtype, 1, 0, 0, 0, {}};
+      Tensor q(dtype, Numbers(1).normal(90 * 32)), k(dtype, Numbers(2).normal(90 * 32));
+      Tensor v(dtype, Numbers(3).normal(90 * 32)), out(dtype, 90 * 32), other(dtype, 90 * 32);
+      REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, nullptr) == SN_OK);
+      for (size_t i = 70 * 32; i < 71 * 32; ++i) {
+        k.set(i, 50);
+        v.set(i, -50);
+      }
+      REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, other, nullptr) == SN_OK);
+      auto earlier = static_cast<std::ptrdiff_t>(70 * 32 * bytesOf(dtype));
+      CHECK(std::equal(out.bytes().begin(), out.bytes().begin() + earlier, other.bytes().begin()));
+      CHECK(!std::equal(out.bytes().begin() + earlier, out.bytes().end(), other.bytes().begin() + earlier));
+    });
+  }
 }

@@ -57,7 +57,7 @@ TEST_CASE("cross entropy: large logits overflow nothing; logits of -infinity hav
     row[3] = 1e30;
     row[50] = -INFINITY;
     Tensor logits(SN_F32, row), loss(SN_F32, 1);
-    std::vector<int32_t> target{3};
+    Ints target{3};
     REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
     CHECK(loss[0] == 0);
     checkClose(logits, std::vector<double>(70), 0, 0);
@@ -70,13 +70,14 @@ TEST_CASE("cross entropy: NaN in a row gives a NaN loss, an unknown target too")
       std::vector<double> row(70, 0.5);
       row[place] = NAN;
       Tensor logits(SN_F32, row), loss(SN_F32, 1);
-      std::vector<int32_t> target{3};
+      Ints target{3};
       REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
       CHECK(std::isnan(loss[0]));
     }
     for (int32_t unknown : {-1, 70}) {
       Tensor logits(SN_F32, std::vector<double>(70, 0.5)), loss(SN_F32, 1);
-      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, &unknown, 1, loss.floats()) == SN_OK);
+      Ints target{unknown};
+      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
       CHECK(std::isnan(loss[0]));
     }
   });

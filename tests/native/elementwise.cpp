@@ -110,7 +110,7 @@ TEST_CASE("the double gelu that the tests use is the paper's, and its derivative
 
 TEST_CASE("dropout keeps or drops by Philox, scales what it keeps, and adds the residual") {
   everywhere([](Machine &on) {
-    const sn_random_key key{12345678901, 7, 3};
+    const sn_random_key key{12345678901, 7, 3, nullptr};
     for (auto dtype : kDtypes) {
       for (int64_t count : kCounts) {
         for (float p : {0.0f, 0.1f, 0.9f}) {
@@ -139,7 +139,7 @@ TEST_CASE("dropout drops the share that it was asked to") {
   everywhere([](Machine &on) {
     int64_t count = 100000;
     Tensor x(SN_F32, std::vector<double>(static_cast<size_t>(count), 1.0)), out(SN_F32, count);
-    REQUIRE(sn_dropout(on.stream, SN_F32, count, 0.2f, {1, 2, 3}, x, nullptr, out) == SN_OK);
+    REQUIRE(sn_dropout(on.stream, SN_F32, count, 0.2f, {1, 2, 3, nullptr}, x, nullptr, out) == SN_OK);
     int64_t dropped = 0;
     for (size_t i = 0; i < out.size(); ++i) dropped += out[i] == 0;
     CHECK(std::abs(static_cast<double>(dropped) - 20000) < 5 * std::sqrt(100000 * 0.2 * 0.8));
@@ -149,7 +149,7 @@ TEST_CASE("dropout drops the share that it was asked to") {
 TEST_CASE("random normal numbers are Box and Muller's, have their mean and deviation, and depend on the key alone") {
   everywhere([](Machine &on) {
     for (int64_t count : {1, 2, 3, 5, 17, 40001}) {
-      const sn_random_key key{42, 0, 9};
+      const sn_random_key key{42, 0, 9, nullptr};
       Tensor out(SN_F32, count);
       REQUIRE(sn_random_normal(on.stream, count, 2, 3, key, out.floats()) == SN_OK);
       std::vector<double> expected(out.size());
@@ -171,7 +171,7 @@ TEST_CASE("random normal numbers have the moments of a normal distribution") {
   Machine on("baseline", 1, &record);
   int64_t count = 1 << 20;
   Tensor out(SN_F32, count);
-  REQUIRE(sn_random_normal(on.stream, count, 0, 1, {1, 0, 0}, out.floats()) == SN_OK);
+  REQUIRE(sn_random_normal(on.stream, count, 0, 1, {1, 0, 0, nullptr}, out.floats()) == SN_OK);
   double moments[5] = {};
   for (size_t i = 0; i < out.size(); ++i) {
     double power = 1;

@@ -8,10 +8,19 @@ struct Shape {
   int64_t batch, length, width, vocabulary, positions;
 };
 
-constexpr Shape kShapes[] = {
-    {1, 1, 1, 1, 1}, {2, 3, 5, 7, 4}, {3, 17, 33, 11, 20}, {4, 64, 768, 50, 64}, {1, 9, 130, 3, 9}};
+// The last three: tokens that come very often, tokens of two bytes, and of three.
+constexpr Shape kShapes[] = {{1, 1, 1, 1, 1},      {2, 3, 5, 7, 4},       {3, 17, 33, 11, 20},
+                             {4, 64, 768, 50, 64}, {1, 9, 130, 3, 9},     {2, 300, 40, 3, 301},
+                             {1, 999, 7, 1, 999},  {2, 100, 9, 999, 100}, {3, 50, 3, 70000, 50}};
 
 size_t at(int64_t row, int64_t width, int64_t column) { return static_cast<size_t>(row * width + column); }
+
+Bytes workspaceFor(const Machine &on, int64_t batch, int64_t length) {
+  int64_t bytes = -1;
+  REQUIRE(sn_embedding_backward_workspace(on.device, batch, length, &bytes) == SN_OK);
+  REQUIRE(bytes >= 0);
+  return Bytes(static_cast<size_t>(bytes));
+}
 
 }  // namespace
 
@@ -50,19 +59,20 @@ TEST_CASE("a token or position out of range reads as zeros and fails the call") 
     int64_t width = 19;
     Tensor words(SN_F32, Numbers(1).normal(5 * width)), places(SN_F32, Numbers(2).normal(3 * width));
     for (int32_t bad : {-1, 5, INT32_MAX, INT32_MIN}) {
-      std::vector<int32_t> tokens{4, bad, 0};
+      Ints tokens{4, bad, 0};
       Tensor out(SN_F32, 3 * width);
-      CHECK(sn_embedding_forward(on.stream, SN_F32, 1, 3, width, 5, 3, tokens.data(), nullptr, words, places, out) ==
-            SN_BAD_ARGUMENT);
+      CHECK(on.status(sn_embedding_forward(on.stream, SN_F32, 1, 3, width, 5, 3, tokens.data(), nullptr, words, places,
+                                           out)) == SN_BAD_ARGUMENT);
       CHECK(std::string(sn_last_error()).find("token " + std::to_string(bad) + " at place 1") != std::string::npos);
       for (size_t j = 0; j < 19; ++j) CHECK(out[19 + j] == 0);
       CHECK(out[0] == doctest::Approx(words[4 * 19] + places[0]));
       CHECK(out[38] == doctest::Approx(words[0] + places[38]));
     }
-    std::vector<int32_t> tokens{1, 1, 1}, offsets{1};
+    Ints tokens{1, 1, 1}, offsets{1};
     Tensor out(SN_F32, 3 * width);
-    CHECK(sn_embedding_forward(on.stream, SN_F32, 1, 3, width, 5, 3, tokens.data(), offsets.data(), words, places,
-                               out) == SN_BAD_ARGUMENT);
+    CHECK(on.status(sn_embedding_forward(on.stream, SN_F32, 1, 3, width, 5, 3, tokens.data(), offsets.data(), words,
+                                         places, out)) == SN_BAD_ARGUMENT);
+    CHECK(sn_synchronize(on.stream) == SN_OK);
   });
 }
 
@@ -71,7 +81,9 @@ TEST_CASE("embedding backward adds each row to its token, and the positions' row
     for (auto dtype : {SN_F32, SN_BF16}) {
       for (const auto &s : kShapes) {
         for (int32_t accumulate : {0, 1}) {
+          CAPTURE(s.width);
           auto tokens = Numbers(1).below(s.batch * s.length, static_cast<int32_t>(s.vocabulary));
+          auto workspace = workspaceFor(on, s.batch, s.length);
           Tensor dout(dtype, Numbers(2).normal(s.batch * s.length * s.width));
           Tensor dwords(SN_F32, Numbers(3).normal(s.vocabulary * s.width));
           Tensor dplaces(SN_F32, accumulate ? Numbers(4).normal(s.positions * s.width)
@@ -86,15 +98,27 @@ TEST_CASE("embedding backward adds each row to its token, and the positions' row
             }
           }
           REQUIRE(sn_embedding_backward(on.stream, dtype, s.batch, s.length, s.width, s.vocabulary, s.positions,
-                                        tokens.data(), dout, accumulate, dwords.floats(), dplaces.floats()) == SN_OK);
+                                        tokens.data(), dout, accumulate, dwords.floats(), dplaces.floats(),
+                                        workspace.data()) == SN_OK);
           checkClose(dwords, expectedWords, 1e-5, 1e-5);
           checkClose(dplaces, expectedPlaces, 1e-5, 1e-5);
           on.same(dwords);
           on.same(dplaces);
           REQUIRE(sn_embedding_backward(on.stream, dtype, s.batch, s.length, s.width, s.vocabulary, 0, tokens.data(),
-                                        dout, accumulate, dwords.floats(), nullptr) == SN_OK);
+                                        dout, accumulate, dwords.floats(), nullptr, workspace.data()) == SN_OK);
         }
       }
     }
+  });
+}
+
+TEST_CASE("embedding backward leaves out a token that is out of range") {
+  everywhere([](Machine &on) {
+    Ints tokens{1, -1, 5, 1, INT32_MIN, INT32_MAX};
+    Tensor dout(SN_F32, {1, 2, 3, 4, 5, 6}), dwords(SN_F32, std::vector<double>(5));
+    auto workspace = workspaceFor(on, 1, 6);
+    REQUIRE(sn_embedding_backward(on.stream, SN_F32, 1, 6, 1, 5, 0, tokens.data(), dout, 0, dwords.floats(), nullptr,
+                                  workspace.data()) == SN_OK);
+    CHECK(dwords.values() == std::vector<double>{0, 5, 0, 0, 0});
   });
 }

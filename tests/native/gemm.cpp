@@ -1,5 +1,6 @@
 #include <tuple>
 
+#include "gemm_tiles.h"
 #include "testing.h"
 
 using namespace sn::testing;
@@ -71,6 +72,7 @@ void check(Machine &on, const Call &call) {
                   wantsAux ? static_cast<void *>(aux) : nullptr, workspace) == SN_OK);
 
   auto expected = s.accumulate ? before.values() : std::vector<double>(c.size(), NAN), expectedAux = auxBefore.values();
+  auto left = a.values(), right = b.values();
   for (int64_t batch = 0; batch < s.batch; ++batch) {
     for (int64_t i = 0; i < s.m; ++i) {
       for (int64_t j = 0; j < s.n; ++j) {
@@ -78,7 +80,7 @@ void check(Machine &on, const Call &call) {
         for (int64_t k = 0; k < s.k; ++k) {
           int64_t atA = batch * s.a_batch + (s.transpose_a ? k * s.a_stride + i : i * s.a_stride + k);
           int64_t atB = batch * s.b_batch + (s.transpose_b ? j * s.b_stride + k : k * s.b_stride + j);
-          sum += a[static_cast<size_t>(atA)] * b[static_cast<size_t>(atB)];
+          sum += left[static_cast<size_t>(atA)] * right[static_cast<size_t>(atB)];
         }
         auto at = static_cast<size_t>(batch * s.c_batch + i * s.c_stride + j);
         if (wantsBias) sum += bias[static_cast<size_t>(j)];
@@ -129,17 +131,20 @@ TEST_CASE("gemm equals the double-precision product for every pair of transposes
 TEST_CASE("gemm over more than one block of k and strip of rows or columns") {
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
-      check(on, callOf(1, 35, 530, 1100, 0, 0, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
-      check(on, callOf(1, 2, 1030, 1100, 0, 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
-      check(on, callOf(1, 530, 35, 1100, 1, 1, dtype, SN_F32, SN_EPILOGUE_NONE, 0, 1));
+      // A GPU has no blocks of so much of k.
+      int64_t k = on.isCuda() ? 300 : 1100;
+      check(on, callOf(1, 35, 530, k, 0, 0, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
+      check(on, callOf(1, 2, 1030, k, 0, 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 0));
+      check(on, callOf(1, 530, 35, k, 1, 1, dtype, SN_F32, SN_EPILOGUE_NONE, 0, 1));
     }
   });
 }
 
-// Two chunks of the shared operand on AMX, where numbers are stored in three parts; too large to check every element.
+// Two chunks of the shared operand on AMX, where numbers are stored in three parts; too large to check every element. A
+// GPU has no such chunks: there it is several tiles each way.
 TEST_CASE("gemm over more than one chunk of the shared operand") {
   everywhere([](Machine &on) {
-    const int64_t size = 1400, depth = 1030;
+    const int64_t size = on.isCuda() ? 300 : 1400, depth = on.isCuda() ? 130 : 1030;
     auto call = callOf(1, size, size, depth, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
     Numbers numbers(1);
     Tensor a(SN_F32, numbers.normal(call.aSize)), b(SN_F32, numbers.normal(call.bSize)), c(SN_F32, call.cSize);
@@ -169,6 +174,108 @@ TEST_CASE("gemm epilogues: bias, GELU with what it keeps, residual, GELU's gradi
         }
         check(on, callOf(1, m, 77, 40, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
         check(on, callOf(1, m, 77, 40, 0, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
+      }
+    }
+  });
+}
+
+TEST_CASE("gemm through every tile of a GPU, sizes that end within them, rows aligned and not") {
+  everywhere([](Machine &on) {
+    // The CPU needs none of them, nor so many columns.
+    int64_t multiprocessors = on.isCuda() ? sn_device_threads(on.device) : 1;
+    for (auto [dtype, m, n, k, tile] : tiledProducts(multiprocessors)) {
+      CAPTURE(tile);
+      for (int32_t transposes = 0; transposes < 4; ++transposes) {
+        check(on, callOf(1, m, n, k, transposes & 1, transposes >> 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 3));
+      }
+      check(on, callOf(1, m, n, k, 0, 0, dtype, SN_F32, SN_EPILOGUE_BIAS_GELU, 0, 1));
+    }
+  });
+}
+
+TEST_CASE("gemm of a long k, in parts where few tiles would leave a GPU idle, through all epilogues") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      const int64_t m = 45, n = 61, k = 1101;
+      for (auto epilogue :
+           {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_GELU, SN_EPILOGUE_BIAS_RESIDUAL, SN_EPILOGUE_GELU_BACKWARD}) {
+        check(on, callOf(1, m, n, k, 0, 0, dtype, dtype, epilogue, 0, 3));
+      }
+      check(on, callOf(1, m, n, k, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 3));
+      check(on, callOf(2, m, n, k, 1, 1, dtype, dtype, SN_EPILOGUE_BIAS_GELU, 0, 2));
+    }
+  });
+}
+
+TEST_CASE("gemm of few rows, b in both orders, rows aligned and not") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int64_t m : {1, 2, 3, 7}) {
+        // Narrow or wide, each so deep that a thread comes by more than once.
+        for (auto [n, k] : {std::pair{45, 1613}, {453, 421}}) {
+          check(on, callOf(1, m, n, k, 0, 0, dtype, dtype, SN_EPILOGUE_NONE, 0, 3));
+          check(on, callOf(1, m, n, k, 0, 1, dtype, dtype, SN_EPILOGUE_BIAS, 0, 3));
+        }
+        check(on, callOf(1, m, 45, 421, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 0, 2));
+        check(on, callOf(1, m, 45, 421, 0, 1, dtype, dtype, SN_EPILOGUE_BIAS_RESIDUAL, 0, 2));
+      }
+    }
+  });
+}
+
+TEST_CASE("gemm gives the same bits wherever its operands begin") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (auto [m, n, k] : {std::tuple{1, 45, 1613}, {3, 453, 421}, {45, 61, 1101}, {125, 253, 69}}) {
+        for (int32_t transposeB : {0, 1}) {
+          auto call = callOf(1, m, n, k, 0, transposeB, dtype, dtype, SN_EPILOGUE_NONE, 0, 3);
+          auto a = Numbers(1).normal(call.aSize), b = Numbers(2).normal(call.bSize);
+          int64_t bytes = 0;
+          REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
+          Tensor workspace(SN_F32, bytes / 4 + 1), c(dtype, call.cSize), moved(dtype, call.cSize);
+          Tensor first(dtype, a), second(dtype, b);
+          REQUIRE(sn_gemm(on.stream, &call.shape, first, second, c, nullptr, nullptr, workspace) == SN_OK);
+          // One element further: at no multiple of 16 bytes.
+          a.insert(a.begin(), NAN);
+          b.insert(b.begin(), NAN);
+          Tensor third(dtype, a), fourth(dtype, b);
+          REQUIRE(sn_gemm(on.stream, &call.shape, static_cast<char *>(static_cast<void *>(third)) + bytesOf(dtype),
+                          static_cast<char *>(static_cast<void *>(fourth)) + bytesOf(dtype), moved, nullptr, nullptr,
+                          workspace) == SN_OK);
+          CAPTURE(m);
+          CAPTURE(n);
+          CAPTURE(transposeB);
+          bool alike = c.bytes() == moved.bytes();
+          CHECK(alike);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("gemm adds to a residual in place, and keeps nothing of a GELU where it is not asked to") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (auto [m, n, k] : {std::tuple{2, 77, 40}, {35, 77, 40}, {45, 61, 1101}}) {
+        CAPTURE(m);
+        auto call = callOf(1, m, n, k, 0, 0, dtype, dtype, SN_EPILOGUE_BIAS_RESIDUAL, 0, 3);
+        Tensor a(dtype, Numbers(1).normal(call.aSize)), b(dtype, Numbers(2).normal(call.bSize));
+        Tensor bias(dtype, Numbers(3).normal(n)), residual(dtype, Numbers(4).normal(call.cSize)), out = residual;
+        int64_t bytes = 0;
+        REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
+        Tensor workspace(SN_F32, bytes / 4 + 1);
+        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, out, nullptr, residual, workspace) == SN_OK);
+        Tensor inPlace = residual;
+        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, inPlace, nullptr, inPlace, workspace) == SN_OK);
+        bool alike = inPlace.bytes() == out.bytes();
+        CHECK(alike);
+
+        call.shape.epilogue = SN_EPILOGUE_BIAS_GELU;
+        Tensor kept(dtype, call.cSize), first(dtype, call.cSize), second(dtype, call.cSize);
+        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, first, bias, kept, workspace) == SN_OK);
+        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, second, bias, nullptr, workspace) == SN_OK);
+        alike = first.bytes() == second.bytes();
+        CHECK(alike);
       }
     }
   });
@@ -220,11 +327,15 @@ TEST_CASE("gemm keeps the digits of fp32 where numbers differ by many powers of 
 
 TEST_CASE("gemm refuses what it cannot compute") {
   everywhere([](Machine &on) {
-    auto call = callOf(1, 20, 20, 20, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
-    Tensor a(SN_F32, 400), b(SN_F32, 400), c(SN_F32, 400);
+    // So deep that a GPU, too, needs a workspace.
+    auto call = callOf(1, 20, 20, 4000, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
+    Tensor a(SN_F32, call.aSize), b(SN_F32, call.bSize), c(SN_F32, 400);
+    int64_t bytes = 0;
+    REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
+    REQUIRE(bytes > 0);
     CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, nullptr) == SN_BAD_ARGUMENT);
     CHECK(std::string(sn_last_error()).find("workspace") != std::string::npos);
-    call.shape.a_stride = 19;
+    call.shape.a_stride = 3999;
     CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, c) == SN_BAD_SHAPE);
     call = callOf(1, 20, 20, 20, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_BIAS, 0, 0);
     CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, c) == SN_BAD_ARGUMENT);

@@ -4,7 +4,8 @@ using namespace sn::testing;
 
 namespace {
 
-constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 1}, {1, 7}, {3, 16}, {5, 33}, {65, 130}, {130, 768}, {2, 5000}};
+constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 1},     {1, 7},    {3, 16},   {5, 33},  {65, 130},
+                                                   {130, 768}, {5, 1601}, {2, 5000}, {2, 8195}};
 constexpr double kEpsilon = 1e-5;
 
 size_t at(int64_t row, int64_t width, int64_t column) { return static_cast<size_t>(row * width + column); }

@@ -33,7 +33,7 @@ TEST_CASE("seed, step, tensor and group each change the numbers") {
     for (int64_t step : {int64_t{0}, int64_t{1}, large}) {
       for (int64_t tensor : {int64_t{0}, int64_t{1}, large}) {
         for (int64_t group : {int64_t{0}, int64_t{1}, large}) {
-          Philox block = Philox::of({seed, step, tensor}, group);
+          Philox block = Philox::of({seed, step, tensor, nullptr}, group);
           seen.insert({block.word[0], block.word[1], block.word[2], block.word[3]});
           ++count;
         }
@@ -45,7 +45,7 @@ TEST_CASE("seed, step, tensor and group each change the numbers") {
 
 TEST_CASE("words of many elements at once are those of each, where groups pass 32 bits too") {
   namespace vectors = sn::cpu::tested;
-  const sn_random_key key{int64_t{7} << 33 | 5, 3, 9};
+  const sn_random_key key{int64_t{7} << 33 | 5, 3, 9, nullptr};
   for (int64_t group : {int64_t{0}, int64_t{1000}, (int64_t{1} << 32) - 2, (int64_t{1} << 40) - 1}) {
     vectors::WordVec words[4];
     vectors::randomWords(key, 4 * group, words);

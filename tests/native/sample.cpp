@@ -8,13 +8,17 @@ using namespace sn::testing;
 
 namespace {
 
-constexpr int64_t kVocabulary = 37, kStride = 40, kDraws = 4000;
+constexpr int64_t kVocabulary = 37;
+
+// How often to draw; on an emulated GPU each draw takes its time.
+int64_t draws(const Machine &on) { return on.isCuda() ? 500 : 4000; }
 
 // The probability of each token under the sampling's rules; `history` ids are penalised once.
-std::vector<double> probabilities(const sn_sampling &how, std::vector<double> scores,
-                                  const std::vector<int32_t> &history) {
+std::vector<double> probabilities(const sn_sampling &how, std::vector<double> scores, const Ints &history) {
   std::vector<bool> seen(scores.size());
-  for (int32_t id : history) seen[static_cast<size_t>(id)] = true;
+  for (int32_t id : history) {
+    if (id >= 0 && static_cast<size_t>(id) < seen.size()) seen[static_cast<size_t>(id)] = true;
+  }
   for (size_t i = 0; i < scores.size(); ++i) {
     double penalty = static_cast<double>(how.repetition_penalty);
     if (seen[i]) scores[i] = scores[i] < 0 ? scores[i] * penalty : scores[i] / penalty;
@@ -49,30 +53,51 @@ std::vector<double> probabilities(const sn_sampling &how, std::vector<double> sc
 }
 
 struct Drawn {
-  std::vector<int32_t> tokens;
+  Ints tokens;
   Tensor logprobs;
 };
 
-Drawn draw(Machine &on, const sn_sampling &how, sn_dtype dtype, const std::vector<double> &scores,
-           const std::vector<int32_t> &history, int64_t rows) {
-  Tensor logits(dtype, rows * kStride);
+Drawn draw(Machine &on, const sn_sampling &how, sn_dtype dtype, const std::vector<double> &scores, const Ints &history,
+           int64_t rows) {
+  auto vocabulary = static_cast<int64_t>(scores.size()), stride = vocabulary + 3;
+  Tensor logits(dtype, rows * stride);
   for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t i = 0; i < kVocabulary; ++i) {
-      logits.set(static_cast<size_t>(row * kStride + i), scores[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < vocabulary; ++i) {
+      logits.set(static_cast<size_t>(row * stride + i), scores[static_cast<size_t>(i)]);
     }
   }
-  std::vector<int32_t> histories, lengths(static_cast<size_t>(rows), static_cast<int32_t>(history.size()));
+  Ints histories, lengths(static_cast<size_t>(rows), static_cast<int32_t>(history.size()));
   for (int64_t row = 0; row < rows; ++row) histories.insert(histories.end(), history.begin(), history.end());
   int64_t bytes = 0;
-  REQUIRE(sn_sample_workspace(on.device, rows, kVocabulary, &bytes) == SN_OK);
+  REQUIRE(sn_sample_workspace(on.device, rows, vocabulary, &bytes) == SN_OK);
   Tensor workspace(SN_F32, bytes / 4);
-  Drawn drawn{std::vector<int32_t>(static_cast<size_t>(rows), -7), Tensor(SN_F32, rows)};
+  Drawn drawn{Ints(static_cast<size_t>(rows), -7), Tensor(SN_F32, rows)};
   bool has = !history.empty();
-  REQUIRE(sn_sample(on.stream, &how, dtype, rows, kVocabulary, kStride, logits, has ? histories.data() : nullptr,
-                    has ? lengths.data() : nullptr, static_cast<int64_t>(history.size()), {5, 6, 7},
+  REQUIRE(sn_sample(on.stream, &how, dtype, rows, vocabulary, stride, logits, has ? histories.data() : nullptr,
+                    has ? lengths.data() : nullptr, static_cast<int64_t>(history.size()), {5, 6, 7, nullptr},
                     drawn.tokens.data(), drawn.logprobs.floats(), workspace) == SN_OK);
   on.same(drawn.tokens);
   return drawn;
+}
+
+// How far the drawn tokens are from their probabilities, counted in so many groups of neighbours. Checks that none was
+// drawn that has none.
+double chiSquareOf(const Ints &tokens, const std::vector<double> &expected, size_t groups) {
+  std::vector<double> counts(groups), shares(groups);
+  auto groupOf = [&](size_t token) { return token * groups / expected.size(); };
+  for (size_t i = 0; i < expected.size(); ++i) shares[groupOf(i)] += expected[i];
+  for (int32_t token : tokens) {
+    REQUIRE(token >= 0);
+    auto id = static_cast<size_t>(token);
+    REQUIRE(id < expected.size());
+    CHECK_MESSAGE(expected[id] > 0, "token ", token, " was to be left out");
+    ++counts[groupOf(id)];
+  }
+  double sum = 0, times = static_cast<double>(tokens.size());
+  for (size_t i = 0; i < groups; ++i) {
+    if (shares[i] > 0) sum += std::pow(counts[i] - times * shares[i], 2) / (times * shares[i]);
+  }
+  return sum;
 }
 
 }  // namespace
@@ -80,30 +105,74 @@ Drawn draw(Machine &on, const sn_sampling &how, sn_dtype dtype, const std::vecto
 TEST_CASE("sample draws from just the tokens that the processors leave, as often as their probabilities say") {
   auto scores = Numbers(3).normal(kVocabulary, 2);
   for (double &score : scores) score = std::round(score * 8) / 8;  // exact in bf16 too, and with ties
-  const std::vector<int32_t> history{3, 9, 9, 20};
+  const Ints history{3, 9, 9, 20};
   everywhere([&](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       for (const auto &how :
            {sn_sampling{1, 1, 0, 1, 0}, sn_sampling{1, 0.7f, 5, 1, 0}, sn_sampling{1, 1.3f, 0, 0.6f, 0},
             sn_sampling{1, 1, 0, 1, 0.2f}, sn_sampling{1.4f, 0.9f, 12, 0.85f, 0.05f}}) {
         bool penalised = how.repetition_penalty != 1;
-        auto expected = probabilities(how, scores, penalised ? history : std::vector<int32_t>{});
-        auto drawn = draw(on, how, dtype, scores, penalised ? history : std::vector<int32_t>{}, kDraws);
-        std::vector<double> counts(kVocabulary);
-        for (int32_t token : drawn.tokens) {
-          REQUIRE(token >= 0);
-          REQUIRE(token < kVocabulary);
-          ++counts[static_cast<size_t>(token)];
-        }
-        double chiSquare = 0;
-        for (size_t i = 0; i < counts.size(); ++i) {
-          if (expected[i] == 0) {
-            CHECK_MESSAGE(counts[i] == 0, "token ", i, " was to be left out");
-          } else {
-            chiSquare += std::pow(counts[i] - kDraws * expected[i], 2) / (kDraws * expected[i]);
-          }
-        }
-        CHECK(chiSquare < 80);  // 36 degrees of freedom at most: once in 30,000 by chance, and the seed is fixed
+        auto expected = probabilities(how, scores, penalised ? history : Ints{});
+        int64_t times = draws(on);
+        auto drawn = draw(on, how, dtype, scores, penalised ? history : Ints{}, times);
+        CHECK(chiSquareOf(drawn.tokens, expected, kVocabulary) <
+              80);  // once in 30,000 by chance, and the seed is fixed
+      }
+    }
+  });
+}
+
+TEST_CASE("sample from thousands of tokens, few or most of which stay, with many ties or none") {
+  // Where the processors leave few, most, and what begins in the middle of tokens of one score.
+  const int64_t vocabulary = 2300;
+  struct Case {
+    sn_sampling how;
+    double deviation;
+  };
+  const Case cases[] = {{{1, 1, 40, 0.9f, 0}, 3},    {{1, 0.8f, 0, 0.9f, 0}, 3}, {{1.3f, 1, 40, 1, 0.01f}, 3},
+                        {{1, 1, 0, 0.9f, 0}, 0.3},   {{1, 1, 1500, 1, 0}, 0.3},  {{1, 1, 1500, 0.7f, 0}, 0.3},
+                        {{1, 0.5f, 0, 0.51f, 0}, 0}, {{1, 1, 7, 0.3f, 0}, 0},    {{1, 1, 0, 1, 0}, 1}};
+  const Ints history{0, 31, 32, 1000, 2299, 2299, -1, 2300};
+  everywhere([&](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (const auto &[how, deviation] : cases) {
+        CAPTURE(how.top_k);
+        CAPTURE(how.top_p);
+        CAPTURE(deviation);
+        bool penalised = how.repetition_penalty != 1;
+        auto scores = Tensor(dtype, Numbers(3).normal(vocabulary, deviation, 1)).values();
+        auto expected = probabilities(how, scores, penalised ? history : Ints{});
+        int64_t times = on.isCuda() ? 3 : 100;
+        auto drawn = draw(on, how, dtype, scores, penalised ? history : Ints{}, times);
+        CHECK(chiSquareOf(drawn.tokens, expected, 16) < 55);
+      }
+    }
+  });
+}
+
+TEST_CASE("sample with so small a top-p that one token stays draws that, the lowest id among equals") {
+  everywhere([&](Machine &on) {
+    for (size_t vocabulary : {37, 2300}) {
+      std::vector<double> scores(vocabulary, 1);
+      scores[0] = 0;
+      CHECK(draw(on, {1, 1, 0, 1e-5f, 0}, SN_BF16, scores, {}, 2).tokens == Ints{1, 1});
+      CHECK(draw(on, {1, 1, 30, 1e-5f, 0}, SN_F32, scores, {}, 2).tokens == Ints{1, 1});
+      scores[20] = 2;
+      CHECK(draw(on, {1, 1, 0, 1e-5f, 0}, SN_F32, scores, {}, 2).tokens == Ints{20, 20});
+      CHECK(draw(on, {1, 1, 1, 1, 0}, SN_BF16, scores, {}, 2).tokens == Ints{20, 20});
+    }
+  });
+}
+
+TEST_CASE("sample never draws NaN or -infinity") {
+  std::vector<double> scores(kVocabulary, NAN);
+  for (size_t i = 0; i < scores.size(); i += 3) scores[i] = -INFINITY;
+  scores[7] = scores[35] = -2;
+  everywhere([&](Machine &on) {
+    for (float temperature : {0.0f, 1.0f}) {
+      for (int64_t topK : {0, 1, 5}) {
+        auto drawn = draw(on, {1, temperature, topK, 0.999f, 0}, SN_F32, scores, {}, 9);
+        for (int32_t token : drawn.tokens) CHECK((token == 7 || (token == 35 && temperature > 0)));
       }
     }
   });
@@ -116,7 +185,7 @@ TEST_CASE("sample at temperature 0 takes the lowest id among the highest, and gi
   everywhere([&](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       auto drawn = draw(on, {1, 0, 0, 1, 0}, dtype, scores, {}, 3);
-      CHECK(drawn.tokens == std::vector<int32_t>{11, 11, 11});
+      CHECK(drawn.tokens == Ints{11, 11, 11});
       checkClose(drawn.logprobs, std::vector<double>(3, 2 - std::log(total)), 1e-5, 1e-6);
     }
   });
@@ -128,8 +197,21 @@ TEST_CASE("sample of a row without a finite logit is -1") {
   everywhere([&](Machine &on) {
     for (float temperature : {0.0f, 1.0f}) {
       auto drawn = draw(on, {1, temperature, 0, 1, 0}, SN_F32, scores, {}, 2);
-      CHECK(drawn.tokens == std::vector<int32_t>{-1, -1});
+      CHECK(drawn.tokens == Ints{-1, -1});
       CHECK(std::isnan(drawn.logprobs[0]));
+    }
+  });
+}
+
+TEST_CASE("sample at a temperature however low draws the best, whatever the scores are") {
+  everywhere([](Machine &on) {
+    for (double best : {-60.0, 0.0, 60.0}) {
+      std::vector<double> scores(kVocabulary, best - 3);
+      scores[13] = best;
+      for (float temperature : {1e-3f, 1e-30f, 1e-38f, 1e-40f}) {
+        CHECK(draw(on, {1, temperature, 0, 1, 0}, SN_F32, scores, {}, 2).tokens == Ints{13, 13});
+        CHECK(draw(on, {1, temperature, 9, 0.9f, 0.1f}, SN_F32, scores, {}, 2).tokens == Ints{13, 13});
+      }
     }
   });
 }

@@ -1,5 +1,6 @@
-// testing.h: what all native tests share: tensors of exact size that start poisoned, numbers, and every machine that
-// this CPU can be (each instruction set, with 1, 2 and 3 threads).
+// testing.h: what all native tests share: tensors of exact size that start poisoned, numbers, and every machine that is
+// there: this CPU with each of its instruction sets and 1, 2 and 3 threads; or, where SN_TEST_CUDA names the library of
+// the CUDA backend, a GPU alone, everything twice.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -7,6 +8,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -17,8 +19,48 @@ namespace sn::testing {
 
 inline size_t bytesOf(sn_dtype dtype) { return dtype == SN_F32 ? 4 : 2; }
 
-// Dense values of a dtype, seen as doubles. On the heap and without slack, so that a sanitizer sees an access past
-// them.
+// The GPU under test; null where the CPU is.
+inline sn_device *cudaDevice() {
+  static sn_device *device = [] {
+    sn_device *opened = nullptr;
+    if (const char *library = std::getenv("SN_TEST_CUDA")) {
+      REQUIRE_MESSAGE(sn_load_cuda(library) == SN_OK, sn_last_error());
+      REQUIRE_MESSAGE(sn_device_create(SN_CUDA, 0, 0, nullptr, &opened) == SN_OK, sn_last_error());
+    }
+    return opened;
+  }();
+  return device;
+}
+
+// Memory that the CPU and the GPU under test both see. Without slack, so that a sanitizer sees an access past it.
+template <typename T>
+struct SharedAllocator {
+  using value_type = T;
+
+  SharedAllocator() = default;
+  template <typename U>
+  SharedAllocator(const SharedAllocator<U> &) {}
+
+  T *allocate(size_t count) {
+    if (cudaDevice() == nullptr) return static_cast<T *>(::operator new(count * sizeof(T)));
+    void *memory = nullptr;
+    REQUIRE(sn_allocate_host(cudaDevice(), static_cast<int64_t>(count * sizeof(T)), &memory) == SN_OK);
+    return static_cast<T *>(memory);
+  }
+  void deallocate(T *memory, size_t) {
+    if (cudaDevice() == nullptr) {
+      ::operator delete(memory);
+    } else {
+      sn_free_host(cudaDevice(), memory);
+    }
+  }
+  bool operator==(const SharedAllocator &) const { return true; }
+};
+
+using Bytes = std::vector<unsigned char, SharedAllocator<unsigned char>>;
+using Ints = std::vector<int32_t, SharedAllocator<int32_t>>;
+
+// Dense values of a dtype, seen as doubles.
 class Tensor {
  public:
   // Poisoned: whatever an operation leaves out stays NaN.
@@ -71,12 +113,20 @@ class Tensor {
   float *floats() { return reinterpret_cast<float *>(bytes_.data()); }
   sn_dtype dtype() const { return dtype_; }
   size_t size() const { return bytes_.size() / bytesOf(dtype_); }
-  const std::vector<unsigned char> &bytes() const { return bytes_; }
+  const Bytes &bytes() const { return bytes_; }
 
  private:
   sn_dtype dtype_;
-  std::vector<unsigned char> bytes_;
+  Bytes bytes_;
 };
+
+// The workspace of sn_sum and sn_global_norm, of exactly the size that is asked for.
+inline Bytes reduceWorkspace(const sn_device *device, int64_t count) {
+  int64_t bytes = -1;
+  REQUIRE(sn_reduce_workspace(device, count, &bytes) == SN_OK);
+  REQUIRE(bytes >= 0);
+  return Bytes(static_cast<size_t>(bytes));
+}
 
 // Numbers that are the same in every run.
 class Numbers {
@@ -90,9 +140,9 @@ class Numbers {
     return values;
   }
 
-  std::vector<int32_t> below(int64_t count, int32_t limit) {
+  Ints below(int64_t count, int32_t limit) {
     std::uniform_int_distribution<int32_t> distribution(0, limit - 1);
-    std::vector<int32_t> values(static_cast<size_t>(count));
+    Ints values(static_cast<size_t>(count));
     for (auto &value : values) value = distribution(engine_);
     return values;
   }
@@ -101,34 +151,42 @@ class Numbers {
   std::mt19937 engine_;
 };
 
-// A device at one instruction set with so many threads.
+// A device: the CPU at one instruction set with so many threads, or the GPU under test.
 class Machine {
  public:
-  using Record = std::vector<std::vector<unsigned char>>;
+  using Record = std::vector<Bytes>;
 
   Machine(const std::string &isa, int32_t threads, Record *record) : threads_(threads), record_(record) {
     REQUIRE(sn_device_create(SN_CPU, 0, threads, isa.c_str(), &device) == SN_OK);
     REQUIRE(sn_stream_create(device, &stream) == SN_OK);
   }
+  Machine(int32_t turn, Record *record) : device(cudaDevice()), threads_(turn), record_(record) {
+    REQUIRE(sn_stream_create(device, &stream) == SN_OK);
+  }
   ~Machine() {
     sn_stream_destroy(stream);
-    sn_device_destroy(device);
+    if (device != cudaDevice()) sn_device_destroy(device);
   }
   Machine(const Machine &) = delete;
   Machine &operator=(const Machine &) = delete;
 
-  // To be called in the same order on every machine: the bits must be those that one thread gave.
+  bool isCuda() const { return device == cudaDevice(); }
+
+  // The status of a call that the device itself may have to refuse: a GPU says so when it is waited for.
+  sn_status status(sn_status called) const { return called == SN_OK ? sn_synchronize(stream) : called; }
+
+  // To be called in the same order on every machine: the bits must be those that one thread, or the first turn, gave.
   void same(const Tensor &result) { same(result.bytes()); }
-  void same(const std::vector<int32_t> &result) {
+  void same(const Ints &result) {
     auto *first = reinterpret_cast<const unsigned char *>(result.data());
-    same(std::vector<unsigned char>(first, first + result.size() * sizeof(int32_t)));
+    same(Bytes(first, first + result.size() * sizeof(int32_t)));
   }
 
   sn_device *device = nullptr;
   sn_stream *stream = nullptr;
 
  private:
-  void same(const std::vector<unsigned char> &bytes) {
+  void same(const Bytes &bytes) {
     if (threads_ == 1) {
       record_->push_back(bytes);
     } else {
@@ -153,9 +211,18 @@ inline std::vector<std::string> instructionSets() {
   return sets;
 }
 
-// Calls f(machine) for every instruction set of this CPU, with 1, 2 and 3 threads.
+// Calls f(machine) for every instruction set of this CPU, with 1, 2 and 3 threads; for a GPU twice.
 template <typename F>
 void everywhere(F &&f) {
+  if (cudaDevice() != nullptr) {
+    Machine::Record record;
+    for (int32_t turn : {1, 2}) {
+      CAPTURE(turn);
+      Machine machine(turn, &record);
+      f(machine);
+    }
+    return;
+  }
   for (const auto &isa : instructionSets()) {
     Machine::Record record;
     for (int32_t threads : {1, 2, 3}) {

@@ -32,7 +32,7 @@ sn_status adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, con
   auto rate = static_cast<float>(s.learning_rate / (1 - std::pow(double{s.beta1}, power)));
   auto rootScale = static_cast<float>(1 / std::sqrt(1 - std::pow(double{s.beta2}, power)));
   auto *copy = static_cast<bf16 *>(parameters);
-  const sn_random_key key{s.seed, s.step, 0};
+  const sn_random_key key{s.seed, s.step, 0, nullptr};
 
   static_assert(kGrain % kDecayBlock == 0);
   parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {

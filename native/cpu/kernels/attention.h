@@ -52,9 +52,9 @@ inline bool seesAll(const Sight &sight, int64_t query, int64_t queries, int64_t 
 
 // Factors of dropped probabilities: 0, or 1 / (1 - p).
 struct Dropout {
-  float p;
-  sn_random_key key;
-  int64_t keys;
+  float p = 0;
+  sn_random_key key{};
+  int64_t keys = 0;
 
   // Multiplies [count][kQueryBlock] values; `row` numbers the block's first query among all of the call.
   void apply(int64_t row, int64_t queries, int64_t first, int64_t count, float *values) const {

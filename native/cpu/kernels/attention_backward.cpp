@@ -67,7 +67,7 @@ sn_status attention_backward(sn_stream *stream, const sn_attention_shape *shape,
   const auto &s = *shape;
   const Sight sight{s.keys - s.queries, s.causal != 0, s.window, s.keys};
   const float scale = scaleOf(s.scale, s.head_size);
-  const Dropout dropout{s.dropout, s.key, s.keys};
+  const Dropout dropout{s.dropout, keyNow(s.key), s.keys};
   const int64_t group = s.heads / s.kv_heads, width = padded(s.head_size), size = s.head_size;
   withType(s.dtype, [&](auto t) {
     using T = decltype(t);

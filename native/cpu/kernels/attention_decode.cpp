@@ -89,8 +89,14 @@ sn_status cache_append(sn_stream *stream, const sn_cache_shape *shape, const int
   return SN_OK;
 }
 
+// The worker's scratch is enough.
+sn_status attention_decode_workspace(const sn_device *, const sn_cache_shape *, int64_t *bytes) {
+  *bytes = 0;
+  return SN_OK;
+}
+
 sn_status attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
-                           const void *key_cache, const void *value_cache, void *out) {
+                           const void *key_cache, const void *value_cache, void *out, void *) {
   const auto &s = *shape;
   if (sn_status status = checkLengths(s, lengths, "attention_decode"); status != SN_OK) return status;
   float scale = scaleOf(s.scale, s.head_size);
@@ -121,7 +127,7 @@ sn_status attention_decode(sn_stream *stream, const sn_cache_shape *shape, const
       int64_t count = s.queries - query < kQueryBlock ? s.queries - query : kQueryBlock;
       Head<T> head{queries, keys, values, s.q_stride, s.head_size, s.head_size, s.head_size};
       AttentionScratch scratch(memory, padded(s.head_size));
-      attendBlock(head, sight, scale, Dropout{0, {}, 0}, 0, query, count, scratch, target, s.out_stride, nullptr);
+      attendBlock(head, sight, scale, Dropout{}, 0, query, count, scratch, target, s.out_stride, nullptr);
     });
   });
   return SN_OK;

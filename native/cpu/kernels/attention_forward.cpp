@@ -12,7 +12,7 @@ sn_status attention_forward(sn_stream *stream, const sn_attention_shape *shape, 
   const auto &s = *shape;
   Sight sight{s.keys - s.queries, s.causal != 0, s.window, s.keys};
   float scale = scaleOf(s.scale, s.head_size);
-  Dropout dropout{s.dropout, s.key, s.keys};
+  Dropout dropout{s.dropout, keyNow(s.key), s.keys};
   int64_t blocks = (s.queries + kQueryBlock - 1) / kQueryBlock;
   withType(s.dtype, [&](auto t) {
     using T = decltype(t);

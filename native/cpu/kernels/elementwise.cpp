@@ -49,6 +49,7 @@ sn_status random_normal(sn_stream *stream, int64_t count, float mean, float devi
     isOdd[i] = -(i % 2);
   }
   static_assert(kGrain % 4 == 0);
+  key = keyNow(key);
   parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
     forRandom(key, begin, end, [&](int64_t i, WordVec words, int64_t n) {
       Vec numbers = uniform(words), cosine, sine;
@@ -86,6 +87,7 @@ sn_status dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, sn_
                   const void *residual, void *out) {
   static_assert(kGrain % 4 == 0);
   const float scale = 1.0f / (1.0f - p);
+  key = keyNow(key);
   withType(dtype, [&](auto t) {
     using T = decltype(t);
     auto *source = static_cast<const T *>(x), *base = static_cast<const T *>(residual);

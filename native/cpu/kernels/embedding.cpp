@@ -40,9 +40,14 @@ sn_status embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, in
               static_cast<long long>(positions));
 }
 
+sn_status embedding_backward_workspace(const sn_device *, int64_t, int64_t, int64_t *bytes) {
+  *bytes = 0;
+  return SN_OK;
+}
+
 sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                              int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                             int32_t accumulate_positions, float *dtoken_table, float *dposition_table) {
+                             int32_t accumulate_positions, float *dtoken_table, float *dposition_table, void *) {
   constexpr int64_t kStrip = 4 * kLanes;
   int64_t strips = (width + kStrip - 1) / kStrip;
   int64_t stripsPerPart = kGrain / (batch * length * kStrip) + 1;

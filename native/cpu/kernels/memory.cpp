@@ -1,4 +1,6 @@
-// memory.cpp: host and device memory are one on a CPU; large copies use all threads.
+// memory.cpp: host and device memory are one on a CPU; large copies use all threads. There is nothing to wait for, and
+// recording would save nothing.
+#include "common/status.h"
 #include "cpu/kernels/operations.h"
 #include "cpu/kernels/rows.h"
 
@@ -18,6 +20,10 @@ void copyBytes(sn_stream *stream, void *to, const void *from, int64_t bytes) {
 }  // namespace
 
 sn_status synchronize(sn_stream *) { return SN_OK; }
+
+sn_status capture_begin(sn_stream *) { return fail(SN_UNSUPPORTED, "capture_begin: a CPU makes no recordings"); }
+sn_status capture_end(sn_stream *, sn_recording **) { return fail(SN_UNSUPPORTED, "capture_end: nothing was begun"); }
+sn_status replay(sn_stream *, sn_recording *) { return fail(SN_UNSUPPORTED, "replay: a CPU has no recordings"); }
 
 sn_status write(sn_stream *stream, void *destination, const void *host, int64_t bytes) {
   copyBytes(stream, destination, host, bytes);

@@ -8,7 +8,7 @@ namespace sn::cpu::SN_ISA {
 
 namespace {
 
-// Adds f(first, count) over all elements. At most kMostBlocks partial sums stand in the first worker's scratch.
+// Adds f(first, count) over all elements.
 template <typename F>
 double reduce(sn_stream *stream, int64_t count, F &&f) {
   constexpr int64_t kMostBlocks = 4096;
@@ -37,13 +37,19 @@ double reduce(sn_stream *stream, int64_t count, F &&f) {
 
 }  // namespace
 
-sn_status sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out) {
+// The partial sums stand on the stack.
+sn_status reduce_workspace(const sn_device *, int64_t, int64_t *bytes) {
+  *bytes = 0;
+  return SN_OK;
+}
+
+sn_status sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out, void *) {
   double total = factor * reduce(stream, count, [&](int64_t i, int64_t n) { return loadUpTo(x + i, n); });
   out[0] = static_cast<float>(accumulate ? out[0] + total : total);
   return SN_OK;
 }
 
-sn_status global_norm(sn_stream *stream, int64_t count, const float *x, float *out) {
+sn_status global_norm(sn_stream *stream, int64_t count, const float *x, float *out, void *) {
   double total = reduce(stream, count, [&](int64_t i, int64_t n) {
     Vec v = loadUpTo(x + i, n);
     return v * v;

@@ -1,6 +1,7 @@
 // sample.cpp: the choice of the next token from a row of logits: repetition penalty, temperature, top-k, top-p, min-p,
 // then a draw (Holtzman et al. 2020 for top-p). Without a full sort: candidates are narrowed by thresholds first.
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "common/philox.h"
@@ -12,7 +13,7 @@ namespace sn::cpu::SN_ISA {
 namespace {
 
 struct Candidate {
-  float score;
+  float score;  // less that of the best
   int32_t id;
 };
 
@@ -22,9 +23,9 @@ bool before(const Candidate &a, const Candidate &b) { return a.score > b.score |
 // A row's scratch: scores [vocabulary] and candidates [vocabulary].
 int64_t rowFloats(int64_t vocabulary) { return (3 * vocabulary + 15) / 16 * 16; }
 
-// Sorts just so many of the best to the front as hold `mass` of the total, which is the sum over all of e^(score -
-// most). Returns how many those are: the one that crosses the mass is among them.
-int64_t nucleus(Candidate *all, int64_t count, float mass, float most, double total) {
+// Sorts just so many of the best to the front as hold `mass` of the total, which is the sum over all of e^score.
+// Returns how many those are: the one that crosses the mass is among them.
+int64_t nucleus(Candidate *all, int64_t count, float mass, double total) {
   double sum = 0;
   int64_t sorted = 0;
   for (int64_t chunk = 64; sorted < count; chunk *= 4) {
@@ -32,19 +33,19 @@ int64_t nucleus(Candidate *all, int64_t count, float mass, float most, double to
     std::nth_element(all + sorted, all + end - 1, all + count, before);
     std::sort(all + sorted, all + end, before);
     for (; sorted < end; ++sorted) {
-      sum += std::exp(static_cast<double>(all[sorted].score - most));
+      sum += std::exp(static_cast<double>(all[sorted].score));
       if (sum >= mass * total) return sorted + 1;
     }
   }
   return count;
 }
 
-int32_t draw(const Candidate *all, int64_t count, float most, float uniformNumber) {
+int32_t draw(const Candidate *all, int64_t count, float uniformNumber) {
   double total = 0;
-  for (int64_t i = 0; i < count; ++i) total += std::exp(static_cast<double>(all[i].score - most));
+  for (int64_t i = 0; i < count; ++i) total += std::exp(static_cast<double>(all[i].score));
   double left = uniformNumber * total;
   for (int64_t i = 0; i < count; ++i) {
-    left -= std::exp(static_cast<double>(all[i].score - most));
+    left -= std::exp(static_cast<double>(all[i].score));
     if (left < 0) return all[i].id;
   }
   return all[count - 1].id;
@@ -63,11 +64,11 @@ int32_t choose(const sn_sampling &how, float *scores, int64_t vocabulary, Candid
   if (best < 0 || !std::isfinite(most)) return -1;
   if (how.temperature == 0) return best;
 
-  float inverse = 1.0f / how.temperature;
-  most *= inverse;
+  // From the best on down, so that the best stays however low the temperature is.
+  float inverse = std::min(1.0f / how.temperature, FLT_MAX);
   int64_t count = 0;
   for (int64_t i = 0; i < vocabulary; ++i) {
-    float score = scores[i] * inverse;
+    float score = (scores[i] - most) * inverse;
     if (score == score && score != -INFINITY) candidates[count++] = {score, static_cast<int32_t>(i)};
   }
   if (how.top_k > 0 && how.top_k < count) {
@@ -79,16 +80,16 @@ int32_t choose(const sn_sampling &how, float *scores, int64_t vocabulary, Candid
   }
   if (how.top_p < 1) {
     double total = 0;
-    for (int64_t i = 0; i < count; ++i) total += std::exp(static_cast<double>(candidates[i].score - most));
-    count = nucleus(candidates, count, how.top_p, most, total);
+    for (int64_t i = 0; i < count; ++i) total += std::exp(static_cast<double>(candidates[i].score));
+    count = nucleus(candidates, count, how.top_p, total);
   }
   if (how.min_p > 0) {
-    float least = most + std::log(how.min_p);
+    float least = std::log(how.min_p);
     count = std::partition(candidates, candidates + count, [&](const Candidate &c) { return c.score >= least; }) -
             candidates;
   }
   std::sort(candidates, candidates + count, [](const Candidate &a, const Candidate &b) { return a.id < b.id; });
-  return draw(candidates, count, most, uniform(Philox::of(key, 0).word[0]));
+  return draw(candidates, count, uniform(Philox::of(key, 0).word[0]));
 }
 
 template <typename T>
@@ -114,6 +115,7 @@ sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype,
                  int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
                  int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
   const auto &how = *sampling;
+  key = keyNow(key);
   withType(dtype, [&](auto t) {
     using T = decltype(t);
     parallel(poolOf(stream), rows, [&](int64_t row, int32_t) {
@@ -130,7 +132,8 @@ sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype,
           scores[id] = score < 0 ? score * how.repetition_penalty : score / how.repetition_penalty;
         }
       }
-      sn_random_key own{key.seed, key.step, key.tensor + row};
+      sn_random_key own = key;
+      own.tensor += row;
       tokens[row] = choose(how, scores, vocabulary, candidates, own);
       if (logprobs != nullptr) logprobs[row] = logprobOf(source, vocabulary, tokens[row]);
     });

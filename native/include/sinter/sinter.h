@@ -4,7 +4,8 @@
  * Conventions
  *   - Every function returns sn_status. On failure sn_last_error() holds one line for the calling thread.
  *   - Operations are stateless and allocate nothing that outlives the call. They run in order on the stream that they
- *     get and may return before they are done; sn_synchronize waits. (The CPU backend finishes before it returns.)
+ *     get and may return before they are done; sn_synchronize waits. (The CPU backend finishes before it returns.) What
+ *     only a device can see (a token out of range) fails then: see Errors of each operation.
  *   - Tensors are dense and row-major unless a stride is named. Sizes and strides count elements, not bytes.
  *   - "dtype" tensors are SN_F32 or SN_BF16, all of one call alike; statistics, losses, moments and parameter gradients
  *     are fp32. Arithmetic accumulates in fp32.
@@ -29,7 +30,7 @@ extern "C" {
 #endif
 
 /** Changes with every incompatible change of this header; the Java side checks it at load. */
-#define SN_VERSION 1
+#define SN_VERSION 3
 
 typedef enum sn_status {
   SN_OK = 0,
@@ -52,12 +53,19 @@ typedef struct sn_device sn_device;
 /** An ordered queue of operations on a device. To be used by one thread at a time. */
 typedef struct sn_stream sn_stream;
 
-/** The key of a random tensor: equal keys give equal numbers. */
+/**
+ * The key of a random tensor: equal keys give equal numbers. `clock`: null, or device memory with a number that is
+ * added to step when the operation runs, so that a recording draws other numbers at each replay.
+ */
 typedef struct sn_random_key {
   int64_t seed;
   int64_t step;
   int64_t tensor;
+  const int64_t *clock;
 } sn_random_key;
+
+/** Operations of a stream, recorded once, to be run again as one. */
+typedef struct sn_recording sn_recording;
 
 /* ---- library and devices ------------------------------------------------------------------------------------- */
 
@@ -66,6 +74,15 @@ SN_API int32_t sn_version(void);
 
 /** The message of the calling thread's last failure: one line, never null, valid until the thread's next failure. */
 SN_API const char *sn_last_error(void);
+
+/**
+ * Loads the CUDA backend from its file (libsinter_cuda.so), once; sn_device_create(SN_CUDA, ..) needs it. Errors:
+ * SN_NO_DEVICE (the file cannot be loaded, or is of another version).
+ */
+SN_API sn_status sn_load_cuda(const char *library);
+
+/** Counts the devices of a kind. Errors: SN_NO_DEVICE (no CUDA backend was loaded, no driver, none that it can use). */
+SN_API sn_status sn_device_count(sn_device_kind kind, int32_t *count);
 
 /**
  * Opens a device. `threads`: worker threads of a CPU device, 0 = one a core that this process may use; a GPU ignores
@@ -96,16 +113,42 @@ SN_API void sn_stream_destroy(sn_stream *stream);
 /** Waits for all operations of the stream; returns the first failure among them. */
 SN_API sn_status sn_synchronize(sn_stream *stream);
 
+/**
+ * Records the stream's operations, up to sn_capture_end, instead of running them. Meanwhile the stream is neither
+ * synchronised nor read, nothing is allocated, and sn_write reads its host memory, which sn_allocate_host gave, only at
+ * each replay. Errors: SN_UNSUPPORTED (a device that does not record: the CPU).
+ */
+SN_API sn_status sn_capture_begin(sn_stream *stream);
+
+/** Ends the recording. After a failure in between there is none, and the stream is as it was before. */
+SN_API sn_status sn_capture_end(sn_stream *stream, sn_recording **recording);
+
+/** Runs a recording, with the arguments that its operations had. */
+SN_API sn_status sn_replay(sn_stream *stream, sn_recording *recording);
+
+/** Gives a recording back, after all its replays have ended. Null is allowed. */
+SN_API void sn_recording_destroy(sn_recording *recording);
+
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /** Allocates `bytes` of device memory, aligned to 256 bytes, zeroed. Errors: SN_OUT_OF_MEMORY. */
 SN_API sn_status sn_allocate(sn_device *device, int64_t bytes, void **memory);
 SN_API void sn_free(sn_device *device, void *memory);
 
-/** Copies host memory to the device, in stream order. `host` may be reused on return. */
+/** Allocates host memory that the device copies from and to without a detour (pinned memory of a GPU), zeroed. */
+SN_API sn_status sn_allocate_host(sn_device *device, int64_t bytes, void **memory);
+SN_API void sn_free_host(sn_device *device, void *memory);
+
+/**
+ * Copies host memory to the device, in stream order. `host` may be reused on return, unless sn_allocate_host gave it:
+ * then after the next sn_synchronize or sn_read.
+ */
 SN_API sn_status sn_write(sn_stream *stream, void *destination, const void *host, int64_t bytes);
 
-/** Copies device memory to the host and waits for it. */
+/**
+ * Copies device memory to the host and waits for it and for all before it. Where a recording holds it, it waits for
+ * nothing: sn_synchronize does. Errors: as of sn_synchronize.
+ */
 SN_API sn_status sn_read(sn_stream *stream, const void *source, void *host, int64_t bytes);
 
 /** Copies device memory to device memory; the ranges do not overlap. */
@@ -192,21 +235,27 @@ SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t row
  *   tokens [batch, length] int32, each 0 <= token < vocabulary; offsets [batch] int32, or null for zeros
  *   token_table [vocabulary, width], position_table [positions, width] or null; out [batch, length, width]: all dtype
  * A token or position out of range reads as a zero row and makes the call fail with SN_BAD_ARGUMENT (CPU) or the next
- * sn_synchronize (GPU).
+ * sn_synchronize or sn_read (GPU).
  */
 SN_API sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                                       int64_t vocabulary, int64_t positions, const int32_t *tokens,
                                       const int32_t *offsets, const void *token_table, const void *position_table,
                                       void *out);
 
+/** Bytes of workspace for sn_embedding_backward; 0 on a CPU. */
+SN_API sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch, int64_t length,
+                                                 int64_t *bytes);
+
 /**
- * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in the order of the tokens' places:
- * dtoken_table[tokens[b, t]] += dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
- * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros.
+ * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in an order that depends on the tokens
+ * alone: dtoken_table[tokens[b, t]] += dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
+ * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros. A token out of range is left
+ * out.
  */
 SN_API sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                                        int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                                       int32_t accumulate_positions, float *dtoken_table, float *dposition_table);
+                                       int32_t accumulate_positions, float *dtoken_table, float *dposition_table,
+                                       void *workspace);
 
 /* ---- layer norm ---------------------------------------------------------------------------------------------- */
 
@@ -284,17 +333,26 @@ typedef struct sn_cache_shape {
 
 /**
  * Writes k, v [batch, queries, kv_heads, head_size] (strides as in attention) behind each sequence's length.
- * lengths[b] + queries <= capacity, else SN_BAD_ARGUMENT. `lengths` is not changed.
+ * lengths[b] + queries <= capacity, else SN_BAD_ARGUMENT and nothing is written past the cache: from the call (CPU) or
+ * the next sn_synchronize or sn_read (GPU). `lengths` is not changed.
  */
 SN_API sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *k,
                                  const void *v, void *key_cache, void *value_cache);
 
+/** Bytes of workspace for sn_attention_decode; 0 on some devices and for some shapes. */
+SN_API sn_status sn_attention_decode_workspace(const sn_device *device, const sn_cache_shape *shape, int64_t *bytes);
+
 /**
  * Attention of new queries over the cache, after sn_cache_append of the same call's k and v: query i of sequence b sees
- * keys j <= lengths[b] + i. q, out as in attention.
+ * keys j <= lengths[b] + i. q, out as in attention. A sequence's bits do not depend on the others of its batch. Where
+ * lengths[b] + queries > capacity: as sn_cache_append; nothing of that sequence is read or written.
+ *   workspace: zeroed before its first use (sn_allocate gives it so), then used by nothing but this operation, one call
+ *   after another: each leaves it ready for the next, whose shape may be another that needs no more bytes. Null where
+ *   that is 0.
  */
 SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths,
-                                     const void *q, const void *key_cache, const void *value_cache, void *out);
+                                     const void *q, const void *key_cache, const void *value_cache, void *out,
+                                     void *workspace);
 
 /* ---- loss ---------------------------------------------------------------------------------------------------- */
 
@@ -306,13 +364,17 @@ SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *sh
 SN_API sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
                                   void *logits, const int32_t *targets, float gradient_scale, float *losses);
 
+/** Bytes of workspace for sn_sum and sn_global_norm of so many elements; 0 on a CPU. */
+SN_API sn_status sn_reduce_workspace(const sn_device *device, int64_t count, int64_t *bytes);
+
 /** out[0] = factor * sum of x, in a fixed order; plus out[0] where accumulate. fp32. */
-SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out);
+SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const float *x, int32_t accumulate, float *out,
+                        void *workspace);
 
 /* ---- optimizer ----------------------------------------------------------------------------------------------- */
 
 /** out[0] = square root of the sum of squares of all of x (fp32), in a fixed order. */
-SN_API sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out);
+SN_API sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out, void *workspace);
 
 /** AdamW's scalars for one step (Loshchilov and Hutter 2019, algorithm 2); `step` counts from 1. */
 typedef struct sn_adamw_step {

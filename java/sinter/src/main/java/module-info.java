@@ -5,6 +5,7 @@
 module dev.sinter {
   requires com.fasterxml.jackson.core;
   requires com.fasterxml.jackson.databind;
+  requires com.sun.jna;
   requires dev.sinter.natives;
   requires org.bytedeco.javacpp;
   requires org.slf4j;

@@ -2,6 +2,7 @@ package dev.sinter.cli;
 
 import dev.sinter.graph.Device;
 import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Telemetry;
 import dev.sinter.io.SafetensorsFile;
 import dev.sinter.io.TensorInfo;
 import dev.sinter.model.GptConfig;
@@ -45,12 +46,13 @@ final class InfoCommand implements Callable<Integer> {
       out.printf("backend   %s (%s)%n", where.kind(), reason());
       out.printf("device    %s%n", where.name());
       out.printf("isa       %s%n", where.isa());
-      out.printf("threads   %d%n", where.threads());
+      out.printf("%s   %d%n", where.kind().equals("cpu") ? "threads" : "SMs    ", where.threads());
       out.printf(
           Locale.ROOT,
           "memory    %.1f GiB, %.1f GiB available%n",
           memory.total() / 0x1p30,
           memory.available() / 0x1p30);
+      where.telemetry().ifPresent(gpu -> printTelemetry(gpu, out));
     }
     if (model != null) {
       printModel(out);
@@ -59,11 +61,18 @@ final class InfoCommand implements Callable<Integer> {
   }
 
   private String reason() {
-    return device.device.equals("auto")
-        ? System.getenv("SINTER_DEVICE") == null
-            ? "auto: this build has no CUDA backend"
-            : "SINTER_DEVICE"
-        : "--device " + device.device;
+    return device.device.equals("auto") ? Device.whyAuto() : "--device " + device.device;
+  }
+
+  private static void printTelemetry(Telemetry gpu, PrintWriter out) {
+    out.printf("driver    %s%n", gpu.driver());
+    out.printf("clocks    %d MHz, memory %d MHz%n", gpu.megahertz(), gpu.memoryMegahertz());
+    out.printf(
+        Locale.ROOT,
+        "state     %d%% busy, %.0f W, %d °C%n",
+        gpu.utilization(),
+        gpu.watts(),
+        gpu.celsius());
   }
 
   private void printModel(PrintWriter out) throws IOException {

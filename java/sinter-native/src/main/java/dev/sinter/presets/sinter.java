@@ -24,6 +24,7 @@ public class sinter implements InfoMapper {
     map.put(new Info("SN_API").cppTypes().annotations())
         .put(new Info("sn_device").pointerTypes("sn_device"))
         .put(new Info("sn_stream").pointerTypes("sn_stream"))
+        .put(new Info("sn_recording").pointerTypes("sn_recording"))
         // Pointer has a capacity of its own.
         .put(new Info("sn_cache_shape::capacity").javaNames("cache_capacity"))
         // Tensors are addresses on a device: nothing that Java could index, whatever their type.

@@ -125,18 +125,15 @@ final class Attention extends Operation {
   }
 
   @Override
-  Call bind(Pointer workspace) {
+  Call bind(Place at) {
     sn_attention_shape shape = shape();
-    dev.sinter.natives.sn_random_key key = shape.key();
+    shape.key().clock(at.clock());
     Pointer pq = q.address();
     Pointer pk = k.address();
     Pointer pv = v.address();
     Pointer po = out.address();
     Pointer pl = lse == null ? null : lse.address();
-    return (stream, run) -> {
-      key.step(run.step);
-      return sinter.sn_attention_forward(stream, shape, pq, pk, pv, po, pl);
-    };
+    return (stream, run) -> sinter.sn_attention_forward(stream, shape, pq, pk, pv, po, pl);
   }
 
   private static final class Gradient extends Operation {
@@ -187,9 +184,9 @@ final class Attention extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       sn_attention_shape shape = forward.shape();
-      dev.sinter.natives.sn_random_key key = shape.key();
+      shape.key().clock(at.clock());
       Pointer pq = q.address();
       Pointer pk = k.address();
       Pointer pv = v.address();
@@ -199,11 +196,9 @@ final class Attention extends Operation {
       Pointer pdq = dq.address();
       Pointer pdk = dk.address();
       Pointer pdv = dv.address();
-      return (stream, run) -> {
-        key.step(run.step);
-        return sinter.sn_attention_backward(
-            stream, shape, pq, pk, pv, po, pl, pdout, pdq, pdk, pdv, workspace);
-      };
+      return (stream, run) ->
+          sinter.sn_attention_backward(
+              stream, shape, pq, pk, pv, po, pl, pdout, pdq, pdk, pdv, at.workspace());
     }
   }
 }

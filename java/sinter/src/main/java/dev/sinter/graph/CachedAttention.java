@@ -31,27 +31,38 @@ final class CachedAttention extends Operation {
     this.out = out;
   }
 
+  private sn_cache_shape shape() {
+    Tensor keys = cache.keys(layer);
+    return new sn_cache_shape()
+        .batch(qkv.size(0))
+        .queries(qkv.size(1))
+        .heads(heads)
+        .kv_heads(keys.size(1))
+        .head_size(keys.size(3))
+        .cache_capacity(keys.size(2))
+        .q_stride(qkv.columns())
+        .k_stride(qkv.columns())
+        .v_stride(qkv.columns())
+        .out_stride(out.columns())
+        .dtype(out.dtype().code())
+        .window(window)
+        .scale(0);
+  }
+
   @Override
-  Call bind(Pointer workspace) {
+  long workspace(Device device) {
+    long[] bytes = new long[1];
+    Natives.check(sinter.sn_attention_decode_workspace(device.handle().device, shape(), bytes));
+    return bytes[0];
+  }
+
+  @Override
+  Call bind(Place at) {
     Tensor keys = cache.keys(layer);
     Tensor values = cache.values(layer);
     long kvHeads = keys.size(1);
     long headSize = keys.size(3);
-    sn_cache_shape shape =
-        new sn_cache_shape()
-            .batch(qkv.size(0))
-            .queries(qkv.size(1))
-            .heads(heads)
-            .kv_heads(kvHeads)
-            .head_size(headSize)
-            .cache_capacity(keys.size(2))
-            .q_stride(qkv.columns())
-            .k_stride(qkv.columns())
-            .v_stride(qkv.columns())
-            .out_stride(out.columns())
-            .dtype(out.dtype().code())
-            .window(window)
-            .scale(0);
+    sn_cache_shape shape = shape();
     Pointer lengths = cache.lengths().address();
     Pointer q = qkv.address();
     Pointer k = qkv.address(heads * headSize);
@@ -63,7 +74,7 @@ final class CachedAttention extends Operation {
       int status = sinter.sn_cache_append(stream, shape, lengths, k, v, pk, pv);
       return status != sinter.SN_OK
           ? status
-          : sinter.sn_attention_decode(stream, shape, lengths, q, pk, pv, po);
+          : sinter.sn_attention_decode(stream, shape, lengths, q, pk, pv, po, at.workspace());
     };
   }
 }

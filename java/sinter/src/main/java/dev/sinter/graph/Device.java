@@ -3,6 +3,7 @@ package dev.sinter.graph;
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_device;
 import java.lang.ref.Cleaner;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.bytedeco.javacpp.BytePointer;
@@ -10,7 +11,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Where tensors live and operations run: the CPU, with a thread pool of its own, or a GPU.
+ * Where tensors live and operations run: the CPU, with a thread pool of its own, or an NVIDIA GPU.
  *
  * <p>An explicit choice never falls back to another device; {@link #auto()} says once, in the log,
  * what it took and why not the other. Safe to use from many threads.
@@ -23,6 +24,8 @@ public final class Device implements AutoCloseable {
   private final Handle handle;
   private final Cleaner.Cleanable cleanable;
   private final AtomicBoolean closed = new AtomicBoolean();
+  private final boolean cuda;
+  private final int ordinal;
   private final String name;
   private final String isa;
   private final int threads;
@@ -45,11 +48,13 @@ public final class Device implements AutoCloseable {
     }
   }
 
-  private Device(int threads, String isa) {
+  private Device(int kind, int ordinal, int threads, String isa) {
     Natives.load();
+    this.cuda = kind == sinter.SN_CUDA;
+    this.ordinal = ordinal;
     handle = new Handle();
     try (BytePointer wanted = isa == null ? null : new BytePointer(isa)) {
-      Natives.check(sinter.sn_device_create(sinter.SN_CPU, 0, threads, wanted, handle.device));
+      Natives.check(sinter.sn_device_create(kind, ordinal, threads, wanted, handle.device));
     }
     this.name = sinter.sn_device_name(handle.device).getString();
     this.isa = sinter.sn_device_isa(handle.device).getString();
@@ -69,11 +74,51 @@ public final class Device implements AutoCloseable {
     if (wanted != null && !wanted.isBlank() && !wanted.equals("auto")) {
       return of(wanted, 0);
     }
-    Device device = cpu();
+    Device device;
+    String why;
+    try {
+      device = cuda(0);
+      why = "a GPU is there";
+    } catch (SinterException e) {
+      device = cpu();
+      why = e.getMessage();
+    }
     if (SAID.compareAndSet(false, true)) {
-      LOG.debug("device auto: cpu ({}); this build has no CUDA backend", device.isa());
+      LOG.info("device auto: {} ({}, {}): {}", device.kind(), device.name(), device.isa(), why);
     }
     return device;
+  }
+
+  /**
+   * Says why {@link #auto()} takes the device that it takes.
+   *
+   * @return one line
+   */
+  public static String whyAuto() {
+    String wanted = System.getenv("SINTER_DEVICE");
+    if (wanted != null && !wanted.isBlank() && !wanted.equals("auto")) {
+      return "SINTER_DEVICE";
+    }
+    try {
+      cuda(0).close();
+      return "auto: a GPU is there";
+    } catch (SinterException e) {
+      return "auto: " + e.getMessage();
+    }
+  }
+
+  /**
+   * Opens an NVIDIA GPU.
+   *
+   * @param ordinal from 0
+   * @return the device; the caller closes it
+   * @throws SinterException where there is no such GPU, no driver, no CUDA backend in this build,
+   *     or one of them does not fit
+   */
+  public static Device cuda(int ordinal) {
+    Natives.load();
+    CudaBackend.load();
+    return new Device(sinter.SN_CUDA, ordinal, 0, null);
   }
 
   /**
@@ -82,7 +127,7 @@ public final class Device implements AutoCloseable {
    * @return the device; the caller closes it
    */
   public static Device cpu() {
-    return new Device(0, null);
+    return new Device(sinter.SN_CPU, 0, 0, null);
   }
 
   /**
@@ -93,7 +138,7 @@ public final class Device implements AutoCloseable {
    * @throws IllegalArgumentException for a negative number or more than 1024
    */
   public static Device cpu(int threads) {
-    return new Device(threads, null);
+    return new Device(sinter.SN_CPU, 0, threads, null);
   }
 
   /**
@@ -104,7 +149,7 @@ public final class Device implements AutoCloseable {
    * @return the device; the caller closes it
    */
   public static Device cpu(int threads, String isa) {
-    return new Device(threads, isa);
+    return new Device(sinter.SN_CPU, 0, threads, isa);
   }
 
   /**
@@ -124,8 +169,7 @@ public final class Device implements AutoCloseable {
       return cpu(threads);
     }
     if (name.equals("cuda") || name.matches("cuda:\\d{1,4}")) {
-      throw new SinterException(
-          "device " + name + ": this build of Sinter has no CUDA backend; use --device cpu");
+      return cuda(name.equals("cuda") ? 0 : Integer.parseInt(name.substring("cuda:".length())));
     }
     throw new IllegalArgumentException("device " + name + ": auto, cpu, cuda or cuda:N");
   }
@@ -133,10 +177,14 @@ public final class Device implements AutoCloseable {
   /**
    * Says which kind of device this is.
    *
-   * @return {@code cpu}
+   * @return {@code cpu}, or {@code cuda:} with its number
    */
   public String kind() {
-    return "cpu";
+    return cuda ? "cuda:" + ordinal : "cpu";
+  }
+
+  boolean isCuda() {
+    return cuda;
   }
 
   /**
@@ -151,14 +199,14 @@ public final class Device implements AutoCloseable {
   /**
    * Returns the instruction set in use.
    *
-   * @return for example {@code avx512bf16}
+   * @return for example {@code avx512bf16} or {@code sm_90}
    */
   public String isa() {
     return isa;
   }
 
   /**
-   * Returns the number of worker threads.
+   * Returns the number of worker threads, or of a GPU's multiprocessors.
    *
    * @return at least 1
    */
@@ -176,6 +224,15 @@ public final class Device implements AutoCloseable {
     long[] available = new long[1];
     Natives.check(sinter.sn_device_memory(handle().device, total, available));
     return new MemoryInfo(total[0], available[0]);
+  }
+
+  /**
+   * Reads a GPU's clocks, power and the like.
+   *
+   * @return empty for a CPU, and where NVIDIA's management library is not there
+   */
+  public Optional<Telemetry> telemetry() {
+    return cuda ? NvidiaDriver.telemetry(ordinal) : Optional.empty();
   }
 
   /**

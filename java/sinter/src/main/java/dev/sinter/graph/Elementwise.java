@@ -29,7 +29,7 @@ final class Elementwise {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = out.dtype().code();
       long count = out.elements();
       Pointer pa = a.address();
@@ -51,7 +51,7 @@ final class Elementwise {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = out.dtype().code();
       long count = out.elements();
       Pointer px = x.address();
@@ -79,7 +79,7 @@ final class Elementwise {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = dx.dtype().code();
       long count = dx.elements();
       Pointer px = x.address();
@@ -138,15 +138,14 @@ final class Elementwise {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = out.dtype().code();
       long count = out.elements();
       Pointer px = x.address();
       Pointer pr = residual == null ? null : residual.address();
       Pointer po = out.address();
-      sn_random_key key = new sn_random_key().seed(seed).tensor(number);
+      sn_random_key key = new sn_random_key().seed(seed).tensor(number).clock(at.clock());
       return (stream, run) -> {
-        key.step(run.step);
         return sinter.sn_dropout(stream, dtype, count, p, key, px, pr, po);
       };
     }

@@ -55,7 +55,7 @@ final class Embedding extends Operation {
   }
 
   @Override
-  Call bind(Pointer workspace) {
+  Call bind(Place at) {
     int dtype = out.dtype().code();
     long batch = out.size(0);
     long length = out.size(1);
@@ -82,7 +82,7 @@ final class Embedding extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       Pointer p = tensor.address();
       long bytes = tensor.bytes();
       return (stream, run) -> run.accumulating ? sinter.SN_OK : sinter.sn_zero(stream, p, bytes);
@@ -114,7 +114,16 @@ final class Embedding extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    long workspace(Device device) {
+      long[] bytes = new long[1];
+      Natives.check(
+          sinter.sn_embedding_backward_workspace(
+              device.handle().device, dout.size(0), dout.size(1), bytes));
+      return bytes[0];
+    }
+
+    @Override
+    Call bind(Place at) {
       int dtype = dout.dtype().code();
       long batch = dout.size(0);
       long length = dout.size(1);
@@ -139,7 +148,8 @@ final class Embedding extends Operation {
               pd,
               overwrite && !run.accumulating ? 0 : 1,
               pdt,
-              pdp);
+              pdp,
+              at.workspace());
     }
   }
 }

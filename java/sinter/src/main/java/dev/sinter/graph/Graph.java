@@ -4,120 +4,202 @@ import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_stream;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
+import java.nio.LongBuffer;
+import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
+import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 
 /**
  * A list of operations for one shape, planned and bound: running it allocates nothing, in Java or
- * in native code. To be used by one thread at a time.
+ * in native code. A GPU runs it once as it is, records it the second time, and from then on replays
+ * the recording: one launch for all of it, the copies of inputs and outputs included. To be used by
+ * one thread at a time.
  */
 public final class Graph implements AutoCloseable {
+  private final Device device;
   private final List<Operation> operations;
   private final Operation.Call[] calls;
   private final Operation.Run run = new Operation.Run();
   private final MemoryPlan plan;
   private final Memory arena;
+  private final Memory clockMemory;
   private final Stream stream;
-  private final Map<Tensor, HostBuffer> staging = new IdentityHashMap<>();
+  private final Map<Tensor, Mirror> mirrors = new IdentityHashMap<>();
+  private final Supplier<List<Mirror>> uploads;
+  private final List<Mirror> downloads;
+  private final Mirror clock;
+  private final LongBuffer clockOnHost;
   private final int forward;
 
-  Graph(Device device, List<Operation> operations, int forward, Set<Tensor> persistent) {
+  /** Of runs that do not accumulate, and of runs that do. */
+  private final Recorder[] recorders = {new Recorder(), new Recorder()};
+
+  /**
+   * @param inputs tensors that the caller writes before a run
+   * @param outputs tensors that the caller reads after it
+   * @param uploads what else a run writes to the device first; it may change when the version of an
+   *     operation does
+   * @param downloads what else it reads back
+   */
+  Graph(
+      Parameters parameters,
+      List<Operation> operations,
+      int forward,
+      Set<Tensor> inputs,
+      Set<Tensor> outputs,
+      Supplier<List<Mirror>> uploads,
+      List<Mirror> downloads) {
+    this.device = parameters.device();
+    this.stream = parameters.stream();
     this.operations = List.copyOf(operations);
     this.forward = forward;
-    plan = new MemoryPlan(operations, persistent, device);
+    plan = new MemoryPlan(operations, inputs, outputs, device);
     arena = new Memory(device, plan.bytes());
-    stream = new Stream(device);
     for (Tensor tensor : plan.tensors()) {
       tensor.place(arena.at(plan.offset(tensor)));
     }
+    clockMemory = new Memory(device, Long.BYTES);
+    clock =
+        new Mirror(device, Tensor.resident("clock", DType.I32, clockMemory.at(0), 2)); // one int64
+    clockOnHost = clock.host().bytes().asLongBuffer();
+    LongPointer clockPointer = new LongPointer(clockMemory.at(0));
     calls = new Operation.Call[operations.size()];
     for (int i = 0; i < calls.length; i++) {
       long workspace = plan.workspaceOffset(i);
       Pointer at = workspace < 0 ? null : arena.at(workspace);
-      calls[i] = operations.get(i).bind(at);
+      calls[i] = operations.get(i).bind(new Operation.Place(at, clockPointer));
     }
-    for (Tensor tensor : persistent) {
-      staging.put(tensor, new HostBuffer(tensor.bytes()));
+    List<Mirror> written = new ArrayList<>();
+    for (Tensor tensor : inputs) {
+      written.add(mirror(tensor));
+    }
+    this.uploads =
+        () -> {
+          List<Mirror> all = new ArrayList<>(written);
+          all.addAll(uploads.get());
+          all.add(clock);
+          return all;
+        };
+    this.downloads = new ArrayList<>(downloads);
+    for (Tensor tensor : outputs) {
+      this.downloads.add(mirror(tensor));
     }
   }
 
+  private Mirror mirror(Tensor tensor) {
+    Mirror mirror = new Mirror(device, tensor);
+    mirrors.put(tensor, mirror);
+    return mirror;
+  }
+
   /**
-   * Runs all operations in order.
+   * Writes the inputs to the device, runs all operations in order and reads the outputs back.
    *
    * @param step the number that keys this run's random numbers
    * @param accumulating whether parameter gradients are added to those of the run before
    * @throws SinterException where an operation fails
    */
   public void run(long step, boolean accumulating) {
-    run.step = step;
-    run.accumulating = accumulating;
-    sn_stream handle = stream.handle();
-    for (int i = 0; i < calls.length; i++) {
-      int status = calls[i].run(handle, run);
-      if (status != sinter.SN_OK) {
-        throw Natives.failure(status, operations.get(i).name());
+    stream.lock();
+    try {
+      stream.settle();
+      clockOnHost.put(0, step);
+      run.accumulating = accumulating;
+      recorders[accumulating ? 1 : 0].run();
+    } finally {
+      stream.unlock();
+    }
+  }
+
+  /** Runs the graph with one setting of what its calls are given. */
+  private final class Recorder {
+    private List<Mirror> written;
+    private Recording recording;
+    private int version;
+    private boolean ran;
+
+    void run() {
+      int now = 0;
+      for (int i = 0; i < calls.length; i++) { // an iterator would be an allocation
+        now += operations.get(i).version();
+      }
+      if (written == null || now != version) {
+        forget();
+        written = uploads.get();
+        version = now;
+      }
+      if (!device.isCuda() || !ran) {
+        queue();
+        ran = true;
+      } else {
+        if (recording == null) {
+          recording = Recording.of(stream, this::queue);
+        }
+        recording.replay();
+      }
+      stream.queued();
+    }
+
+    private void queue() {
+      sn_stream handle = stream.handle();
+      for (int i = 0; i < written.size(); i++) {
+        Natives.check(written.get(i).upload(handle));
+      }
+      for (int i = 0; i < calls.length; i++) {
+        int status = calls[i].run(handle, run);
+        if (status != sinter.SN_OK) {
+          throw Natives.failure(status, operations.get(i).name());
+        }
+      }
+      for (int i = 0; i < downloads.size(); i++) {
+        Natives.check(downloads.get(i).download(handle));
+      }
+    }
+
+    void forget() {
+      if (recording != null) {
+        recording.close();
+        recording = null;
       }
     }
   }
 
   /**
-   * Writes int32 elements of an input.
+   * Gives an int32 input or output; waits for the last run.
    *
-   * @param input a tensor of this graph's inputs
-   * @return its host side: put all elements, then call {@link #upload}
+   * @param tensor an input, to be filled before {@link #run}, or an output
+   * @return its host side, valid until the next run
    */
-  public IntBuffer ints(Tensor input) {
-    return buffer(input).ints();
+  public IntBuffer ints(Tensor tensor) {
+    stream.settle();
+    return buffer(tensor).ints();
   }
 
   /**
-   * Copies an input's host side to the device.
+   * Waits for the last run and reads an fp32 output.
    *
-   * @param input a tensor of this graph's inputs
-   */
-  public void upload(Tensor input) {
-    HostBuffer buffer = buffer(input);
-    stream.write(input.address(), buffer, buffer.size());
-  }
-
-  /**
-   * Copies an output to the host and waits for it.
-   *
-   * @param output an fp32 tensor of this graph's outputs
-   * @return its host side, valid until the next call for this tensor
+   * @param output a tensor of this graph's outputs
+   * @return its host side, valid until the next run
    */
   public FloatBuffer floats(Tensor output) {
-    return download(output).floats();
-  }
-
-  /**
-   * Copies an int32 output to the host and waits for it.
-   *
-   * @param output an int32 tensor of this graph's outputs
-   * @return its host side, valid until the next call for this tensor
-   */
-  public IntBuffer downloadInts(Tensor output) {
-    return download(output).ints();
-  }
-
-  private HostBuffer download(Tensor output) {
-    HostBuffer buffer = buffer(output);
-    stream.read(output.address(), buffer, buffer.size());
-    return buffer;
+    stream.settle();
+    return buffer(output).floats();
   }
 
   private HostBuffer buffer(Tensor tensor) {
-    HostBuffer buffer = staging.get(tensor);
-    if (buffer == null) {
+    Mirror mirror = mirrors.get(tensor);
+    if (mirror == null) {
       throw new IllegalArgumentException(
           "tensor " + tensor.name() + " is no input or output of this graph");
     }
-    return buffer;
+    return mirror.host();
   }
 
   /**
@@ -199,7 +281,10 @@ public final class Graph implements AutoCloseable {
   /** Gives the arena back. Closing twice is harmless. */
   @Override
   public void close() {
-    stream.close();
+    for (Recorder recorder : recorders) {
+      recorder.forget();
+    }
+    clockMemory.close();
     arena.close();
   }
 }

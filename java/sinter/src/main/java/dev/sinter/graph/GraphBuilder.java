@@ -3,6 +3,7 @@ package dev.sinter.graph;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
 
@@ -19,13 +20,15 @@ public final class GraphBuilder {
     INFERENCE
   }
 
-  private final Device device;
   private final Parameters parameters;
   private final Mode mode;
   private final Recompute recompute;
   private final long seed;
   private final List<Operation> operations = new ArrayList<>();
-  private final Set<Tensor> persistent = Collections.newSetFromMap(new IdentityHashMap<>());
+  private final Set<Tensor> inputs = new LinkedHashSet<>();
+  private final Set<Tensor> outputs = new LinkedHashSet<>();
+  private final Set<KvCache> caches = new LinkedHashSet<>();
+  private final Set<Sampler> samplers = new LinkedHashSet<>();
   private final Set<Tensor> kept = Collections.newSetFromMap(new IdentityHashMap<>());
   private long randomTensors;
 
@@ -38,7 +41,6 @@ public final class GraphBuilder {
    * @param seed of dropout
    */
   public GraphBuilder(Parameters parameters, Mode mode, Recompute recompute, long seed) {
-    this.device = parameters.device();
     this.parameters = parameters;
     this.mode = mode;
     this.recompute = recompute;
@@ -62,7 +64,7 @@ public final class GraphBuilder {
    */
   public Tensor input(String name, long... shape) {
     Tensor tensor = Tensor.input(name, DType.I32, shape);
-    persistent.add(tensor);
+    inputs.add(tensor);
     return tensor;
   }
 
@@ -73,7 +75,7 @@ public final class GraphBuilder {
    * @return the same
    */
   public Tensor output(Tensor tensor) {
-    persistent.add(tensor);
+    outputs.add(tensor);
     return tensor;
   }
 
@@ -244,6 +246,7 @@ public final class GraphBuilder {
   public Tensor cachedAttention(
       String name, Tensor qkv, KvCache cache, int layer, int heads, int window) {
     Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), qkv.columns() / 3);
+    caches.add(cache);
     return append(new CachedAttention(qkv, cache, layer, heads, window, out), out);
   }
 
@@ -321,12 +324,20 @@ public final class GraphBuilder {
    */
   public Tensor sample(Tensor logits, Sampler sampler) {
     Tensor out = Tensor.activation("token", DType.I32, logits.size(0));
+    samplers.add(sampler);
     return append(new Sampler.Sample(logits, sampler, out), out);
   }
 
   private Tensor append(Operation operation, Tensor out) {
     operations.add(operation);
     return out;
+  }
+
+  private List<Mirror> uploads() {
+    List<Mirror> all = new ArrayList<>();
+    caches.forEach(cache -> all.add(cache.lengthsMirror()));
+    samplers.forEach(sampler -> all.addAll(sampler.uploads()));
+    return all;
   }
 
   /**
@@ -339,6 +350,13 @@ public final class GraphBuilder {
     if (training()) {
       all.addAll(Backward.of(operations, parameters, dtype(), recompute, kept));
     }
-    return new Graph(device, all, operations.size(), persistent);
+    return new Graph(
+        parameters,
+        all,
+        operations.size(),
+        inputs,
+        outputs,
+        this::uploads,
+        samplers.stream().map(Sampler::download).toList());
   }
 }

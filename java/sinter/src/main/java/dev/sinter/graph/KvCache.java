@@ -11,16 +11,14 @@ public final class KvCache implements AutoCloseable {
   private final Stream stream;
   private final Tensor[] keys;
   private final Tensor[] values;
-  private final Tensor lengths;
-  private final HostBuffer staging;
+  private final Mirror lengths;
   private final IntBuffer lengthsOnHost;
   private final long capacity;
 
   /**
    * Allocates an empty cache.
    *
-   * @param device where
-   * @param dtype storage type of keys and values
+   * @param parameters of the model whose keys and values these are
    * @param layers number of attention layers
    * @param batch number of sequences
    * @param kvHeads heads of keys and values
@@ -28,25 +26,26 @@ public final class KvCache implements AutoCloseable {
    * @param capacity the most positions a sequence can have
    */
   public KvCache(
-      Device device, DType dtype, int layers, int batch, int kvHeads, int headSize, int capacity) {
+      Parameters parameters, int layers, int batch, int kvHeads, int headSize, int capacity) {
     this.capacity = capacity;
+    this.stream = parameters.stream();
+    Device device = parameters.device();
+    DType dtype = parameters.dtype();
     long perLayer = Math.multiplyExact((long) batch * kvHeads * headSize, (long) capacity);
-    long bytes = Math.multiplyExact(MemoryPlan.align(perLayer * dtype.bytes()), 2L * layers);
-    long lengthsBytes = MemoryPlan.align(4L * batch);
-    memory = new Memory(device, bytes + lengthsBytes);
-    stream = new Stream(device);
+    long step = MemoryPlan.align(Math.multiplyExact(perLayer, (long) dtype.bytes()));
+    long bytes = Math.multiplyExact(step, 2L * layers);
+    memory = new Memory(device, bytes + MemoryPlan.align(4L * batch));
     keys = new Tensor[layers];
     values = new Tensor[layers];
     long[] shape = {batch, kvHeads, capacity, headSize};
-    long step = MemoryPlan.align(perLayer * dtype.bytes());
     for (int layer = 0; layer < layers; layer++) {
       keys[layer] = Tensor.resident("keys." + layer, dtype, memory.at(2L * layer * step), shape);
       values[layer] =
           Tensor.resident("values." + layer, dtype, memory.at((2L * layer + 1) * step), shape);
     }
-    lengths = Tensor.resident("lengths", DType.I32, memory.at(bytes), batch);
-    staging = new HostBuffer(4L * batch);
-    lengthsOnHost = staging.ints();
+    Tensor filled = Tensor.resident("lengths", DType.I32, memory.at(bytes), batch);
+    lengths = new Mirror(device, filled);
+    lengthsOnHost = lengths.host().ints();
   }
 
   Tensor keys(int layer) {
@@ -63,6 +62,11 @@ public final class KvCache implements AutoCloseable {
    * @return int32 [batch]
    */
   public Tensor lengths() {
+    return lengths.tensor();
+  }
+
+  /** The lengths with their copy on the host, which graphs write to the device at each run. */
+  Mirror lengthsMirror() {
     return lengths;
   }
 
@@ -95,8 +99,8 @@ public final class KvCache implements AutoCloseable {
     if (length < 0 || length > capacity) {
       throw new IllegalArgumentException("cache length " + length + "; 0 to " + capacity);
     }
+    stream.settle();
     lengthsOnHost.put(sequence, length);
-    stream.write(lengths.address(), staging, staging.size());
   }
 
   /**
@@ -105,15 +109,14 @@ public final class KvCache implements AutoCloseable {
    * @param positions how many
    */
   public void advance(int positions) {
+    stream.settle();
     for (int i = 0; i < lengthsOnHost.capacity(); i++) {
       lengthsOnHost.put(i, lengthsOnHost.get(i) + positions);
     }
-    stream.write(lengths.address(), staging, staging.size());
   }
 
   @Override
   public void close() {
-    stream.close();
     memory.close();
   }
 }

@@ -20,7 +20,7 @@ final class LastRows extends Operation {
   }
 
   @Override
-  Call bind(Pointer workspace) {
+  Call bind(Place at) {
     int batch = Math.toIntExact(x.size(0));
     long length = x.size(1);
     long width = x.columns();

@@ -65,7 +65,7 @@ final class LayerNorm extends Operation {
   }
 
   @Override
-  Call bind(Pointer workspace) {
+  Call bind(Place at) {
     int dtype = x.dtype().code();
     long rows = x.rows();
     long width = x.columns();
@@ -148,7 +148,7 @@ final class LayerNorm extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = x.dtype().code();
       long rows = x.rows();
       long width = x.columns();
@@ -178,7 +178,7 @@ final class LayerNorm extends Operation {
               pdx,
               pdgain,
               pdbias,
-              workspace);
+              at.workspace());
     }
   }
 

@@ -84,7 +84,7 @@ final class Linear extends Operation {
   }
 
   @Override
-  Call bind(Pointer workspace) {
+  Call bind(Place at) {
     sn_gemm_shape shape = shape();
     Pointer px = x.address();
     Pointer pw = weight.address();
@@ -94,7 +94,7 @@ final class Linear extends Operation {
         gelu
             ? (preActivation == null ? null : preActivation.address())
             : residual == null ? null : residual.address();
-    return (stream, run) -> sinter.sn_gemm(stream, shape, px, pw, po, pb, aux, workspace);
+    return (stream, run) -> sinter.sn_gemm(stream, shape, px, pw, po, pb, aux, at.workspace());
   }
 
   @Override
@@ -184,13 +184,13 @@ final class Linear extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       sn_gemm_shape shape = shape();
       Pointer pd = dout.address();
       Pointer pw = weight.address();
       Pointer px = dx.address();
       Pointer pp = pre == null ? null : pre.address();
-      return (stream, run) -> sinter.sn_gemm(stream, shape, pd, pw, px, null, pp, workspace);
+      return (stream, run) -> sinter.sn_gemm(stream, shape, pd, pw, px, null, pp, at.workspace());
     }
   }
 
@@ -220,7 +220,7 @@ final class Linear extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       sn_gemm_shape overwrite = shape(!first);
       sn_gemm_shape accumulate = shape(true);
       Pointer pa = a.address();
@@ -228,7 +228,14 @@ final class Linear extends Operation {
       Pointer pw = dweight.address();
       return (stream, run) ->
           sinter.sn_gemm(
-              stream, run.accumulating ? accumulate : overwrite, pa, pb, pw, null, null, workspace);
+              stream,
+              run.accumulating ? accumulate : overwrite,
+              pa,
+              pb,
+              pw,
+              null,
+              null,
+              at.workspace());
     }
   }
 
@@ -246,7 +253,7 @@ final class Linear extends Operation {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = dout.dtype().code();
       long rows = dout.rows();
       long columns = dout.columns();

@@ -42,7 +42,7 @@ final class Loss {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    Call bind(Place at) {
       int dtype = logits.dtype().code();
       long rows = logits.rows();
       long vocabulary = logits.columns();
@@ -71,12 +71,24 @@ final class Loss {
     @Override
     void differentiate(Backward b) {}
 
+    /** Bytes that the sum of so many elements needs. */
+    static long workspace(Device device, long count) {
+      long[] bytes = new long[1];
+      Natives.check(sinter.sn_reduce_workspace(device.handle().device, count, bytes));
+      return bytes[0];
+    }
+
     @Override
-    Call bind(Pointer workspace) {
+    long workspace(Device device) {
+      return workspace(device, x.elements());
+    }
+
+    @Override
+    Call bind(Place at) {
       long count = x.elements();
       Pointer px = x.address();
       Pointer po = out.address();
-      return (stream, run) -> sinter.sn_sum(stream, count, factor, px, 0, po);
+      return (stream, run) -> sinter.sn_sum(stream, count, factor, px, 0, po, at.workspace());
     }
   }
 }

@@ -3,6 +3,7 @@ package dev.sinter.graph;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -38,9 +39,10 @@ final class MemoryPlan {
 
   /**
    * @param operations in the order in which they run
-   * @param persistent tensors that the caller writes before a run or reads after it
+   * @param inputs tensors that are written before the first
+   * @param outputs tensors that are read after the last
    */
-  MemoryPlan(List<Operation> operations, Set<Tensor> persistent, Device device) {
+  MemoryPlan(List<Operation> operations, Set<Tensor> inputs, Set<Tensor> outputs, Device device) {
     Map<Tensor, Integer> lastUse = new IdentityHashMap<>();
     for (int i = 0; i < operations.size(); i++) {
       for (Tensor tensor : operations.get(i).reads()) {
@@ -51,6 +53,8 @@ final class MemoryPlan {
       }
     }
     int end = operations.size();
+    Set<Tensor> persistent = new LinkedHashSet<>(inputs);
+    persistent.addAll(outputs);
     for (Tensor tensor : persistent) {
       if (tensor.role() == Tensor.Role.RESIDENT) {
         continue;

@@ -2,6 +2,7 @@ package dev.sinter.graph;
 
 import dev.sinter.natives.sn_stream;
 import java.util.List;
+import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 
 /**
@@ -30,11 +31,16 @@ abstract class Operation {
     int run(sn_stream stream, Run run);
   }
 
+  /**
+   * Where a bound operation finds what is no tensor.
+   *
+   * @param workspace or null where it needs none
+   * @param clock the number that keys a run's randomness, in device memory
+   */
+  record Place(Pointer workspace, LongPointer clock) {}
+
   /** What changes from run to run. */
   static final class Run {
-    /** The number that keys this run's randomness. */
-    long step;
-
     /** Whether parameter gradients are added to what is there: micro-batches after the first. */
     boolean accumulating;
   }
@@ -79,5 +85,13 @@ abstract class Operation {
   }
 
   /** Makes the native call, after all tensors have been placed. */
-  abstract Call bind(Pointer workspace);
+  abstract Call bind(Place at);
+
+  /**
+   * A number that changes with what the call does and a recording would keep: settings that are not
+   * in device memory.
+   */
+  int version() {
+    return 0;
+  }
 }

@@ -3,7 +3,6 @@ package dev.sinter.graph;
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_adamw_step;
 import dev.sinter.natives.sn_random_key;
-import dev.sinter.natives.sn_stream;
 import java.io.IOException;
 import java.nio.FloatBuffer;
 import java.util.IdentityHashMap;
@@ -36,7 +35,7 @@ public final class Parameters implements AutoCloseable {
   private final long size;
   private final Memory weights;
   private final Memory staging;
-  private final HostBuffer hostStaging = new HostBuffer(4L * STAGING);
+  private final HostBuffer hostStaging;
   private final sn_adamw_step adamw = new sn_adamw_step();
   private Memory master;
   private Memory gradient;
@@ -44,6 +43,7 @@ public final class Parameters implements AutoCloseable {
   private Memory secondMoment;
   private Memory decayMask;
   private Memory norm;
+  private Memory normWorkspace;
 
   /**
    * Allocates zeroed weights.
@@ -67,6 +67,7 @@ public final class Parameters implements AutoCloseable {
     size = end;
     weights = new Memory(device, Math.multiplyExact(size, (long) dtype.bytes()));
     staging = new Memory(device, 4L * STAGING);
+    hostStaging = new HostBuffer(device, 4L * STAGING);
     stream = new Stream(device);
     for (ParameterSpec spec : specs) {
       Pointer at = weights.at(offsets.get(spec.name()) * dtype.bytes());
@@ -143,14 +144,15 @@ public final class Parameters implements AutoCloseable {
       master = new Memory(device, bytes);
       Natives.check(
           sinter.sn_cast(
-              stream(), size, dtype.code(), weights.at(0), DType.F32.code(), master.at(0)));
+              stream.handle(), size, dtype.code(), weights.at(0), DType.F32.code(), master.at(0)));
     }
     gradient = new Memory(device, bytes);
     firstMoment = new Memory(device, bytes);
     secondMoment = new Memory(device, bytes);
     norm = new Memory(device, 4);
+    normWorkspace = new Memory(device, Loss.Sum.workspace(device, size));
     decayMask = new Memory(device, size / BLOCK);
-    HostBuffer mask = new HostBuffer(size / BLOCK);
+    HostBuffer mask = new HostBuffer(device, size / BLOCK);
     for (ParameterSpec spec : specs.values()) {
       int from = Math.toIntExact(offsets.get(spec.name()) / BLOCK);
       int blocks = Math.toIntExact((spec.elements() + BLOCK - 1) / BLOCK);
@@ -167,8 +169,9 @@ public final class Parameters implements AutoCloseable {
     }
   }
 
-  private sn_stream stream() {
-    return stream.handle();
+  /** The queue of all that works on these weights. */
+  Stream stream() {
+    return stream;
   }
 
   /**
@@ -186,7 +189,8 @@ public final class Parameters implements AutoCloseable {
         Pointer target = master() == null ? staging.at(0) : master().at(4 * (offset + done));
         key.step(done / STAGING);
         Natives.check(
-            sinter.sn_random_normal(stream(), count, spec.mean(), spec.deviation(), key, target));
+            sinter.sn_random_normal(
+                stream.handle(), count, spec.mean(), spec.deviation(), key, target));
         round(target, offset + done, count);
       }
     }
@@ -197,7 +201,7 @@ public final class Parameters implements AutoCloseable {
     if (dtype != DType.F32) {
       Natives.check(
           sinter.sn_cast(
-              stream(),
+              stream.handle(),
               count,
               DType.F32.code(),
               from,
@@ -281,7 +285,7 @@ public final class Parameters implements AutoCloseable {
         source = staging.at(0);
         Natives.check(
             sinter.sn_cast(
-                stream(),
+                stream.handle(),
                 count,
                 dtype.code(),
                 weights.at((offset + done) * dtype.bytes()),
@@ -324,7 +328,9 @@ public final class Parameters implements AutoCloseable {
    */
   public float gradientNorm() {
     requireTraining();
-    Natives.check(sinter.sn_global_norm(stream(), size, gradient.at(0), norm.at(0)));
+    Natives.check(
+        sinter.sn_global_norm(
+            stream.handle(), size, gradient.at(0), norm.at(0), normWorkspace.at(0)));
     stream.read(norm.at(0), hostStaging, 4);
     return hostStaging.floats().get(0);
   }
@@ -361,7 +367,7 @@ public final class Parameters implements AutoCloseable {
         .seed(0);
     Natives.check(
         sinter.sn_adamw(
-            stream(),
+            stream.handle(),
             adamw,
             size,
             gradient.at(0),
@@ -380,7 +386,15 @@ public final class Parameters implements AutoCloseable {
     stream.close();
     for (Memory memory :
         new Memory[] {
-          weights, staging, master, gradient, firstMoment, secondMoment, decayMask, norm
+          weights,
+          staging,
+          master,
+          gradient,
+          firstMoment,
+          secondMoment,
+          decayMask,
+          norm,
+          normWorkspace
         }) {
       if (memory != null) {
         memory.close();

@@ -5,6 +5,7 @@ import static dev.sinter.graph.Elementwise.present;
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_random_key;
 import dev.sinter.natives.sn_sampling;
+import java.nio.IntBuffer;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
@@ -15,32 +16,39 @@ import org.bytedeco.javacpp.Pointer;
 public final class Sampler implements AutoCloseable {
   private final Memory memory;
   private final Stream stream;
-  private final Tensor history;
-  private final Tensor lengths;
-  private final Tensor logprobs;
-  private final HostBuffer value = new HostBuffer(4);
-  private final HostBuffer logprobsOnHost;
-  private final int[] lengthsOnHost;
+  private final Mirror history;
+  private final Mirror lengths;
+  private final Mirror logprobs;
+  private final IntBuffer historyOnHost;
+  private final IntBuffer lengthsOnHost;
   private final sn_sampling sampling = new sn_sampling();
-  private final sn_random_key key = new sn_random_key();
+  private long seed;
+  private int version;
 
   /**
    * Allocates an empty history.
    *
-   * @param device where
+   * @param parameters of the model whose logits these are
    * @param batch number of sequences
    * @param capacity the most tokens a sequence can have
    */
-  public Sampler(Device device, int batch, int capacity) {
+  public Sampler(Parameters parameters, int batch, int capacity) {
+    Device device = parameters.device();
     long historyBytes = MemoryPlan.align(4L * batch * capacity);
     long rowBytes = MemoryPlan.align(4L * batch);
     memory = new Memory(device, historyBytes + 2 * rowBytes);
-    stream = new Stream(device);
-    history = Tensor.resident("history", DType.I32, memory.at(0), batch, capacity);
-    lengths = Tensor.resident("history lengths", DType.I32, memory.at(historyBytes), batch);
-    logprobs = Tensor.resident("logprobs", DType.F32, memory.at(historyBytes + rowBytes), batch);
-    logprobsOnHost = new HostBuffer(4L * batch);
-    lengthsOnHost = new int[batch];
+    stream = parameters.stream();
+    history =
+        new Mirror(device, Tensor.resident("history", DType.I32, memory.at(0), batch, capacity));
+    lengths =
+        new Mirror(
+            device, Tensor.resident("history lengths", DType.I32, memory.at(historyBytes), batch));
+    logprobs =
+        new Mirror(
+            device,
+            Tensor.resident("logprobs", DType.F32, memory.at(historyBytes + rowBytes), batch));
+    historyOnHost = history.host().ints();
+    lengthsOnHost = lengths.host().ints();
     set(1, 0, 0, 1, 0);
   }
 
@@ -60,6 +68,7 @@ public final class Sampler implements AutoCloseable {
         .top_k(topK)
         .top_p(topP)
         .min_p(minP);
+    version++;
   }
 
   /**
@@ -68,7 +77,8 @@ public final class Sampler implements AutoCloseable {
    * @param seed any
    */
   public void seed(long seed) {
-    key.seed(seed).tensor(0);
+    this.seed = seed;
+    version++;
   }
 
   /**
@@ -78,9 +88,13 @@ public final class Sampler implements AutoCloseable {
    * @param token its id
    */
   public void remember(int sequence, int token) {
-    int at = lengthsOnHost[sequence];
-    writeInt(history.address(sequence * history.columns() + at), token);
-    setLength(sequence, at + 1);
+    stream.settle();
+    int at = lengthsOnHost.get(sequence);
+    if (at == history.tensor().columns()) {
+      throw new IllegalStateException("the history of sequence " + sequence + " is full");
+    }
+    historyOnHost.put(Math.toIntExact(sequence * history.tensor().columns() + at), token);
+    lengthsOnHost.put(sequence, at + 1);
   }
 
   /**
@@ -89,32 +103,32 @@ public final class Sampler implements AutoCloseable {
    * @param sequence which
    */
   public void forget(int sequence) {
-    setLength(sequence, 0);
+    stream.settle();
+    lengthsOnHost.put(sequence, 0);
   }
 
-  private void setLength(int sequence, int length) {
-    lengthsOnHost[sequence] = length;
-    writeInt(lengths.address(sequence), length);
+  /** What a run writes to the device before a choice: the history, where it counts. */
+  List<Mirror> uploads() {
+    return sampling.repetition_penalty() == 1 ? List.of() : List.of(history, lengths);
   }
 
-  private void writeInt(Pointer at, int number) {
-    value.ints().put(0, number);
-    stream.write(at, value, 4);
+  /** What a run reads back after it. */
+  Mirror download() {
+    return logprobs;
   }
 
   /**
-   * Reads the log-probability of each token that was chosen last, under the unprocessed logits.
+   * Gives the log-probability of each token that was chosen last, under the unprocessed logits.
    *
    * @param into [batch]
    */
   public void logprobs(float[] into) {
-    stream.read(logprobs.address(), logprobsOnHost, logprobsOnHost.size());
-    logprobsOnHost.floats().get(into);
+    stream.settle();
+    logprobs.host().floats().get(into);
   }
 
   @Override
   public void close() {
-    stream.close();
     memory.close();
   }
 
@@ -127,8 +141,8 @@ public final class Sampler implements AutoCloseable {
     Sample(Tensor logits, Sampler sampler, Tensor out) {
       super(
           "sample",
-          present(logits, sampler.history, sampler.lengths),
-          List.of(out, sampler.logprobs));
+          present(logits, sampler.history.tensor(), sampler.lengths.tensor()),
+          List.of(out, sampler.logprobs.tensor()));
       this.logits = logits;
       this.sampler = sampler;
       this.out = out;
@@ -144,36 +158,39 @@ public final class Sampler implements AutoCloseable {
     }
 
     @Override
-    Call bind(Pointer workspace) {
+    int version() {
+      return sampler.version;
+    }
+
+    @Override
+    Call bind(Place at) {
       int dtype = logits.dtype().code();
       long rows = logits.rows();
       long vocabulary = logits.columns();
       Pointer pl = logits.address();
-      Pointer ph = sampler.history.address();
-      Pointer pn = sampler.lengths.address();
-      long stride = sampler.history.columns();
+      Pointer ph = sampler.history.tensor().address();
+      Pointer pn = sampler.lengths.tensor().address();
+      long stride = sampler.history.tensor().columns();
       Pointer po = out.address();
-      Pointer pp = sampler.logprobs.address();
+      Pointer pp = sampler.logprobs.tensor().address();
       sn_sampling sampling = sampler.sampling;
-      sn_random_key key = sampler.key;
-      return (stream, run) -> {
-        key.step(run.step);
-        return sinter.sn_sample(
-            stream,
-            sampling,
-            dtype,
-            rows,
-            vocabulary,
-            vocabulary,
-            pl,
-            ph,
-            pn,
-            stride,
-            key,
-            po,
-            pp,
-            workspace);
-      };
+      sn_random_key key = new sn_random_key().step(0).tensor(0).clock(at.clock());
+      return (stream, run) ->
+          sinter.sn_sample(
+              stream,
+              sampling,
+              dtype,
+              rows,
+              vocabulary,
+              vocabulary,
+              pl,
+              ph,
+              pn,
+              stride,
+              key.seed(sampler.seed),
+              po,
+              pp,
+              at.workspace());
     }
   }
 }

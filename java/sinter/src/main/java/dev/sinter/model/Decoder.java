@@ -56,14 +56,13 @@ public final class Decoder implements AutoCloseable {
     GptConfig config = model.config();
     cache =
         new KvCache(
-            model.device(),
-            model.parameters().dtype(),
+            model.parameters(),
             config.layers(),
             batch,
             config.heads(),
             config.width() / config.heads(),
             capacity);
-    sampler = new Sampler(model.device(), batch, capacity + 1);
+    sampler = new Sampler(model.parameters(), batch, capacity + 1);
     chosen = new int[batch];
   }
 
@@ -120,7 +119,7 @@ public final class Decoder implements AutoCloseable {
     }
     Step last = step(count - done, Output.TOKEN);
     run(last, tokens, count, done, count - done, draw);
-    last.graph.downloadInts(last.output).get(chosen);
+    last.graph.ints(last.output).get(chosen);
     return chosen;
   }
 
@@ -164,7 +163,6 @@ public final class Decoder implements AutoCloseable {
     for (int i = 0; i < batch; i++) {
       staged.put(tokens, i * stride + from, count);
     }
-    step.graph.upload(step.tokens);
     step.graph.run(draw, false);
     cache.advance(count);
     length += count;

@@ -48,10 +48,6 @@ public final class EvaluationGraph implements AutoCloseable {
    *     next run
    */
   public FloatBuffer run() {
-    graph.upload(tokens);
-    if (targets != null) {
-      graph.upload(targets);
-    }
     graph.run(0, false);
     return graph.floats(output);
   }

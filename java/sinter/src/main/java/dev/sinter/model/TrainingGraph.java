@@ -46,8 +46,6 @@ public final class TrainingGraph implements AutoCloseable {
    * @return the mean loss of the batch, in nats a token
    */
   public float run(long step, boolean accumulating) {
-    graph.upload(tokens);
-    graph.upload(targets);
     graph.run(step, accumulating);
     return graph.floats(loss).get(0);
   }

@@ -1,0 +1,180 @@
+package dev.sinter.model;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.sinter.graph.DType;
+import dev.sinter.graph.Device;
+import dev.sinter.graph.DeviceMemoryException;
+import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Recompute;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Random;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledIf;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * The CUDA backend from Java, beside the CPU's. It runs on the host, where tests/emulation stands
+ * in for CUDA; with the system property {@code sinter.gpu} on the GPU that is there.
+ */
+@EnabledIf("hasBackend")
+class CudaTest {
+  private static final String LIBRARY = "dev.sinter.cuda.library";
+  private static final GptConfig TINY = GptConfig.of(61, 64, 24, 2, 3);
+  private static final Path EMULATED =
+      Path.of(System.getProperty("sinter.emulation", "."), "libsinter_cuda_emulated.so");
+
+  static boolean hasBackend() {
+    return onGpu() || EMULATED.toFile().exists();
+  }
+
+  private static boolean onGpu() {
+    return System.getProperty("sinter.gpu") != null;
+  }
+
+  @BeforeAll
+  static void takeTheEmulatedBackend() {
+    if (!onGpu()) {
+      System.setProperty(LIBRARY, EMULATED.toString());
+    }
+  }
+
+  @AfterAll
+  static void giveItBack() {
+    System.clearProperty(LIBRARY);
+  }
+
+  /** A trained model's losses, and the tokens that it then decodes. */
+  private record Life(float[] losses, int[] tokens) {}
+
+  private static Life live(Device device, DType dtype, float dropout, float temperature) {
+    GptConfig config = TINY.withDropout(dropout);
+    try (LanguageModel model = LanguageModel.create(config, device, dtype, 7)) {
+      float[] losses = train(model, 20);
+      return new Life(losses, decode(model, temperature, 50));
+    }
+  }
+
+  private static float[] train(LanguageModel model, int steps) {
+    try (TrainingGraph graph = model.trainingGraph(2, 17, 2, Recompute.NONE, 5)) {
+      int[] text = new Random(3).ints(4 * 18, 0, 61).toArray();
+      float[] losses = new float[steps];
+      for (int step = 0; step < steps; step++) {
+        for (int micro = 0; micro < 2; micro++) {
+          for (int row = 0; row < 2; row++) {
+            int from = (2 * micro + row) * 18;
+            graph.tokens().position(row * 17).put(text, from, 17);
+            graph.targets().position(row * 17).put(text, from + 1, 17);
+          }
+          losses[step] += graph.run(2L * step + micro, micro > 0) / 2;
+        }
+        model.parameters().gradientNorm();
+        model
+            .parameters()
+            .update(new Parameters.AdamW(3e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 1), step + 1);
+      }
+      return losses;
+    }
+  }
+
+  private static int[] decode(LanguageModel model, float temperature, int count) {
+    try (Decoder decoder = model.decoder(1, 64)) {
+      decoder.sampler().set(1.1f, temperature, temperature == 0 ? 0 : 20, 0.95f, 0);
+      decoder.sampler().seed(11);
+      int[] fed = {3, 1, 4, 1, 5};
+      int[] tokens = new int[count];
+      for (int i = 0; i < count; i++) {
+        tokens[i] = decoder.next(fed, i)[0];
+        decoder.sampler().remember(0, tokens[i]);
+        fed = new int[] {tokens[i]};
+      }
+      return tokens;
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"0.0", "0.2"})
+  void trainsAndDecodesAsTheCpuDoes(float dropout) {
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      Life expected = live(cpu, DType.F32, dropout, 0);
+      Life actual = live(cuda, DType.F32, dropout, 0);
+      for (int i = 0; i < expected.losses.length; i++) {
+        assertEquals(expected.losses[i], actual.losses[i], 1e-4f * expected.losses[i], "step " + i);
+      }
+      assertArrayEquals(expected.tokens, actual.tokens);
+      assertTrue(actual.losses[19] < actual.losses[0]);
+    }
+  }
+
+  @Test
+  void bf16LossesAreTheCpusToItsDigits() {
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      Life expected = live(cpu, DType.BF16, 0, 0);
+      Life actual = live(cuda, DType.BF16, 0, 0);
+      for (int i = 0; i < expected.losses.length; i++) {
+        assertEquals(expected.losses[i], actual.losses[i], 1e-2f * expected.losses[i], "step " + i);
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"F32", "BF16"})
+  void aSeedGivesTheSameBits(DType dtype) {
+    try (Device cuda = Device.cuda(0)) {
+      Life first = live(cuda, dtype, 0.1f, 1);
+      Life second = live(cuda, dtype, 0.1f, 1);
+      assertArrayEquals(first.losses, second.losses);
+      assertArrayEquals(first.tokens, second.tokens);
+    }
+  }
+
+  @Test
+  void settingsThatChangeBetweenTokensAreSeenByARecording() {
+    try (Device cuda = Device.cuda(0);
+        LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
+      int[] greedy = decode(model, 0, 12);
+      int[] drawn = decode(model, 5, 12);
+      assertNotEquals(Arrays.toString(greedy), Arrays.toString(drawn));
+      try (Decoder decoder = model.decoder(1, 64)) {
+        decoder.sampler().set(1, 5, 0, 1, 0);
+        int[] prompt = {3, 1, 4, 1, 5};
+        for (int i = 0; i < 4; i++) { // recorded with a high temperature
+          decoder.next(i == 0 ? prompt : new int[] {2}, i);
+        }
+        decoder.reset();
+        decoder.sampler().set(1.1f, 0, 0, 0.95f, 0);
+        int[] fed = prompt;
+        for (int i = 0; i < 12; i++) {
+          int token = decoder.next(fed, i)[0];
+          assertEquals(greedy[i], token, "token " + i);
+          decoder.sampler().remember(0, token);
+          fed = new int[] {token};
+        }
+      }
+    }
+  }
+
+  @Test
+  void memoryThatTheGpuDoesNotHaveLeavesItUsable() {
+    try (Device cuda = Device.cuda(0)) {
+      GptConfig large = GptConfig.of(1 << 20, 1024, 8192, 8, 64); // 60 GiB
+      if (cuda.memory().total() < 50L << 30) {
+        assertThrows(
+            DeviceMemoryException.class, () -> new LanguageModel(large, cuda, DType.F32).close());
+      }
+      try (LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
+        assertEquals(12, decode(model, 0, 12).length);
+      }
+    }
+  }
+}

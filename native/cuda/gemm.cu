@@ -1,0 +1,116 @@
+// gemm.cu: c = epilogue(op(a) op(b)): the plan, its kernel, and the sum of the parts of k where the plan has several.
+//
+//   gemm_plan        which kernel and tile, how many parts of k: a cost model
+//   gemm_tensor_core bf16
+//   gemm_floats      fp32
+//   gemm_few_rows    both, for at most eight rows
+#include <algorithm>
+
+#include "cuda/gemm.h"
+#include "cuda/operations.h"
+
+namespace sn::cuda {
+
+namespace {
+
+constexpr int kAddThreads = 256;
+
+// The sums of all parts of k [batch][splits][m][stride], added in order, go through the epilogue: eight a thread.
+template <typename T>
+__global__ void __launch_bounds__(kAddThreads)
+    addParts(const float *parts, int64_t batch, int m, int n, int splits, int64_t stride, Epilogue<T> out) {
+  int64_t rowEights = stride / 8, eight = int64_t{blockIdx.x} * kAddThreads + threadIdx.x;
+  if (eight >= batch * m * rowEights) return;
+  int64_t column = eight % rowEights * 8, row = eight / rowEights % m, product = eight / rowEights / m;
+  const float *part = parts + (product * splits * m + row) * stride + column;
+  float sums[8];
+  loadEight(part, 8, sums);
+  for (int split = 1; split < splits; ++split) {
+    float more[8];
+    loadEight(part + split * m * stride, 8, more);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[j] += more[j];
+  }
+  int64_t at = product * out.batch + row * out.stride + column;
+  finishEight(out, at, column, static_cast<int>(min(int64_t{8}, n - column)), sums);
+}
+
+template <typename T>
+cudaError_t launchPlan(const GemmPlan &plan, const sn_gemm_shape &s, const Product<T> &product, int multiprocessors,
+                       cudaStream_t stream) {
+  bool transposeA = s.transpose_a != 0, transposeB = s.transpose_b != 0;
+  auto slices = static_cast<unsigned>(s.batch * plan.splits);
+  if (plan.kernel == GemmKernel::fewRows) {
+    return launchFewRows(product, transposeA, transposeB, slices, multiprocessors, stream);
+  }
+  if constexpr (sizeof(T) == sizeof(bf16)) {
+    return launchTensorCore(product, plan.tile, transposeA, transposeB, slices, stream);
+  } else {
+    return launchFloats(product, plan.tile, transposeA, transposeB, slices, stream);
+  }
+}
+
+template <typename T>
+cudaError_t multiply(const GemmPlan &plan, const sn_gemm_shape &s, const void *a, const void *b, const Epilogue<T> &out,
+                     float *workspace, int multiprocessors, cudaStream_t stream) {
+  Product<T> product{static_cast<int>(s.m),
+                     static_cast<int>(s.n),
+                     static_cast<int>(s.k),
+                     static_cast<const T *>(a),
+                     static_cast<const T *>(b),
+                     s.a_stride,
+                     s.b_stride,
+                     s.batch == 1 ? 0 : s.a_batch,
+                     s.batch == 1 ? 0 : s.b_batch,
+                     static_cast<int>(plan.splits),
+                     static_cast<int>(plan.depth),
+                     out};
+  if (plan.splits == 1) return launchPlan(plan, s, product, multiprocessors, stream);
+  int64_t stride = partialStride(s);
+  product.out = {SN_EPILOGUE_NONE, false, true, workspace, nullptr, nullptr, stride, s.m * stride};
+  if (cudaError_t error = launchPlan(plan, s, product, multiprocessors, stream)) return error;
+  int64_t blocks = (s.batch * s.m * (stride / 8) + kAddThreads - 1) / kAddThreads;
+  return launch(addParts<T>, dim3(static_cast<unsigned>(blocks)), dim3(kAddThreads), 0, stream, workspace, s.batch,
+                product.m, product.n, product.splits, stride, out);
+}
+
+// Kernels count rows, columns, k and blocks in 31 bits.
+sn_status checkSize(const sn_gemm_shape &s) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  bool fits = std::max({s.batch, s.m, s.n, s.k}) <= kMost;
+  // No kernel makes more blocks than one for each row, or 64 of them, and 8 columns; parts of k come only with few.
+  fits = fits && s.batch * ((s.m + 63) / 64) <= kMost && s.batch * ((s.m + 63) / 64) * ((s.n + 7) / 8) <= kMost;
+  if (fits) return SN_OK;
+  return fail(SN_UNSUPPORTED, "gemm: batch %lld, m %lld, n %lld, k %lld is more than one launch can do",
+              static_cast<long long>(s.batch), static_cast<long long>(s.m), static_cast<long long>(s.n),
+              static_cast<long long>(s.k));
+}
+
+}  // namespace
+
+sn_status gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes) {
+  *bytes = workspaceBytes(planGemm(*shape, deviceOf(device).multiprocessors), *shape);
+  return SN_OK;
+}
+
+sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c, const void *bias,
+               void *aux, void *workspace) {
+  const sn_gemm_shape &s = *shape;
+  if (sn_status status = checkSize(s); status != SN_OK) return status;
+  int multiprocessors = deviceOf(stream).multiprocessors;
+  GemmPlan plan = planGemm(s, multiprocessors);
+  int64_t bytes = workspaceBytes(plan, s);
+  if (bytes > 0 && workspace == nullptr) {
+    return fail(SN_BAD_ARGUMENT, "gemm: this shape needs a workspace of %lld bytes", static_cast<long long>(bytes));
+  }
+  return withType(s.dtype, [&](auto t) {
+    using T = decltype(t);
+    Epilogue<T> out{
+        s.epilogue, s.accumulate != 0, s.c_dtype == SN_F32, c, static_cast<T *>(aux), static_cast<const T *>(bias),
+        s.c_stride, s.c_batch};
+    return check(multiply(plan, s, a, b, out, static_cast<float *>(workspace), multiprocessors, handleOf(stream)),
+                 "gemm");
+  });
+}
+
+}  // namespace sn::cuda

@@ -1,0 +1,130 @@
+// gemm.h: what the kernels of the matrix product share: their arguments, the part of the product that a block computes,
+// and how finished sums leave it.
+#pragma once
+
+#include "cuda/device.h"
+#include "cuda/gemm_plan.h"
+#include "cuda/vector.h"
+
+namespace sn::cuda {
+
+// Where sums go and through what: sn_epilogue.
+template <typename T>
+struct Epilogue {
+  sn_epilogue kind;
+  bool accumulate;
+  bool wide;  // c is fp32 whatever T is
+  void *c;
+  T *aux;
+  const T *bias;
+  int64_t stride, batch;  // of c and aux
+};
+
+// A product as its kernels get it. Strides are those of rows as they lie in memory.
+template <typename T>
+struct Product {
+  int m, n, k;
+  const T *a, *b;
+  int64_t aStride, bStride;
+  int64_t aBatch, bBatch;
+  int splits, depth;  // parts of k; the part's length, of all but the last
+  Epilogue<T> out;    // of a product in parts: their sums as they are, one part after another
+};
+
+// Applies the epilogue to the sums of up to eight neighbours of a row; the first is at (row, column) of c, `at` its
+// place in memory. What comes before and after in the row may belong to other threads.
+template <typename T>
+__device__ __forceinline__ void finishEight(const Epilogue<T> &out, int64_t at, int64_t column, int count,
+                                            float (&sums)[8]) {
+  float other[8];
+  if (out.kind == SN_EPILOGUE_BIAS || out.kind == SN_EPILOGUE_BIAS_GELU ||
+      (out.kind == SN_EPILOGUE_BIAS_RESIDUAL && out.bias != nullptr)) {
+    loadEight(out.bias + column, count, other);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[j] += other[j];
+  }
+  if (out.kind == SN_EPILOGUE_BIAS_GELU) {
+    if (out.aux != nullptr) storeEight(out.aux + at, count, sums);
+#pragma unroll
+    for (float &sum : sums) sum = gelu(sum);
+  } else if (out.kind == SN_EPILOGUE_BIAS_RESIDUAL) {
+    loadEight(out.aux + at, count, other);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[j] += other[j];
+  } else if (out.kind == SN_EPILOGUE_GELU_BACKWARD) {
+    loadEight(out.aux + at, count, other);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[j] *= geluDerivative(other[j]);
+  } else if (out.accumulate) {
+    loadEight(static_cast<const float *>(out.c) + at, count, other);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[j] += other[j];
+  }
+  if (out.wide) {
+    storeEight(static_cast<float *>(out.c) + at, count, sums);
+  } else {
+    storeEight(static_cast<T *>(out.c) + at, count, sums);
+  }
+}
+
+// Where an operand's lines, rows of a or columns of b, begin at `k`. `inner`: k lies side by side in memory.
+template <typename T>
+__device__ __forceinline__ const T *originOf(const T *operand, int64_t stride, int line, int k, bool inner) {
+  return operand + (inner ? line * stride + k : k * stride + line);
+}
+
+// The part of a product that one block of a kernel with tiles computes.
+struct Part {
+  int row, column;       // of c, where its tile begins
+  int64_t batch, slice;  // which product; which slice of the output: the product, or the part of k within it
+  int begin, end;        // of k
+};
+
+// Blocks that run at the same time shall read the same rows and columns, which the second-level cache then reads once:
+// so they are numbered down so many rows of tiles before they move on to the next column of tiles.
+constexpr unsigned kRasterRows = 8;
+
+template <typename T>
+__device__ __forceinline__ Part partOf(const Product<T> &product, int tileRows, int tileColumns) {
+  unsigned down = static_cast<unsigned>((product.m + tileRows - 1) / tileRows);
+  unsigned across = static_cast<unsigned>((product.n + tileColumns - 1) / tileColumns);
+  unsigned tile = blockIdx.x % (down * across), slice = blockIdx.x / (down * across);
+  unsigned group = tile / (kRasterRows * across), within = tile % (kRasterRows * across);
+  unsigned height = min(kRasterRows, down - group * kRasterRows);
+  Part part;
+  part.row = static_cast<int>(group * kRasterRows + within % height) * tileRows;
+  part.column = static_cast<int>(within / height) * tileColumns;
+  part.slice = slice;
+  part.batch = slice / static_cast<unsigned>(product.splits);
+  part.begin = static_cast<int>(slice % static_cast<unsigned>(product.splits)) * product.depth;
+  part.end = min(product.k, part.begin + product.depth);
+  return part;
+}
+
+constexpr __host__ __device__ int threadsOf(const GemmTile &tile) { return kWarp * tile.warpsDown * tile.warpsAcross; }
+
+// The blocks of so many slices.
+template <typename T>
+unsigned blocksOf(const Product<T> &product, const GemmTile &tile, unsigned slices) {
+  auto down = static_cast<unsigned>((product.m + tile.rows - 1) / tile.rows);
+  auto across = static_cast<unsigned>((product.n + tile.columns - 1) / tile.columns);
+  return down * across * slices;
+}
+
+// The launchers of each kind of kernel. A plan's parts of k are in `product` already.
+cudaError_t launchTensorCore(const Product<bf16> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
+                             cudaStream_t stream);
+cudaError_t launchFloats(const Product<float> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
+                         cudaStream_t stream);
+cudaError_t launchFewRows(const Product<float> &product, bool transposeA, bool transposeB, unsigned batch,
+                          int multiprocessors, cudaStream_t stream);
+cudaError_t launchFewRows(const Product<bf16> &product, bool transposeA, bool transposeB, unsigned batch,
+                          int multiprocessors, cudaStream_t stream);
+
+// Whether rows and batches of an operand all begin at multiples of 16 bytes.
+template <typename T>
+bool rowsAreAligned(const T *first, int64_t stride, int64_t batch) {
+  return isAligned(first) && stride % Vector<T>::kCount == 0 && batch % Vector<T>::kCount == 0;
+}
+
+}  // namespace sn::cuda

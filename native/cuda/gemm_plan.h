@@ -1,0 +1,57 @@
+// gemm_plan.h: how a matrix product is cut into blocks: which kernel, which tile of c, how many parts of k. Host code
+// alone: what it decides depends on the shape and on the number of multiprocessors, never on addresses, so that the
+// workspace is known before they are and a sum is taken in the same order every time.
+#pragma once
+
+#include <sinter/sinter.h>
+
+namespace sn::cuda {
+
+// What one block computes of c, and in which steps along k it does.
+struct GemmTile {
+  int rows, columns, depth;
+  int warpsDown, warpsAcross;
+  int stages;    // steps of both operands that shared memory holds
+  int blocks;    // that share a multiprocessor's registers
+  double speed;  // the share of a multiprocessor's arithmetic that blocks of this tile reach: estimated, not measured
+};
+
+// A warp multiplies 64 x 64 where it can: of what it reads from shared memory it then uses each element 64 times.
+constexpr GemmTile kTensorCoreTiles[] = {
+    {256, 128, 32, 4, 2, 3, 1, 0.92},  // most use of each element: the largest products
+    {128, 128, 32, 2, 2, 4, 2, 0.88},  // two blocks a multiprocessor: one's epilogue hides behind the other's products
+    {128, 64, 32, 2, 2, 4, 3, 0.75},   // tall products
+    {64, 128, 32, 2, 2, 4, 3, 0.75},   // wide products
+    {64, 64, 64, 2, 2, 3, 4, 0.6},     // small products
+};
+// For operands whose rows do not all begin at multiples of 16 bytes.
+constexpr int kUnalignedTile = 4;
+
+constexpr GemmTile kFloatTiles[] = {
+    {128, 128, 16, 4, 2, 2, 2, 0.85},
+    {64, 64, 16, 4, 1, 2, 4, 0.7},
+};
+
+// Products of at most so many rows read b once, at the speed of memory, and use no tiles.
+constexpr int kFewRows = 8;
+
+// A part of k is a multiple of this, as all depths are divisors of it.
+constexpr int kDepthUnit = 64;
+
+enum class GemmKernel { fewRows, tensorCore, floats };
+
+struct GemmPlan {
+  GemmKernel kernel;
+  int tile;        // of kTensorCoreTiles or kFloatTiles
+  int64_t splits;  // parts of k, each with blocks of its own; their sums meet in the workspace
+  int64_t depth;   // of each part but the last
+};
+
+GemmPlan planGemm(const sn_gemm_shape &shape, int multiprocessors);
+
+// The row stride of the parts' sums in the workspace, which lie there as [batch][splits][m][stride].
+inline int64_t partialStride(const sn_gemm_shape &shape) { return (shape.n + 7) / 8 * 8; }
+
+int64_t workspaceBytes(const GemmPlan &plan, const sn_gemm_shape &shape);
+
+}  // namespace sn::cuda

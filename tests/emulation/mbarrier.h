@@ -1,0 +1,70 @@
+// mbarrier.h: barriers in shared memory, which count arrivals of threads and bytes of tensor copies.
+#pragma once
+
+#include "emulation/block.h"
+
+namespace sn::emulation {
+
+// What stands in shared memory: a mark, by which an object that was overwritten or never made is known.
+constexpr uint64_t kMbarrierMark = 0x6d62617272696572u;
+
+inline void initMbarrier(uint64_t *object, unsigned arrivals) {
+  requireHopper("mbarrier");
+  requireAligned("mbarrier.init", object, sizeof *object);
+  requireShared("mbarrier.init", object, sizeof *object);
+  if (arrivals == 0 || arrivals >= 1u << 20) fail("mbarrier.init: %u arrivals", arrivals);
+  *object = kMbarrierMark;
+  Bookkeeping hidden;
+  Mbarrier &barrier = here().block->mbarriers[object];
+  if (!barrier.waiting.empty()) fail("mbarrier.init: %zu threads wait for the object", barrier.waiting.size());
+  barrier.expected = barrier.pending = arrivals;
+  barrier.bytes = 0;
+  barrier.phase = 0;
+}
+
+inline Mbarrier &findMbarrier(const char *what, const uint64_t *object) {
+  Bookkeeping hidden;
+  auto &all = here().block->mbarriers;
+  auto found = all.find(object);
+  if (found == all.end()) fail("%s: no mbarrier was made at %p", what, static_cast<const void *>(object));
+  if (*object != kMbarrierMark) fail("%s: the mbarrier at %p was overwritten", what, static_cast<const void *>(object));
+  return found->second;
+}
+
+inline void endPhaseIfComplete(Block &block, Mbarrier &barrier) {
+  if (barrier.pending > 0 || barrier.bytes != 0) return;
+  barrier.pending = barrier.expected;
+  barrier.phase ^= 1;
+  for (Thread *thread : barrier.waiting) block.wake(*thread);
+  barrier.waiting.clear();
+}
+
+// Expects `bytes` more in this phase, and arrives.
+inline void arriveAtMbarrier(uint64_t *object, unsigned bytes) {
+  Mbarrier &barrier = findMbarrier("mbarrier.arrive", object);
+  releaseTo(barrier.edges[barrier.phase]);
+  Bookkeeping hidden;
+  if (barrier.pending == 0) fail("mbarrier.arrive: more arrivals than the %u of a phase", barrier.expected);
+  barrier.bytes += bytes;
+  --barrier.pending;
+  endPhaseIfComplete(*here().block, barrier);
+}
+
+// Returns once the phase of this parity has ended: at once if the current one is of the other.
+inline void waitForMbarrier(uint64_t *object, unsigned parity) {
+  Mbarrier &barrier = findMbarrier("mbarrier.try_wait", object);
+  {
+    Bookkeeping hidden;
+    if (parity > 1) fail("mbarrier.try_wait: parity %u", parity);
+    Thread &self = here();
+    while (barrier.phase == parity) {
+      barrier.waiting.push_back(&self);
+      self.awaited = &barrier;
+      self.block->suspend({"an mbarrier"});
+    }
+    self.awaited = nullptr;
+  }
+  acquireFrom(barrier.edges[parity]);
+}
+
+}  // namespace sn::emulation

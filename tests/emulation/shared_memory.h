@@ -1,0 +1,87 @@
+// shared_memory.h: a block's shared memory: the dynamic part and each static variable as an allocation of exactly its
+// size, so that AddressSanitizer sees an access past it. It starts as NaN.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+namespace sn::emulation {
+
+// All bits set: a NaN in every floating-point format.
+constexpr int kPoison = 0xff;
+
+class SharedMemory {
+ public:
+  explicit SharedMemory(size_t dynamicBytes) : dynamic_(allocate(kDynamicAlignment, dynamicBytes)) {}
+  SharedMemory(const SharedMemory &) = delete;
+  SharedMemory &operator=(const SharedMemory &) = delete;
+
+  ~SharedMemory() {
+    std::free(dynamic_.bytes);
+    for (Variable &variable : variables_) std::free(variable.memory.bytes);
+  }
+
+  unsigned char *dynamic() const { return dynamic_.bytes; }
+
+  // The variable with this identity; the block's first thread that comes makes it.
+  void *variable(const void *identity, size_t bytes) {
+    for (Variable &variable : variables_) {
+      if (variable.identity == identity) return variable.memory.bytes;
+    }
+    variables_.push_back({identity, allocate(kStaticAlignment, bytes)});
+    return variables_.back().memory.bytes;
+  }
+
+  bool contains(const void *address, size_t bytes) const {
+    if (dynamic_.contains(address, bytes)) return true;
+    for (const Variable &variable : variables_) {
+      if (variable.memory.contains(address, bytes)) return true;
+    }
+    return false;
+  }
+
+  // An address as instructions' descriptors have it. Like on a GPU dynamic shared memory does not start at 0.
+  uint32_t addressOf(const void *dynamicAddress) const {
+    return kDynamicAlignment +
+           static_cast<uint32_t>(static_cast<const unsigned char *>(dynamicAddress) - dynamic_.bytes);
+  }
+
+  // Null where no dynamic shared memory is.
+  unsigned char *at(uint32_t address, size_t bytes) const {
+    if (address < kDynamicAlignment || address - kDynamicAlignment + bytes > dynamic_.size) return nullptr;
+    return dynamic_.bytes + (address - kDynamicAlignment);
+  }
+
+ private:
+  static constexpr uint32_t kDynamicAlignment = 1024;
+  static constexpr uint32_t kStaticAlignment = 16;
+
+  struct Memory {
+    unsigned char *bytes;
+    size_t size;
+
+    bool contains(const void *address, size_t count) const {
+      auto first = reinterpret_cast<uintptr_t>(bytes), wanted = reinterpret_cast<uintptr_t>(address);
+      return wanted >= first && wanted + count <= first + size;
+    }
+  };
+
+  struct Variable {
+    const void *identity;
+    Memory memory;
+  };
+
+  static Memory allocate(size_t alignment, size_t bytes) {
+    void *memory = nullptr;
+    if (posix_memalign(&memory, alignment, bytes) != 0) std::abort();
+    std::memset(memory, kPoison, bytes);
+    return {static_cast<unsigned char *>(memory), bytes};
+  }
+
+  Memory dynamic_;
+  std::vector<Variable> variables_;
+};
+
+}  // namespace sn::emulation

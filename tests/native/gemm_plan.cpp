@@ -1,0 +1,96 @@
+#include "cuda/gemm_plan.h"
+
+#include <doctest/doctest.h>
+
+#include <initializer_list>
+#include <set>
+
+#include "gemm_tiles.h"
+
+using namespace sn::cuda;
+using namespace sn::testing;
+
+namespace {
+
+sn_gemm_shape shapeOf(int64_t m, int64_t n, int64_t k, sn_dtype dtype, int64_t batch = 1) {
+  sn_gemm_shape shape{};
+  shape.batch = batch;
+  shape.m = m;
+  shape.n = n;
+  shape.k = k;
+  shape.dtype = dtype;
+  return shape;
+}
+
+template <size_t Count>
+const GemmTile &tileOf(const GemmTile (&tiles)[Count], const GemmPlan &plan) {
+  REQUIRE(plan.tile >= 0);
+  REQUIRE(static_cast<size_t>(plan.tile) < Count);
+  return tiles[plan.tile];
+}
+
+}  // namespace
+
+TEST_CASE("every tile is the cheapest for one of the products that the test of gemm computes") {
+  for (int multiprocessors : {4, 108, 132, 142}) {
+    CAPTURE(multiprocessors);
+    std::set<std::pair<sn_dtype, int>> taken;
+    for (auto product : tiledProducts(multiprocessors)) {
+      CAPTURE(product.m);
+      CAPTURE(product.n);
+      auto plan = planGemm(shapeOf(product.m, product.n, product.k, product.dtype), multiprocessors);
+      CHECK(plan.kernel == (product.dtype == SN_BF16 ? GemmKernel::tensorCore : GemmKernel::floats));
+      CHECK(plan.tile == product.tile);
+      taken.emplace(product.dtype, plan.tile);
+    }
+    CHECK(taken.size() == std::size(kTensorCoreTiles) + std::size(kFloatTiles));
+  }
+}
+
+TEST_CASE("the parts of k cover it without an empty one, and the workspace holds their sums") {
+  for (int multiprocessors : {1, 4, 132}) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int64_t m : {9, 64, 200, 768}) {
+        for (int64_t n : {1, 77, 768}) {
+          for (int64_t k : {1, 63, 511, 512, 513, 1100, 4097, 65536, 1000003}) {
+            CAPTURE(multiprocessors);
+            CAPTURE(m);
+            CAPTURE(n);
+            CAPTURE(k);
+            auto shape = shapeOf(m, n, k, dtype, 2);
+            auto plan = planGemm(shape, multiprocessors);
+            CHECK(plan.depth * plan.splits >= k);
+            CHECK(plan.depth * (plan.splits - 1) < k);
+            if (plan.splits == 1) {
+              CHECK(workspaceBytes(plan, shape) == 0);
+            } else {
+              CHECK(plan.depth % kDepthUnit == 0);
+              CHECK(workspaceBytes(plan, shape) == 2 * plan.splits * m * partialStride(shape) * 4);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("few tiles and a long k are cut into parts that fill the GPU; many tiles are not") {
+  const int multiprocessors = 132;
+  // The gradient of GPT-2's output projection of attention, from 65536 tokens.
+  auto plan = planGemm(shapeOf(768, 768, 65536, SN_BF16), multiprocessors);
+  const auto &tile = tileOf(kTensorCoreTiles, plan);
+  int64_t blocks = (768 / tile.rows) * (768 / tile.columns) * plan.splits;
+  CHECK(blocks >= multiprocessors * 9 / 10);
+  CHECK(planGemm(shapeOf(65536, 3072, 768, SN_BF16), multiprocessors).splits == 1);
+  CHECK(planGemm(shapeOf(4096, 4096, 4096, SN_F32), multiprocessors).splits == 1);
+}
+
+TEST_CASE("few rows are read as vectors unless that leaves most of the GPU idle for long") {
+  CHECK(planGemm(shapeOf(1, 768, 3072, SN_BF16), 132).kernel == GemmKernel::fewRows);
+  CHECK(planGemm(shapeOf(8, 50257, 768, SN_F32), 132).kernel == GemmKernel::fewRows);
+  CHECK(planGemm(shapeOf(1, 5, 40, SN_BF16), 132).kernel == GemmKernel::fewRows);
+  CHECK(planGemm(shapeOf(9, 768, 768, SN_BF16), 132).kernel == GemmKernel::tensorCore);
+  auto plan = planGemm(shapeOf(4, 64, 1000000, SN_BF16), 132);
+  CHECK(plan.kernel == GemmKernel::tensorCore);
+  CHECK(plan.splits > 8);
+}
