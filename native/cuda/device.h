@@ -11,7 +11,7 @@ namespace sn::cuda {
 
 // What only a kernel can see, noted for the next synchronisation. It lies in pinned host memory.
 struct Fault {
-  enum Kind : int32_t { kNone = 0, kToken, kPosition, kAppendFull, kDecodeFull };
+  enum Kind : int32_t { kNone = 0, kToken, kPosition, kIndex, kAppendFull, kDecodeFull };
 
   Kind kind;
   int32_t value;  // the token, position or length that does not fit

@@ -67,7 +67,7 @@ cudaError_t multiply(const GemmPlan &plan, const sn_gemm_shape &s, const void *a
                      out};
   if (plan.splits == 1) return launchPlan(plan, s, product, multiprocessors, stream);
   int64_t stride = partialStride(s);
-  product.out = {SN_EPILOGUE_NONE, false, true, workspace, nullptr, nullptr, stride, s.m * stride};
+  product.out = {SN_EPILOGUE_NONE, s.activation, false, true, workspace, nullptr, nullptr, stride, s.m * stride};
   if (cudaError_t error = launchPlan(plan, s, product, multiprocessors, stream)) return error;
   int64_t blocks = (s.batch * s.m * (stride / 8) + kAddThreads - 1) / kAddThreads;
   return launch(addParts<T>, dim3(static_cast<unsigned>(blocks)), dim3(kAddThreads), 0, stream, workspace, s.batch,
@@ -105,9 +105,15 @@ sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, con
   }
   return withType(s.dtype, [&](auto t) {
     using T = decltype(t);
-    Epilogue<T> out{
-        s.epilogue, s.accumulate != 0, s.c_dtype == SN_F32, c, static_cast<T *>(aux), static_cast<const T *>(bias),
-        s.c_stride, s.c_batch};
+    Epilogue<T> out{s.epilogue,
+                    s.activation,
+                    s.accumulate != 0,
+                    s.c_dtype == SN_F32,
+                    c,
+                    static_cast<T *>(aux),
+                    static_cast<const T *>(bias),
+                    s.c_stride,
+                    s.c_batch};
     return check(multiply(plan, s, a, b, out, static_cast<float *>(workspace), multiprocessors, handleOf(stream)),
                  "gemm");
   });

@@ -2,6 +2,7 @@
 // and how finished sums leave it.
 #pragma once
 
+#include "cuda/activation.h"
 #include "cuda/device.h"
 #include "cuda/gemm_plan.h"
 #include "cuda/vector.h"
@@ -12,6 +13,7 @@ namespace sn::cuda {
 template <typename T>
 struct Epilogue {
   sn_epilogue kind;
+  sn_activation activation;
   bool accumulate;
   bool wide;  // c is fp32 whatever T is
   void *c;
@@ -37,24 +39,28 @@ template <typename T>
 __device__ __forceinline__ void finishEight(const Epilogue<T> &out, int64_t at, int64_t column, int count,
                                             float (&sums)[8]) {
   float other[8];
-  if (out.kind == SN_EPILOGUE_BIAS || out.kind == SN_EPILOGUE_BIAS_GELU ||
+  if (out.kind == SN_EPILOGUE_BIAS || out.kind == SN_EPILOGUE_BIAS_ACTIVATION ||
       (out.kind == SN_EPILOGUE_BIAS_RESIDUAL && out.bias != nullptr)) {
     loadEight(out.bias + column, count, other);
 #pragma unroll
     for (int j = 0; j < 8; ++j) sums[j] += other[j];
   }
-  if (out.kind == SN_EPILOGUE_BIAS_GELU) {
+  if (out.kind == SN_EPILOGUE_BIAS_ACTIVATION) {
     if (out.aux != nullptr) storeEight(out.aux + at, count, sums);
+    withActivation(out.activation, [&](auto f) {
 #pragma unroll
-    for (float &sum : sums) sum = gelu(sum);
+      for (float &sum : sums) sum = f.value(sum);
+    });
   } else if (out.kind == SN_EPILOGUE_BIAS_RESIDUAL) {
     loadEight(out.aux + at, count, other);
 #pragma unroll
     for (int j = 0; j < 8; ++j) sums[j] += other[j];
-  } else if (out.kind == SN_EPILOGUE_GELU_BACKWARD) {
+  } else if (out.kind == SN_EPILOGUE_ACTIVATION_BACKWARD) {
     loadEight(out.aux + at, count, other);
+    withActivation(out.activation, [&](auto f) {
 #pragma unroll
-    for (int j = 0; j < 8; ++j) sums[j] *= geluDerivative(other[j]);
+      for (int j = 0; j < 8; ++j) sums[j] *= f.slope(other[j]);
+    });
   } else if (out.accumulate) {
     loadEight(static_cast<const float *>(out.c) + at, count, other);
 #pragma unroll

@@ -37,13 +37,6 @@ Call callOf(int64_t batch, int64_t m, int64_t n, int64_t k, int32_t transposeA, 
   return {shape, batch * aRows * aColumns, batch * bRows * bColumns, batch * m * cColumns};
 }
 
-double gelu(double x) { return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
-
-double geluDerivative(double x) {
-  double t = std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
-  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
-}
-
 // Checks one product on one machine, poison between the rows of c included.
 void check(Machine &on, const Call &call) {
   const auto &s = call.shape;
@@ -55,14 +48,15 @@ void check(Machine &on, const Call &call) {
   CAPTURE(s.transpose_b);
   CAPTURE(s.dtype);
   CAPTURE(s.epilogue);
+  CAPTURE(s.activation);
   CAPTURE(s.accumulate);
   Tensor a(s.dtype, Numbers(1).normal(call.aSize)), b(s.dtype, Numbers(2).normal(call.bSize));
   Tensor bias(s.dtype, Numbers(3).normal(s.n)), aux(s.dtype, Numbers(4).normal(call.cSize));
   Tensor c(s.c_dtype, call.cSize), before(s.c_dtype, Numbers(5).normal(call.cSize));
   if (s.accumulate) c = before;
   Tensor auxBefore = aux;
-  bool wantsBias =
-      s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_GELU || s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
+  bool wantsBias = s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION ||
+                   s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
   bool wantsAux = s.epilogue != SN_EPILOGUE_NONE && s.epilogue != SN_EPILOGUE_BIAS;
 
   int64_t bytes = -1;
@@ -85,21 +79,21 @@ void check(Machine &on, const Call &call) {
         auto at = static_cast<size_t>(batch * s.c_batch + i * s.c_stride + j);
         if (wantsBias) sum += bias[static_cast<size_t>(j)];
         if (s.accumulate) sum += before[at];
-        if (s.epilogue == SN_EPILOGUE_BIAS_GELU) {
+        if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION) {
           expectedAux[at] = sum;
-          sum = gelu(sum);
+          sum = activationValue(s.activation, sum);
         }
         if (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL) sum += auxBefore[at];
-        if (s.epilogue == SN_EPILOGUE_GELU_BACKWARD) sum *= geluDerivative(auxBefore[at]);
+        if (s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD) sum *= activationSlope(s.activation, auxBefore[at]);
         expected[at] = sum;
       }
     }
   }
   // Relative to what is summed: k products of standard normal numbers.
   double absolute = 2e-6 * std::sqrt(static_cast<double>(s.k));
-  if (s.epilogue == SN_EPILOGUE_GELU_BACKWARD) absolute *= 2;
+  if (s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD) absolute *= 2;
   checkClose(c, expected, 1e-5, absolute);
-  if (s.epilogue == SN_EPILOGUE_BIAS_GELU) checkClose(aux, expectedAux, 1e-5, absolute);
+  if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION) checkClose(aux, expectedAux, 1e-5, absolute);
   on.same(c);
 }
 
@@ -168,12 +162,28 @@ TEST_CASE("gemm epilogues: bias, GELU with what it keeps, residual, GELU's gradi
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       for (int64_t m : {2, 35}) {
-        for (auto epilogue :
-             {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_GELU, SN_EPILOGUE_BIAS_RESIDUAL, SN_EPILOGUE_GELU_BACKWARD}) {
+        for (auto epilogue : {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_BIAS_RESIDUAL,
+                              SN_EPILOGUE_ACTIVATION_BACKWARD}) {
           check(on, callOf(1, m, 77, 40, 0, 0, dtype, dtype, epilogue, 0, 5));
         }
         check(on, callOf(1, m, 77, 40, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
         check(on, callOf(1, m, 77, 40, 0, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
+      }
+    }
+  });
+}
+
+TEST_CASE("gemm epilogues with every activation, in tiles, in parts of k and of few rows") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (auto activation : kActivations) {
+        for (auto epilogue : {SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_ACTIVATION_BACKWARD}) {
+          for (auto [m, k] : {std::pair<int64_t, int64_t>{3, 40}, {35, 40}, {35, 1101}}) {
+            auto call = callOf(1, m, 77, k, 0, 0, dtype, dtype, epilogue, 0, 5);
+            call.shape.activation = activation;
+            check(on, call);
+          }
+        }
       }
     }
   });
@@ -188,7 +198,7 @@ TEST_CASE("gemm through every tile of a GPU, sizes that end within them, rows al
       for (int32_t transposes = 0; transposes < 4; ++transposes) {
         check(on, callOf(1, m, n, k, transposes & 1, transposes >> 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 3));
       }
-      check(on, callOf(1, m, n, k, 0, 0, dtype, SN_F32, SN_EPILOGUE_BIAS_GELU, 0, 1));
+      check(on, callOf(1, m, n, k, 0, 0, dtype, SN_F32, SN_EPILOGUE_BIAS_ACTIVATION, 0, 1));
     }
   });
 }
@@ -197,12 +207,12 @@ TEST_CASE("gemm of a long k, in parts where few tiles would leave a GPU idle, th
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       const int64_t m = 45, n = 61, k = 1101;
-      for (auto epilogue :
-           {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_GELU, SN_EPILOGUE_BIAS_RESIDUAL, SN_EPILOGUE_GELU_BACKWARD}) {
+      for (auto epilogue : {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_BIAS_RESIDUAL,
+                            SN_EPILOGUE_ACTIVATION_BACKWARD}) {
         check(on, callOf(1, m, n, k, 0, 0, dtype, dtype, epilogue, 0, 3));
       }
       check(on, callOf(1, m, n, k, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 3));
-      check(on, callOf(2, m, n, k, 1, 1, dtype, dtype, SN_EPILOGUE_BIAS_GELU, 0, 2));
+      check(on, callOf(2, m, n, k, 1, 1, dtype, dtype, SN_EPILOGUE_BIAS_ACTIVATION, 0, 2));
     }
   });
 }
@@ -270,7 +280,7 @@ TEST_CASE("gemm adds to a residual in place, and keeps nothing of a GELU where i
         bool alike = inPlace.bytes() == out.bytes();
         CHECK(alike);
 
-        call.shape.epilogue = SN_EPILOGUE_BIAS_GELU;
+        call.shape.epilogue = SN_EPILOGUE_BIAS_ACTIVATION;
         Tensor kept(dtype, call.cSize), first(dtype, call.cSize), second(dtype, call.cSize);
         REQUIRE(sn_gemm(on.stream, &call.shape, a, b, first, bias, kept, workspace) == SN_OK);
         REQUIRE(sn_gemm(on.stream, &call.shape, a, b, second, bias, nullptr, workspace) == SN_OK);

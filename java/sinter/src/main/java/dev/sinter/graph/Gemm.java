@@ -26,6 +26,7 @@ final class Gemm {
         .dtype(dtype.code())
         .c_dtype(cDtype.code())
         .epilogue(sinter.SN_EPILOGUE_NONE)
+        .activation(0)
         .accumulate(0);
   }
 

@@ -70,6 +70,11 @@ abstract class Operation {
     return 0;
   }
 
+  /** Whether gradients begin here: a loss. Other operations pass on the gradient of what they wrote. */
+  boolean isRoot() {
+    return false;
+  }
+
   /** Adds the operations of the backward pass. */
   void differentiate(Backward backward) {
     throw new IllegalStateException("operation " + name + " has no backward pass");

@@ -1,0 +1,47 @@
+package dev.sinter.graph;
+
+/**
+ * Which keys a query sees.
+ *
+ * @param causal none after its own place
+ * @param window of those only so many, its own included; 0: all
+ * @param lengths int32 [batch], how many keys of each sequence are real, the others are padding;
+ *     null: all
+ */
+public record Mask(boolean causal, int window, Tensor lengths) {
+  /** Checks the window. */
+  public Mask {
+    if (window < 0) {
+      throw new IllegalArgumentException("window " + window + "; 0 (all) or more");
+    }
+  }
+
+  /**
+   * A decoder's: all up to its own place.
+   *
+   * @return the mask
+   */
+  public static Mask causal() {
+    return new Mask(true, 0, null);
+  }
+
+  /**
+   * A decoder's that sees the last ones only (Child et al. 2019: "local").
+   *
+   * @param window how many, its own included
+   * @return the mask
+   */
+  public static Mask banded(int window) {
+    return new Mask(true, window, null);
+  }
+
+  /**
+   * An encoder's: all that is no padding.
+   *
+   * @param lengths int32 [batch]; null: there is no padding
+   * @return the mask
+   */
+  public static Mask padding(Tensor lengths) {
+    return new Mask(false, 0, lengths);
+  }
+}
