@@ -99,15 +99,13 @@ TEST_CASE("activation backward is dout times the derivative, also in dout's plac
   });
 }
 
-TEST_CASE("an activation keeps NaN, and an unknown one is refused") {
+TEST_CASE("an activation keeps NaN") {
   everywhere([](Machine &on) {
     for (auto activation : kActivations) {
       Tensor x(SN_F32, std::vector<double>{NAN, 1}), out(SN_F32, 2);
       REQUIRE(sn_activation_forward(on.stream, activation, SN_F32, 2, x, out) == SN_OK);
       CHECK(std::isnan(out[0]));
     }
-    Tensor x(SN_F32, 1);
-    CHECK(sn_activation_forward(on.stream, static_cast<sn_activation>(4), SN_F32, 1, x, x) == SN_BAD_ARGUMENT);
   });
 }
 

@@ -1,5 +1,6 @@
 #include <tuple>
 
+#include "activation.h"
 #include "gemm_tiles.h"
 #include "testing.h"
 
@@ -33,6 +34,7 @@ Call callOf(int64_t batch, int64_t m, int64_t n, int64_t k, int32_t transposeA, 
                       dtype,
                       cDtype,
                       epilogue,
+                      SN_GELU_TANH,
                       accumulate};
   return {shape, batch * aRows * aColumns, batch * bRows * bColumns, batch * m * cColumns};
 }

@@ -111,6 +111,39 @@ final class Elementwise {
     }
   }
 
+  /** out = x in other sizes: the same memory, and no work. */
+  static final class View extends Operation {
+    private final Tensor x;
+    private final Tensor out;
+
+    View(Tensor x, Tensor out) {
+      super("view", List.of(x), List.of(out));
+      this.x = x;
+      this.out = out;
+    }
+
+    @Override
+    void differentiate(Backward b) {
+      Tensor dout = b.gradient(out);
+      Tensor dx = Tensor.view(dout, x.shape());
+      b.emit(new View(dout, dx));
+      b.add(x, dx);
+    }
+
+    @Override
+    Tensor recompute(Tensor output, Backward b) {
+      Tensor saved = b.saved(x);
+      Tensor again = Tensor.view(saved, out.shape());
+      b.emit(new View(saved, again));
+      return again;
+    }
+
+    @Override
+    Call bind(Place at) {
+      return (stream, run) -> sinter.SN_OK;
+    }
+  }
+
   /** out = x in another dtype. */
   static final class Cast extends Operation {
     private final Tensor x;

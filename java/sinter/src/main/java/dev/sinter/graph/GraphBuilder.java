@@ -142,6 +142,32 @@ public final class GraphBuilder {
   }
 
   /**
+   * Takes the same elements in other sizes.
+   *
+   * @param x an activation
+   * @param shape of as many elements
+   * @return the view
+   */
+  public Tensor view(Tensor x, long... shape) {
+    Tensor out = Tensor.view(x, shape);
+    return append(new Elementwise.View(x, out), out);
+  }
+
+  /**
+   * Widens to fp32, for the host to read.
+   *
+   * @param x any shape
+   * @return like x, or x itself where it is fp32
+   */
+  public Tensor widen(Tensor x) {
+    if (x.dtype() == DType.F32) {
+      return x;
+    }
+    Tensor out = Tensor.activation(x.name() + " in fp32", DType.F32, x.shape());
+    return append(new Elementwise.Cast(x, out), out);
+  }
+
+  /**
    * Takes chosen rows.
    *
    * @param name for {@code describe()}

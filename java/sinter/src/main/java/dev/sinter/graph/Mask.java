@@ -17,25 +17,6 @@ public record Mask(boolean causal, int window, Tensor lengths) {
   }
 
   /**
-   * A decoder's: all up to its own place.
-   *
-   * @return the mask
-   */
-  public static Mask causal() {
-    return new Mask(true, 0, null);
-  }
-
-  /**
-   * A decoder's that sees the last ones only (Child et al. 2019: "local").
-   *
-   * @param window how many, its own included
-   * @return the mask
-   */
-  public static Mask banded(int window) {
-    return new Mask(true, window, null);
-  }
-
-  /**
    * An encoder's: all that is no padding.
    *
    * @param lengths int32 [batch]; null: there is no padding

@@ -28,7 +28,7 @@ public final class Decoder implements AutoCloseable {
   private static final int KEPT_GRAPHS = 4;
 
   private final LanguageModel model;
-  private final Gpt2 layers;
+  private final GptLayers layers;
   private final int batch;
   private final KvCache cache;
   private final Sampler sampler;
@@ -49,7 +49,7 @@ public final class Decoder implements AutoCloseable {
   /** A graph for one number of new tokens. */
   private record Step(Graph graph, Tensor tokens, Tensor output) {}
 
-  Decoder(LanguageModel model, Gpt2 layers, int batch, int capacity) {
+  Decoder(LanguageModel model, GptLayers layers, int batch, int capacity) {
     this.model = model;
     this.layers = layers;
     this.batch = batch;

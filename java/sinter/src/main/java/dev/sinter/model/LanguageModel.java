@@ -12,11 +12,11 @@ import dev.sinter.graph.Tensor;
  * A GPT's weights on a device, and the graphs that are traced from it. Many graphs and decoders may
  * read one model; it trains by one thread alone.
  */
-public final class LanguageModel implements AutoCloseable {
+public final class LanguageModel implements Model {
   private final GptConfig config;
   private final Device device;
   private final Parameters parameters;
-  private final Gpt2 layers;
+  private final GptLayers layers;
 
   /**
    * Allocates a model with zero weights.
@@ -28,7 +28,7 @@ public final class LanguageModel implements AutoCloseable {
   public LanguageModel(GptConfig config, Device device, DType dtype) {
     this.config = config;
     this.device = device;
-    this.layers = new Gpt2(config);
+    this.layers = new GptLayers(config);
     this.parameters = new Parameters(device, dtype, layers.parameters());
   }
 
@@ -61,6 +61,7 @@ public final class LanguageModel implements AutoCloseable {
    *
    * @return where the weights are
    */
+  @Override
   public Device device() {
     return device;
   }
@@ -70,6 +71,7 @@ public final class LanguageModel implements AutoCloseable {
    *
    * @return all parameters
    */
+  @Override
   public Parameters parameters() {
     return parameters;
   }
@@ -91,10 +93,10 @@ public final class LanguageModel implements AutoCloseable {
     GraphBuilder g = new GraphBuilder(parameters, Mode.TRAIN, recompute, seed);
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
     Tensor logits = layers.head(g, parameters, hidden);
     float rows = (float) batch * length;
-    Tensor losses = g.crossEntropy(logits, targets, 1 / (rows * accumulate));
+    Tensor losses = g.crossEntropy(logits, targets, null, 0, 1 / (rows * accumulate));
     Tensor loss = g.output(g.sum(losses, 1 / rows));
     return new TrainingGraph(g.build(), tokens, targets, loss);
   }
@@ -111,8 +113,8 @@ public final class LanguageModel implements AutoCloseable {
     GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
-    Tensor losses = g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, 0));
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
+    Tensor losses = g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, null, 0, 0));
     return new EvaluationGraph(g.build(), tokens, targets, losses);
   }
 
@@ -127,7 +129,7 @@ public final class LanguageModel implements AutoCloseable {
     checkLength(length);
     GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
     Tensor tokens = g.input("tokens", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
     Tensor logits = g.output(layers.head(g, parameters, hidden));
     return new EvaluationGraph(g.build(), tokens, null, logits);
   }
