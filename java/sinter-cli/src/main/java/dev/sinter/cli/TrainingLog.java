@@ -9,10 +9,7 @@ import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.Locale;
-import me.tongfei.progressbar.ConsoleProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
-import me.tongfei.progressbar.ProgressBarBuilder;
-import me.tongfei.progressbar.ProgressBarStyle;
 
 /**
  * What a training shows and writes: a progress bar or plain lines, metrics.csv, TensorBoard events,
@@ -40,17 +37,7 @@ final class TrainingLog implements AutoCloseable {
     csv = CsvLog.open(folder.resolve("metrics.csv"), HEADER, done);
     events = EventFile.create(folder, System.currentTimeMillis());
     lastLine = done;
-    bar =
-        Terminal.isInteractive()
-            ? new ProgressBarBuilder()
-                .setTaskName("training")
-                .setInitialMax(steps)
-                .startsFrom(done, java.time.Duration.ZERO)
-                .setStyle(ProgressBarStyle.UNICODE_BLOCK)
-                .setUpdateIntervalMillis(200)
-                .setConsumer(new ConsoleProgressBarConsumer(System.err))
-                .build()
-            : null;
+    bar = Terminal.isInteractive() ? Terminal.bar("training", done, steps) : null;
   }
 
   void step(Step step) {

@@ -57,12 +57,22 @@ public final class Perplexity implements AutoCloseable {
     }
 
     /**
-     * The perplexity.
+     * The perplexity per token, which depends on the tokenizer.
      *
      * @return e to the mean loss
      */
     public double perplexity() {
-      return Math.exp(loss());
+      return perplexityPer(tokens);
+    }
+
+    /**
+     * The perplexity per word, byte or character, which models with other tokenizers share.
+     *
+     * @param units how many of them the predicted text has
+     * @return e to the total loss over the units
+     */
+    public double perplexityPer(long units) {
+      return Math.exp(totalLoss / units);
     }
   }
 

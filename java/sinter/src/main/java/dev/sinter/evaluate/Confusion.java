@@ -1,0 +1,133 @@
+package dev.sinter.evaluate;
+
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+
+/** Which label was taken for which: what accuracy, F1 of each label and MCC are computed from. */
+public final class Confusion {
+  private final List<String> labels;
+  private final long[][] counts;
+
+  private Confusion(List<String> labels, long[][] counts) {
+    this.labels = labels;
+    this.counts = counts;
+  }
+
+  /**
+   * Counts predictions.
+   *
+   * @param gold the right labels
+   * @param predicted one for each
+   * @return the counts, over all labels of both
+   * @throws IllegalArgumentException where there are not as many of both, or none
+   */
+  public static Confusion of(List<String> gold, List<String> predicted) {
+    Check.sameSize("labels", gold.size(), "predicted ones", predicted.size());
+    TreeSet<String> all = new TreeSet<>(gold);
+    all.addAll(predicted);
+    List<String> labels = List.copyOf(all);
+    Map<String, Integer> places = new HashMap<>();
+    labels.forEach(label -> places.put(label, places.size()));
+    long[][] counts = new long[labels.size()][labels.size()];
+    for (int i = 0; i < gold.size(); i++) {
+      counts[places.get(gold.get(i))][places.get(predicted.get(i))]++;
+    }
+    return new Confusion(labels, counts);
+  }
+
+  /**
+   * Returns the labels.
+   *
+   * @return all that occur, sorted
+   */
+  public List<String> labels() {
+    return labels;
+  }
+
+  /**
+   * Returns a count.
+   *
+   * @param gold index of the right label
+   * @param predicted index of the predicted label
+   * @return how often the one was taken for the other
+   */
+  public long count(int gold, int predicted) {
+    return counts[gold][predicted];
+  }
+
+  /**
+   * The share of predictions that are right.
+   *
+   * @return from 0 to 1
+   */
+  public double accuracy() {
+    long correct = 0;
+    long all = 0;
+    for (int i = 0; i < counts.length; i++) {
+      correct += counts[i][i];
+      all += gold(i);
+    }
+    return (double) correct / all;
+  }
+
+  /**
+   * Precision, recall and F1 of each label.
+   *
+   * @param except labels to leave out, as O, of which a tagger has too many: with O, micro scores
+   *     are the accuracy; without, their recall is the accuracy over what is not O
+   * @return the scores
+   */
+  public LabelReport report(String... except) {
+    List<String> excluded = List.of(except);
+    Map<String, LabelReport.Counts> of = new HashMap<>();
+    for (int i = 0; i < counts.length; i++) {
+      if (!excluded.contains(labels.get(i))) {
+        of.put(labels.get(i), new LabelReport.Counts(counts[i][i], predicted(i), gold(i)));
+      }
+    }
+    return LabelReport.of(of);
+  }
+
+  /**
+   * Matthews' correlation of the right and the predicted labels (Matthews 1975; for more than two
+   * labels Gorodkin 2004, eq. 8).
+   *
+   * @return from -1 to 1; 0 where all labels, or all predictions, are one
+   */
+  public double matthews() {
+    double correct = 0;
+    double all = 0;
+    double products = 0;
+    double goldSquares = 0;
+    double predictedSquares = 0;
+    for (int i = 0; i < counts.length; i++) {
+      double gold = gold(i);
+      double predicted = predicted(i);
+      correct += counts[i][i];
+      all += gold;
+      products += gold * predicted;
+      goldSquares += gold * gold;
+      predictedSquares += predicted * predicted;
+    }
+    double spread = (all * all - goldSquares) * (all * all - predictedSquares);
+    return spread == 0 ? 0 : (correct * all - products) / Math.sqrt(spread);
+  }
+
+  private long gold(int label) {
+    long sum = 0;
+    for (long count : counts[label]) {
+      sum += count;
+    }
+    return sum;
+  }
+
+  private long predicted(int label) {
+    long sum = 0;
+    for (long[] row : counts) {
+      sum += row[label];
+    }
+    return sum;
+  }
+}
