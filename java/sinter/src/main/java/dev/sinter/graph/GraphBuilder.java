@@ -276,17 +276,15 @@ public final class GraphBuilder {
   }
 
   /**
-   * Takes the last row of each sequence.
+   * Takes rows by their numbers.
    *
-   * @param x [batch, length, width]
-   * @return [batch, 1, width]
+   * @param x [.., width]
+   * @param rows int32, counted over all of x
+   * @return [rows, 1, width]
    */
-  public Tensor lastRows(Tensor x) {
-    if (x.size(1) == 1) {
-      return x;
-    }
-    Tensor out = Tensor.activation("last rows", x.dtype(), x.size(0), 1, x.columns());
-    return append(new LastRows(x, out), out);
+  public Tensor takeRows(Tensor x, Tensor rows) {
+    Tensor out = Tensor.activation("rows", x.dtype(), rows.elements(), 1, x.columns());
+    return append(new TakeRows(x, rows, out), out);
   }
 
   /**

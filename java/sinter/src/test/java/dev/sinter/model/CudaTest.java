@@ -139,6 +139,13 @@ class CudaTest {
   }
 
   @Test
+  void sequencesGoOnFromTheirParents() {
+    try (Device cuda = Device.cuda(0)) {
+      DecoderTest.assertReordersOn(cuda);
+    }
+  }
+
+  @Test
   void settingsThatChangeBetweenTokensAreSeenByARecording() {
     try (Device cuda = Device.cuda(0);
         LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
