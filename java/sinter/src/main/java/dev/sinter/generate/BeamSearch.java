@@ -109,8 +109,7 @@ public final class BeamSearch {
     Sequence start = Progress.sequence(0, prompt, context, ending, tokenizer);
     List<Completion> all = new ArrayList<>();
     try (Decoder decoder = model.decoder(beams.count(), start.maxLength())) {
-      DecoderSteps steps =
-          new DecoderSteps(decoder, beams.count(), model.config().vocabulary(), prompt);
+      DecoderSteps steps = new DecoderSteps(decoder, model.config().vocabulary(), prompt);
       Predicate<Sequence> stops =
           ending.stop().isEmpty() ? ids -> false : ids -> stopped(ids, ending, tokenizer);
       long started = System.nanoTime();
@@ -154,14 +153,12 @@ public final class BeamSearch {
   /** A model's decoder: all beams share its batch. */
   private static final class DecoderSteps implements StepFunction {
     private final Decoder decoder;
-    private final int beams;
     private final int vocabulary;
     private final int[] prompt;
     private long prefilled;
 
-    DecoderSteps(Decoder decoder, int beams, int vocabulary, int[] prompt) {
+    DecoderSteps(Decoder decoder, int vocabulary, int[] prompt) {
       this.decoder = decoder;
-      this.beams = beams;
       this.vocabulary = vocabulary;
       this.prompt = prompt;
     }
@@ -173,11 +170,7 @@ public final class BeamSearch {
 
     @Override
     public void start(float[] logits) {
-      float[][] all = new float[beams][vocabulary];
-      int[][] prompts = new int[beams][];
-      Arrays.fill(prompts, prompt);
-      decoder.lastLogits(prompts, all);
-      System.arraycopy(all[0], 0, logits, 0, vocabulary);
+      decoder.start(prompt, logits);
       prefilled = System.nanoTime();
     }
 

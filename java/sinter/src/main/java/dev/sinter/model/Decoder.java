@@ -54,7 +54,7 @@ public final class Decoder implements AutoCloseable {
     LOGITS
   }
 
-  private record Key(int length, Output output) {}
+  private record Key(int sequences, int length, Output output) {}
 
   /**
    * A graph for one number of new tokens.
@@ -169,6 +169,7 @@ public final class Decoder implements AutoCloseable {
    * @return the chosen tokens [batch], -1 where no logit was finite; valid until the next call
    */
   public int[] next(int[][] tokens, long draw) {
+    checkRows(tokens);
     feed(
         tokens,
         Output.TOKEN,
@@ -217,6 +218,11 @@ public final class Decoder implements AutoCloseable {
    * @param logits [batch][vocabulary], written
    */
   public void lastLogits(int[][] tokens, float[][] logits) {
+    checkRows(tokens);
+    last(tokens, logits);
+  }
+
+  private void last(int[][] tokens, float[][] logits) {
     feed(
         tokens,
         Output.LAST_LOGITS,
@@ -225,6 +231,18 @@ public final class Decoder implements AutoCloseable {
           float[] row = logits[sequence];
           step.graph.floats(step.output).get(sequence * row.length, row);
         });
+  }
+
+  /**
+   * Computes a prompt once, from which all sequences then go on.
+   *
+   * @param prompt at least one token, the first of every sequence
+   * @param logits [vocabulary] after the last, written
+   */
+  public void start(int[] prompt, float[] logits) {
+    truncate(0);
+    last(new int[][] {prompt}, new float[][] {logits});
+    cache.reorder(new int[batch]);
   }
 
   /**
@@ -257,6 +275,12 @@ public final class Decoder implements AutoCloseable {
     return rows;
   }
 
+  private void checkRows(int[][] tokens) {
+    if (tokens.length != batch) {
+      throw new IllegalArgumentException(tokens.length + " rows for " + batch + " sequences");
+    }
+  }
+
   private void checkRoom(int count) {
     int length = length();
     if (length + count > cache.capacity()) {
@@ -278,7 +302,7 @@ public final class Decoder implements AutoCloseable {
   private Step oneToken(int[] tokens, long draw, Output output) {
     checkTokens(tokens);
     checkRoom(1);
-    Step step = step(1, output);
+    Step step = step(batch, 1, output);
     step.graph.ints(step.tokens).put(tokens);
     step.graph.run(draw, false);
     cache.advance(1);
@@ -294,15 +318,13 @@ public final class Decoder implements AutoCloseable {
    * Computes prompts. A shorter one is padded behind its end: no token of its own sees the padding,
    * and what the cache then holds behind its end, the tokens to come overwrite.
    *
+   * @param tokens a row for each sequence; or for the first alone, before the others have any
    * @param taker called for each sequence after the run that ends it
    */
   private void feed(int[][] tokens, Output output, long draw, Taker taker) {
-    if (tokens.length != batch) {
-      throw new IllegalArgumentException(tokens.length + " rows for " + batch + " sequences");
-    }
     int start = length();
     int most = 0;
-    for (int i = 0; i < batch; i++) {
+    for (int i = 0; i < tokens.length; i++) {
       if (tokens[i].length == 0 || cache.length(i) != start) {
         throw new IllegalArgumentException(
             tokens[i].length == 0
@@ -316,23 +338,23 @@ public final class Decoder implements AutoCloseable {
     for (int done = 0; done < most; done += CHUNK) {
       int from = done;
       int count = Math.min(CHUNK, most - from);
-      boolean[] ends = new boolean[batch];
+      boolean[] ends = new boolean[tokens.length];
       boolean any = false;
-      for (int i = 0; i < batch; i++) {
+      for (int i = 0; i < tokens.length; i++) {
         ends[i] = tokens[i].length > from && tokens[i].length <= from + count;
         any |= ends[i];
       }
-      Step step = step(count, any ? output : Output.NONE);
+      Step step = step(tokens.length, count, any ? output : Output.NONE);
       stage(step, tokens, from, count);
       step.graph.run(draw, false);
       cache.advance(count);
-      for (int i = 0; i < batch; i++) {
+      for (int i = 0; i < tokens.length; i++) {
         if (ends[i]) {
           taker.take(step, i);
         }
       }
     }
-    for (int i = 0; i < batch; i++) {
+    for (int i = 0; i < tokens.length; i++) {
       cache.setLength(i, start + tokens[i].length);
     }
   }
@@ -340,7 +362,7 @@ public final class Decoder implements AutoCloseable {
   private void stage(Step step, int[][] tokens, int from, int count) {
     IntBuffer staged = step.graph.ints(step.tokens);
     IntBuffer rows = step.rows == null ? null : step.graph.ints(step.rows);
-    for (int i = 0; i < batch; i++) {
+    for (int i = 0; i < tokens.length; i++) {
       int own = Math.max(0, Math.min(count, tokens[i].length - from));
       staged.put(tokens[i], Math.min(from, tokens[i].length), own);
       for (int j = own; j < count; j++) {
@@ -352,19 +374,19 @@ public final class Decoder implements AutoCloseable {
     }
   }
 
-  private Step step(int count, Output output) {
-    if (count == 1) {
+  private Step step(int sequences, int count, Output output) {
+    if (sequences == batch && count == 1) {
       Step step = oneToken.get(output);
       if (step == null) {
-        step = trace(count, output);
+        step = trace(sequences, count, output);
         oneToken.put(output, step);
       }
       return step;
     }
-    Key key = new Key(count, output);
+    Key key = new Key(sequences, count, output);
     Step step = steps.get(key);
     if (step == null) {
-      step = trace(count, output);
+      step = trace(sequences, count, output);
       steps.put(key, step);
       forgetOldest();
     }
@@ -379,9 +401,9 @@ public final class Decoder implements AutoCloseable {
     }
   }
 
-  private Step trace(int count, Output output) {
+  private Step trace(int sequences, int count, Output output) {
     GraphBuilder g = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
-    Tensor tokens = g.input("tokens", batch, count);
+    Tensor tokens = g.input("tokens", sequences, count);
     Tensor x =
         layers.blocks(g, model.parameters(), tokens, cache.lengths(), layers.cached(g, cache));
     if (output == Output.NONE) {
@@ -389,7 +411,7 @@ public final class Decoder implements AutoCloseable {
     }
     Tensor rows = null;
     if (output != Output.LOGITS && count > 1) {
-      rows = g.input("rows", batch);
+      rows = g.input("rows", sequences);
       x = g.takeRows(x, rows);
     }
     Tensor logits = layers.head(g, model.parameters(), x);

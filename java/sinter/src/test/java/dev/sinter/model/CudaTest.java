@@ -139,9 +139,9 @@ class CudaTest {
   }
 
   @Test
-  void sequencesGoOnFromTheirParents() {
+  void sequencesPartWays() {
     try (Device cuda = Device.cuda(0)) {
-      DecoderTest.assertReordersOn(cuda);
+      DecoderTest.assertSequencesPartOn(cuda);
     }
   }
 

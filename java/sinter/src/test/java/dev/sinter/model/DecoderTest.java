@@ -79,8 +79,9 @@ class DecoderTest {
   }
 
   /** For the CUDA backend as well: see CudaTest. */
-  static void assertReordersOn(Device device) {
+  static void assertSequencesPartOn(Device device) {
     assertReorders(device, DType.F32, new int[] {1, 2, 0, 0});
+    assertDrawsAsAlone(device, DType.F32);
   }
 
   @Test
@@ -98,21 +99,50 @@ class DecoderTest {
       value = DType.class,
       names = {"F32", "BF16"})
   void sequencesWithSeedsOfTheirOwnDrawAsAlone(DType dtype) {
-    int[][] prompts = prompts(3, 3, 3);
+    try (Device device = Device.cpu(2)) {
+      assertDrawsAsAlone(device, dtype);
+    }
+  }
+
+  private static void assertDrawsAsAlone(Device device, DType dtype) {
+    int[][] prompts = prompts(3, 7, 2);
     long[] seeds = {5, 1L << 40, -3};
-    try (Device device = Device.cpu(2);
-        LanguageModel model = LanguageModel.create(TINY, device, dtype, 7);
+    try (LanguageModel model = LanguageModel.create(TINY, device, dtype, 7);
         Decoder together = model.decoder(3, 40)) {
       together.sampler().seeds(seeds);
       together.sampler().set(1, 1, 0, 1, 0);
-      int[] actual = together.next(prompts, 0).clone();
+      int[][] tokens = new int[5][];
+      for (int step = 0; step < 5; step++) {
+        tokens[step] =
+            (step == 0 ? together.next(prompts, 0) : together.next(tokens[step - 1], step)).clone();
+      }
       for (int i = 0; i < 3; i++) {
         try (Decoder alone = model.decoder(1, 40)) {
           alone.sampler().seed(seeds[i]);
           alone.sampler().set(1, 1, 0, 1, 0);
-          assertEquals(alone.next(prompts[i], 0)[0], actual[i]);
+          int[] fed = prompts[i];
+          for (int step = 0; step < 5; step++) {
+            fed = alone.next(fed, step).clone();
+            assertEquals(fed[0], tokens[step][i], "sequence " + i + " step " + step);
+          }
           assertEquals(alone.logprob(0), together.logprob(i), 1e-4);
         }
+      }
+    }
+  }
+
+  @Test
+  void aPromptIsComputedOnceForAllSequences() {
+    int[] prompt = prompts(9)[0];
+    try (Device device = Device.cpu(2);
+        LanguageModel model = LanguageModel.create(TINY, device, DType.F32, 7);
+        Decoder decoder = model.decoder(3, 40)) {
+      float[][] logits = new float[3][61];
+      decoder.start(prompt, logits[0]);
+      assertArrayEquals(alone(model, prompt), logits[0], 1e-5f);
+      decoder.lastLogits(new int[] {1, 2, 3}, logits);
+      for (int i = 0; i < 3; i++) {
+        assertArrayEquals(alone(model, prompt, i + 1), logits[i], 1e-5f);
       }
     }
   }
