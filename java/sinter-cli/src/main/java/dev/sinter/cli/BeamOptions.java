@@ -37,8 +37,8 @@ final class BeamOptions {
       paramLabel = "WHEN",
       defaultValue = "FALSE",
       description =
-          "True: stop with N finished beams; false: when none that goes on is better now; never:"
-              + " when none can become better (default: false).")
+          "When N beams are finished: true: at once; false: when none that goes on is better now;"
+              + " never: when none can become better (default: false).")
   private Beams.EarlyStopping earlyStopping;
 
   Optional<Beams> get(int count) {

@@ -201,6 +201,8 @@ class GenerateCommandTest {
       {"--prompt", "the ", "--ids", "1"},
       {"--max-new-tokens", 3},
       {"--ids", "one"},
+      {"--ids", "1,2", "--stop", "x"},
+      {"--ids", "1,2", "--beams", 2, "--stop", "x"},
       {"--ids", "1,99999"},
       {"--ids", "1,2,3", "--max-length", 3},
       {"--prompt", "the ", "--beams", 2, "--top-k", 3},

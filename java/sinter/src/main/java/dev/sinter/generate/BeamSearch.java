@@ -142,9 +142,6 @@ public final class BeamSearch {
   }
 
   private static boolean stopped(Sequence ids, Ending ending, Tokenizer tokenizer) {
-    if (tokenizer == null) {
-      return false;
-    }
     int[] all = ids.ids();
     String text = tokenizer.decode(Arrays.copyOfRange(all, ids.promptLength(), all.length));
     return ending.stop().stream().anyMatch(text::contains);

@@ -44,11 +44,15 @@ final class Progress {
   /**
    * The sequence of a prompt.
    *
-   * @throws IllegalArgumentException for a prompt that is empty or leaves no room
+   * @throws IllegalArgumentException for a prompt that is empty or leaves no room, and for stop
+   *     texts where there is no text
    */
   static Sequence sequence(int row, int[] prompt, int context, Ending ending, Tokenizer tokenizer) {
     if (prompt.length == 0) {
       throw new IllegalArgumentException("the prompt is empty; it needs at least one token");
+    }
+    if (tokenizer == null && !ending.stop().isEmpty()) {
+      throw new IllegalArgumentException("stop texts need a tokenizer; end tokens need none");
     }
     if (prompt.length >= context) {
       throw new IllegalArgumentException(
