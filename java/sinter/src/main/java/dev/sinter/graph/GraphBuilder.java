@@ -444,20 +444,6 @@ public final class GraphBuilder {
   }
 
   /**
-   * Takes the last row of each sequence.
-   *
-   * @param x [batch, length, width]
-   * @return [batch, 1, width]
-   */
-  public Tensor lastRows(Tensor x) {
-    if (x.size(1) == 1) {
-      return x;
-    }
-    Tensor out = Tensor.activation("last rows", x.dtype(), x.size(0), 1, x.columns());
-    return append(new LastRows(x, out), out);
-  }
-
-  /**
    * The cross-entropy of each row. In training its gradient takes the logits' place.
    *
    * @param logits [.., vocabulary]

@@ -6,6 +6,12 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.sinter.generate.Batch;
+import dev.sinter.generate.BeamSearch;
+import dev.sinter.generate.Beams;
+import dev.sinter.generate.Completion;
+import dev.sinter.generate.Sampling;
+import dev.sinter.generate.Token;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.DeviceMemoryException;
@@ -13,6 +19,7 @@ import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -136,6 +143,37 @@ class CudaTest {
       assertArrayEquals(first.losses, second.losses);
       assertArrayEquals(first.tokens, second.tokens);
     }
+  }
+
+  @Test
+  void sequencesPartWays() {
+    try (Device cuda = Device.cuda(0)) {
+      DecoderTest.assertSequencesPartOn(cuda);
+    }
+  }
+
+  @Test
+  void hostAndDeviceChooseTheSameAndBeamsAreTheCpus() {
+    List<int[]> prompts = List.of(new int[] {3}, new int[] {1, 4, 1, 5, 9}, new int[] {2, 6});
+    Sampling drawn = Sampling.defaults().withTopK(30).withTopP(0.95).withMaxNewTokens(8);
+    Sampling greedy = Sampling.greedy().withMaxNewTokens(6);
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0);
+        LanguageModel expected = LanguageModel.create(TINY, cpu, DType.F32, 7);
+        LanguageModel actual = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
+      Sampling onHost = drawn.with((scores, sequence) -> {});
+      assertEquals(
+          ids(Batch.complete(actual, null, prompts, onHost)),
+          ids(Batch.complete(actual, null, prompts, drawn)));
+      Beams beams = Beams.of(3).withReturned(3);
+      assertEquals(
+          ids(BeamSearch.complete(expected, null, prompts.get(1), greedy, beams)),
+          ids(BeamSearch.complete(actual, null, prompts.get(1), greedy, beams)));
+    }
+  }
+
+  private static List<List<Integer>> ids(List<Completion> completions) {
+    return completions.stream().map(one -> one.tokens().stream().map(Token::id).toList()).toList();
   }
 
   @Test
