@@ -413,7 +413,7 @@ class Bench {
                                  positionTable, embedded));
     });
     stream("embedding_backward", narrow, dtype, r * w * (2 * size + 8), [=, this] {
-      check(sn_embedding_backward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, 1, ids, embedded, 0, dtokens,
+      check(sn_embedding_backward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, 1, -1, ids, embedded, 0, dtokens,
                                   dpositions, places));
     });
     releaseAll();

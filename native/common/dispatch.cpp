@@ -396,17 +396,17 @@ sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch
 }
 
 sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                                int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
-                                const void *dout, int32_t accumulate_positions, float *dtoken_table,
-                                float *dposition_table, void *workspace) {
+                                int64_t vocabulary, int64_t positions, float scale, int32_t padding,
+                                const int32_t *tokens, const void *dout, int32_t accumulate_positions,
+                                float *dtoken_table, float *dposition_table, void *workspace) {
   SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_backward"));
   SN_CHECK_SHAPE(dposition_table == nullptr || length <= positions,
                  "embedding_backward: length %lld is more than positions %lld", static_cast<ll>(length),
                  static_cast<ll>(positions));
   SN_CHECK_POINTERS("embedding_backward", tokens, dout, dtoken_table);
   return stream->device->operations->embedding_backward(stream, dtype, batch, length, width, vocabulary, positions,
-                                                        scale, tokens, dout, accumulate_positions, dtoken_table,
-                                                        dposition_table, workspace);
+                                                        scale, padding, tokens, dout, accumulate_positions,
+                                                        dtoken_table, dposition_table, workspace);
 }
 
 // ---- rows ----------------------------------------------------------------------------------------------------------

@@ -146,14 +146,14 @@ __device__ __forceinline__ void sortByDigit(uint32_t count, int shift, const Loa
 // Leaves the occurrences in the order of their tokens, then of their places; tokens out of range count as `limit`. The
 // two arrays take turns: the last pass writes to the first.
 __global__ void __launch_bounds__(kSortThreads)
-    sortOccurrences(uint32_t count, uint32_t limit, int passes, const int32_t *tokens, Occurrence *first,
-                    Occurrence *second) {
+    sortOccurrences(uint32_t count, uint32_t limit, int32_t padding, int passes, const int32_t *tokens,
+                    Occurrence *first, Occurrence *second) {
   SN_SHARED(uint32_t, next, kDigits * kWarp);
   SN_SHARED(uint32_t, scratch, kWarp);
   Occurrence *to = passes % 2 == 1 ? first : second, *from = passes % 2 == 1 ? second : first;
   auto fromTokens = [=](uint32_t place) {
     auto token = static_cast<uint32_t>(tokens[place]);
-    return Occurrence{token < limit ? token : limit, place};
+    return Occurrence{token < limit && tokens[place] != padding ? token : limit, place};
   };
   sortByDigit(count, 0, fromTokens, to, next, scratch);
   for (int pass = 1; pass < passes; ++pass) {
@@ -301,13 +301,14 @@ __global__ void __launch_bounds__(kThreads) addPositions(Backward<T> a) {
 // What the sort can count.
 constexpr int64_t kMostPlaces = int64_t{1} << 31;
 
-cudaError_t sort(cudaStream_t stream, uint32_t count, uint32_t limit, const int32_t *tokens, Occurrence *occurrences) {
+cudaError_t sort(cudaStream_t stream, uint32_t count, uint32_t limit, int32_t padding, const int32_t *tokens,
+                 Occurrence *occurrences) {
   int passes = 1;
   while (passes * kDigitBits < 32 && limit >> (passes * kDigitBits) != 0) ++passes;
   // A small sort needs no more warps than have something to do.
   uint32_t threads = (count + kAtOnce * kWarp - 1) / (kAtOnce * kWarp) * kWarp;
   if (threads > kSortThreads) threads = kSortThreads;
-  return launch(sortOccurrences, dim3(1), dim3(threads), 0, stream, count, limit, passes, tokens, occurrences,
+  return launch(sortOccurrences, dim3(1), dim3(threads), 0, stream, count, limit, padding, passes, tokens, occurrences,
                 occurrences + count);
 }
 
@@ -341,7 +342,7 @@ sn_status embedding_backward_workspace(const sn_device *, int64_t batch, int64_t
 }
 
 sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                             int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                             int64_t vocabulary, int64_t positions, float scale, int32_t padding, const int32_t *tokens,
                              const void *dout, int32_t accumulate_positions, float *dtoken_table,
                              float *dposition_table, void *workspace) {
   if (workspace == nullptr) return fail(SN_BAD_ARGUMENT, "embedding_backward: workspace is null");
@@ -353,7 +354,7 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
   auto count = static_cast<uint32_t>(batch * length);
   // Tokens are signed: one below zero is out of range in any vocabulary.
   auto limit = static_cast<uint32_t>(vocabulary < kMostPlaces ? vocabulary : kMostPlaces);
-  cudaError_t error = sort(handleOf(stream), count, limit, tokens, occurrences);
+  cudaError_t error = sort(handleOf(stream), count, limit, padding, tokens, occurrences);
   if (error != cudaSuccess) return check(error, "embedding_backward");
   return withType(dtype, [&](auto t) {
     using T = decltype(t);

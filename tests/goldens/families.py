@@ -24,16 +24,19 @@ LENGTHS = [11, 1, 7, 10]
 
 def bert_config(**more):
     return transformers.BertConfig(vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-                                   intermediate_size=20, max_position_embeddings=13, type_vocab_size=2, **more)
+                                   intermediate_size=20, max_position_embeddings=13, type_vocab_size=2,
+                                   hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **more)
 
 
 def gpt1_config(**more):
-    return transformers.OpenAIGPTConfig(vocab_size=VOCABULARY, n_positions=13, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, **more)
+    return transformers.OpenAIGPTConfig(vocab_size=VOCABULARY, n_positions=13, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, embd_pdrop=0.0,
+                                     attn_pdrop=0.0, resid_pdrop=0.0, **more)
 
 
 def gpt2_config(**more):
-    return transformers.GPT2Config(vocab_size=VOCABULARY, n_positions=13, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
-                                   **{"n_inner": 20, "bos_token_id": None, "eos_token_id": None, **more})
+    return transformers.GPT2Config(vocab_size=VOCABULARY, n_positions=13, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, embd_pdrop=0.0,
+                                   attn_pdrop=0.0, resid_pdrop=0.0,
+                                   **{"n_inner": 20, "classifier_dropout": 0.0, "bos_token_id": None, "eos_token_id": None, **more})
 
 
 def marian_config(**more):
@@ -41,7 +44,7 @@ def marian_config(**more):
         vocab_size=VOCABULARY, decoder_vocab_size=VOCABULARY, d_model=WIDTH, encoder_layers=LAYERS, decoder_layers=LAYERS,
         encoder_attention_heads=HEADS, decoder_attention_heads=HEADS, encoder_ffn_dim=20, decoder_ffn_dim=20,
         max_position_embeddings=17, activation_function="relu", scale_embedding=True, pad_token_id=40, eos_token_id=0,
-        decoder_start_token_id=40, forced_eos_token_id=0, **more)
+        decoder_start_token_id=40, forced_eos_token_id=0, dropout=0.0, **more)
 
 
 def banded_gpt(model, tokens, window):
@@ -196,7 +199,7 @@ def main():
     for beams, penalty in [(1, 1.0), (3, 1.0), (4, 0.6), (4, 2.0)]:
         texts = model.generate(input_ids=sources, attention_mask=real.long(), num_beams=beams, length_penalty=penalty,
                                max_new_tokens=9, do_sample=False, no_repeat_ngram_size=2)
-        generations[f"{beams} {penalty}"] = [[t for t in text if t != 40] for text in texts.tolist()]
+        generations[f"{beams} {penalty}"] = [text[1:text.index(0) + 1] for text in texts.tolist()]
     save("marian", model, {"sources": sources, "lengths": lengths, "targets": wanted}, result.logits, result.loss,
          {"generations": generations})
 

@@ -84,6 +84,7 @@ TEST_CASE("embedding backward adds each row to its token, and the positions' row
         for (int32_t accumulate : {0, 1}) {
           CAPTURE(s.width);
           const float scale = accumulate ? 1.0f : 2.5f;
+          const int32_t padding = accumulate ? -1 : 1;
           auto tokens = Numbers(1).below(s.batch * s.length, static_cast<int32_t>(s.vocabulary));
           auto workspace = workspaceFor(on, s.batch, s.length);
           Tensor dout(dtype, Numbers(2).normal(s.batch * s.length * s.width));
@@ -95,18 +96,19 @@ TEST_CASE("embedding backward adds each row to its token, and the positions' row
           for (int64_t i = 0; i < s.batch * s.length; ++i) {
             for (int64_t j = 0; j < s.width; ++j) {
               double value = dout[at(i, s.width, j)];
-              expectedWords[at(tokens[static_cast<size_t>(i)], s.width, j)] += scale * value;
+              int32_t token = tokens[static_cast<size_t>(i)];
+              if (token != padding) expectedWords[at(token, s.width, j)] += scale * value;
               expectedPlaces[at(i % s.length, s.width, j)] += value;
             }
           }
           REQUIRE(sn_embedding_backward(on.stream, dtype, s.batch, s.length, s.width, s.vocabulary, s.positions, scale,
-                                        tokens.data(), dout, accumulate, dwords.floats(), dplaces.floats(),
+                                        padding, tokens.data(), dout, accumulate, dwords.floats(), dplaces.floats(),
                                         workspace.data()) == SN_OK);
           checkClose(dwords, expectedWords, 1e-5, 1e-5);
           checkClose(dplaces, expectedPlaces, 1e-5, 1e-5);
           on.same(dwords);
           on.same(dplaces);
-          REQUIRE(sn_embedding_backward(on.stream, dtype, s.batch, s.length, s.width, s.vocabulary, 0, scale,
+          REQUIRE(sn_embedding_backward(on.stream, dtype, s.batch, s.length, s.width, s.vocabulary, 0, scale, padding,
                                         tokens.data(), dout, accumulate, dwords.floats(), nullptr,
                                         workspace.data()) == SN_OK);
         }
@@ -120,8 +122,8 @@ TEST_CASE("embedding backward leaves out a token that is out of range") {
     Ints tokens{1, -1, 5, 1, INT32_MIN, INT32_MAX};
     Tensor dout(SN_F32, {1, 2, 3, 4, 5, 6}), dwords(SN_F32, std::vector<double>(5));
     auto workspace = workspaceFor(on, 1, 6);
-    REQUIRE(sn_embedding_backward(on.stream, SN_F32, 1, 6, 1, 5, 0, 1, tokens.data(), dout, 0, dwords.floats(), nullptr,
-                                  workspace.data()) == SN_OK);
+    REQUIRE(sn_embedding_backward(on.stream, SN_F32, 1, 6, 1, 5, 0, 1, -1, tokens.data(), dout, 0, dwords.floats(),
+                                  nullptr, workspace.data()) == SN_OK);
     CHECK(dwords.values() == std::vector<double>{0, 5, 0, 0, 0});
   });
 }

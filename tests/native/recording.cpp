@@ -132,7 +132,7 @@ TEST_CASE("operations with workspaces replay to the bits of direct calls, again 
                                     s.out, nullptr, nullptr) == SN_OK);
       REQUIRE(sn_cross_entropy(on.stream, SN_F32, rows, width, width, 0, s.out, s.tokens.data(), nullptr, 1,
                                s.losses.floats()) == SN_OK);
-      REQUIRE(sn_embedding_backward(on.stream, SN_F32, 1, rows, width, vocabulary, 0, 1, s.tokens.data(), s.out, 0,
+      REQUIRE(sn_embedding_backward(on.stream, SN_F32, 1, rows, width, vocabulary, 0, 1, -1, s.tokens.data(), s.out, 0,
                                     s.gradient.floats(), nullptr, s.places.data()) == SN_OK);
       REQUIRE(sn_global_norm(on.stream, count, s.gradient.floats(), s.norm.floats(), s.sums.data()) == SN_OK);
       REQUIRE(sn_adamw(on.stream, &step, count, s.gradient.floats(), s.norm.floats(), nullptr, s.master.floats(),

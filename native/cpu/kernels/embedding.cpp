@@ -46,7 +46,7 @@ sn_status embedding_backward_workspace(const sn_device *, int64_t, int64_t, int6
 }
 
 sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                             int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                             int64_t vocabulary, int64_t positions, float scale, int32_t padding, const int32_t *tokens,
                              const void *dout, int32_t accumulate_positions, float *dtoken_table,
                              float *dposition_table, void *) {
   constexpr int64_t kStrip = 4 * kLanes;
@@ -57,7 +57,7 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
     parallelRange(poolOf(stream), strips, stripsPerPart, [&](int64_t begin, int64_t end) {
       int64_t first = begin * kStrip, last = end * kStrip < width ? end * kStrip : width;
       for (int64_t i = 0; i < batch * length; ++i) {
-        if (tokens[i] < 0 || tokens[i] >= vocabulary) continue;
+        if (tokens[i] < 0 || tokens[i] >= vocabulary || tokens[i] == padding) continue;
         float *target = dtoken_table + tokens[i] * width + first;
         const auto *source = rows + i * width + first;
         forVectors(last - first, [&](int64_t j, int64_t n) {

@@ -261,11 +261,11 @@ SN_API sn_status sn_embedding_backward_workspace(const sn_device *device, int64_
  * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in an order that depends on the tokens
  * alone: dtoken_table[tokens[b, t]] += scale * dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
  * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros. A token out of range is left
- * out.
+ * out of dtoken_table, and so is `padding` (-1: no token is).
  */
 SN_API sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                                       int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
-                                       const void *dout, int32_t accumulate_positions, float *dtoken_table,
+                                       int64_t vocabulary, int64_t positions, float scale, int32_t padding,
+                                       const int32_t *tokens, const void *dout, int32_t accumulate_positions, float *dtoken_table,
                                        float *dposition_table, void *workspace);
 
 /* ---- rows ---------------------------------------------------------------------------------------------------- */

@@ -31,6 +31,9 @@ public record Beams(
     if (count < 1) {
       throw new IllegalArgumentException(count + " beams; 1 or more");
     }
+    if (count == 1) {
+      earlyStopping = EarlyStopping.TRUE; // as a greedy search ends: at the first end token
+    }
     if (returned < 1 || returned > count) {
       throw new IllegalArgumentException(
           returned + " returned of " + count + " beams; 1 to " + count);

@@ -13,12 +13,14 @@ final class Embedding extends Operation {
   private final Tensor tokenTable;
   private final Tensor positionTable;
   private final float scale;
+  private final int padding;
   private final Tensor out;
 
   /**
    * @param offsets the position of each sequence's first token [batch], or null for zero
    * @param positionTable or null
    * @param scale of the tokens' rows
+   * @param padding a token whose row gets no gradient; -1: none
    * @param out [batch, length, width]
    */
   Embedding(
@@ -27,6 +29,7 @@ final class Embedding extends Operation {
       Tensor tokenTable,
       Tensor positionTable,
       float scale,
+      int padding,
       Tensor out) {
     super("embedding_forward", present(tokens, offsets, tokenTable, positionTable), List.of(out));
     this.tokens = tokens;
@@ -34,6 +37,7 @@ final class Embedding extends Operation {
     this.tokenTable = tokenTable;
     this.positionTable = positionTable;
     this.scale = scale;
+    this.padding = padding;
     this.out = out;
   }
 
@@ -60,7 +64,7 @@ final class Embedding extends Operation {
   @Override
   Tensor recompute(Tensor output, Backward b) {
     Tensor again = b.activation(out.name() + " again", out.shape());
-    b.emit(new Embedding(tokens, offsets, tokenTable, positionTable, scale, again));
+    b.emit(new Embedding(tokens, offsets, tokenTable, positionTable, scale, padding, again));
     return again;
   }
 
@@ -141,6 +145,7 @@ final class Embedding extends Operation {
       long vocabulary = forward.tokenTable.size(0);
       long positions = forward.positions();
       float scale = forward.scale;
+      int padding = forward.padding;
       Pointer pt = forward.tokens.address();
       Pointer pd = dout.address();
       Pointer pdt = dtokenTable.address();
@@ -156,6 +161,7 @@ final class Embedding extends Operation {
               vocabulary,
               positions,
               scale,
+              padding,
               pt,
               pd,
               overwrite && !run.accumulating ? 0 : 1,

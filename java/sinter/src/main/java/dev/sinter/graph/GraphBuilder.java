@@ -114,6 +114,7 @@ public final class GraphBuilder {
    * @param tokenTable [vocabulary, width]
    * @param positionTable [positions, width], or null
    * @param scale of the tokens' rows; 1: as they are
+   * @param padding a token whose row is not trained here; -1: none
    * @return [batch, length, width]
    */
   public Tensor embedding(
@@ -122,10 +123,11 @@ public final class GraphBuilder {
       Tensor offsets,
       Tensor tokenTable,
       Tensor positionTable,
-      float scale) {
+      float scale,
+      int padding) {
     Tensor out =
         Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(1));
-    return append(new Embedding(tokens, offsets, tokenTable, positionTable, scale, out), out);
+    return append(new Embedding(tokens, offsets, tokenTable, positionTable, scale, padding, out), out);
   }
 
   /**

@@ -78,7 +78,7 @@ final class GptLayers implements Backbone {
       Tensor offsets,
       Blocks.SelfAttention attention) {
     Tensor x =
-        g.embedding("embedding", tokens, offsets, p.get(tokenTable), p.get(positionTable), 1);
+        g.embedding("embedding", tokens, offsets, p.get(tokenTable), p.get(positionTable), 1, -1);
     if (g.drops(config.embeddingDropout())) {
       x = g.dropout("embedding dropout", x, config.embeddingDropout(), null);
     }

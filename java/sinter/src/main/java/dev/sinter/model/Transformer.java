@@ -116,7 +116,8 @@ final class Transformer {
   private Tensor embed(
       GraphBuilder g, Parameters p, String name, Tensor tokens, Tensor offsets, String positions) {
     float scale = config.scalesEmbedding() ? (float) Math.sqrt(config.width()) : 1;
-    Tensor x = g.embedding(name, tokens, offsets, p.get(TABLE), p.get(positions), scale);
+    Tensor x = g.embedding(
+            name, tokens, offsets, p.get(TABLE), p.get(positions), scale, config.padding());
     return g.drops(config.dropout()) ? g.dropout(name + " dropout", x, config.dropout(), null) : x;
   }
 
