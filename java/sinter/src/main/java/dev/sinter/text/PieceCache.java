@@ -1,7 +1,7 @@
 package dev.sinter.text;
 
 /**
- * Remembers the tokens of pieces. Each has one place, which the last one takes: memory is bounded
+ * Remembers the tokens of pieces. Each has two places, which the last ones take: memory is bounded
  * whatever the text, and threads need no lock, since an entry never changes.
  */
 final class PieceCache {
@@ -10,7 +10,11 @@ final class PieceCache {
 
   private final Entry[] entries = new Entry[SIZE];
 
-  private record Entry(String text, Piece piece) {}
+  private record Entry(String text, Piece piece) {
+    boolean is(String whole, int from, int length) {
+      return text.length() == length && whole.startsWith(text, from);
+    }
+  }
 
   /** Encodes a piece that is not known. */
   interface Encoder {
@@ -28,12 +32,17 @@ final class PieceCache {
     }
     hash *= 0x9E3779B1;
     int place = hash >>> 16;
-    Entry known = entries[place];
-    if (known != null && known.text.length() == length && text.startsWith(known.text, from)) {
-      return known.piece;
+    Entry first = entries[place];
+    if (first != null && first.is(text, from, length)) {
+      return first.piece;
+    }
+    Entry second = entries[place ^ 1];
+    if (second != null && second.is(text, from, length)) {
+      return second.piece;
     }
     String piece = text.substring(from, to);
     Entry fresh = new Entry(piece, encoder.encode(piece));
+    entries[place ^ 1] = first;
     entries[place] = fresh;
     return fresh.piece;
   }
