@@ -6,7 +6,8 @@ package dev.sinter.text;
  */
 final class PieceCache {
   private static final int SIZE = 1 << 16;
-  private static final int LONGEST = 64;
+  private static final int LONGEST = 32;
+  private static final int MOST_TOKENS = 16;
 
   private final Entry[] entries = new Entry[SIZE];
 
@@ -42,8 +43,10 @@ final class PieceCache {
     }
     String piece = text.substring(from, to);
     Entry fresh = new Entry(piece, encoder.encode(piece));
-    entries[place ^ 1] = first;
-    entries[place] = fresh;
+    if (fresh.piece.ids().length <= MOST_TOKENS) {
+      entries[place ^ 1] = first;
+      entries[place] = fresh;
+    }
     return fresh.piece;
   }
 }

@@ -229,6 +229,12 @@ final class TokenizerReader {
       } else if (special.isObject() && type >= 0) {
         JsonNode ids =
             processor.path("special_tokens").path(special.path("id").asText()).path("ids");
+        if (!ids.isArray() || ids.isEmpty()) {
+          throw new FormatException(
+              file,
+              "post_processor.special_tokens has no ids of "
+                  + Quoted.plain(special.path("id").asText()));
+        }
         int[] all = new int[ids.size()];
         for (int i = 0; i < all.length; i++) {
           all[i] = id(vocabulary, ids.get(i));
@@ -321,7 +327,8 @@ final class TokenizerReader {
       }
       boolean special = node.path("special").asBoolean(false);
       off(node, "added token " + Quoted.plain(content), "single_word");
-      if (normalizes) {
+      // A special token is looked for in the text as it is, which finds it as it is written.
+      if (normalizes && !special) {
         off(node, "added token " + Quoted.plain(content), "normalized");
       }
       tokens.add(

@@ -43,6 +43,8 @@ class HostileTokenizerTest {
         "'post_processor':{'type':'TemplateProcessing','single':[],'pair':[]}|no template of 1"
             + " texts",
         "'post_processor':{'type':'TemplateProcessing','single':[{'X':1}]}|no part of a template",
+        "'post_processor':{'type':'TemplateProcessing','single':[{'SpecialToken':{'id':'x','type_id':0}}]}|no"
+            + " ids of x",
         "'added_tokens':[{'id':5}]|added token without content and id",
         "'added_tokens':[{'id':1,'content':'a'}]|has two ids",
         "'added_tokens':[{'id':9,'content':'b'}]|has id 9",
