@@ -13,6 +13,7 @@ import dev.sinter.model.ModelFiles;
 import dev.sinter.model.TrainingGraph;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
@@ -26,11 +27,12 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
-/** Measures how fast a model runs. */
+/** Measures how fast a model runs, or a tokenizer. */
 @Command(
     name = "bench",
     description =
-        "Measures tokens per second: prefill (pp), decoding (tg) and, if asked, training (train).",
+        "Measures tokens per second: prefill (pp), decoding (tg) and, if asked, training (train);"
+            + " or megabytes per second of a tokenizer.",
     mixinStandardHelpOptions = true,
     sortOptions = false,
     footer = {
@@ -39,7 +41,8 @@ import picocli.CommandLine.Spec;
       "  ./sinter bench                                   GPT-2 124M's shape with random weights",
       "  ./sinter bench --dtype bf16 --train 4x256 --json",
       "  ./sinter bench --pp 0 --overhead                 what JNI and the graph cost a token",
-      "  ./sinter bench --model model --pp 512 --tg 128 --batch 8"
+      "  ./sinter bench --model model --pp 512 --tg 128 --batch 8",
+      "  ./sinter bench --tokenizer bpe:8192 --data corpus.txt"
     })
 final class BenchCommand implements Callable<Integer> {
   @Spec private CommandSpec spec;
@@ -91,6 +94,17 @@ final class BenchCommand implements Callable<Integer> {
               + " graph, width 1 a head.")
   private boolean overhead;
 
+  @Option(
+      names = "--tokenizer",
+      paramLabel = "KIND",
+      description =
+          "Measure a tokenizer instead: bpe:N, gpt1:N or wordpiece:N, learned from the data, or a"
+              + " tokenizer.json.")
+  private String tokenizer;
+
+  @Option(names = "--data", paramLabel = "FILE", description = "The text that it encodes.")
+  private Path data;
+
   @Option(names = "--json", description = "Print one JSON object a row.")
   private boolean json;
 
@@ -104,6 +118,15 @@ final class BenchCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     if (runs < 1 || batch < 1 || prefill < 0 || decode < 0) {
       throw new IllegalArgumentException("--runs, --batch: 1 or more; --pp, --tg: 0 or more");
+    }
+    if ((tokenizer == null) != (data == null)) {
+      throw new IllegalArgumentException("--tokenizer and --data go together");
+    }
+    if (tokenizer != null) {
+      String text = Files.readString(data);
+      new TokenizerBench(TokenizerKind.make(tokenizer, text), text, spec.commandLine().getOut())
+          .run(runs, json);
+      return 0;
     }
     DType type = dtype.get();
     try (Device where = device.open();

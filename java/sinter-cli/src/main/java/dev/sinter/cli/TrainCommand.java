@@ -7,8 +7,6 @@ import dev.sinter.graph.Device;
 import dev.sinter.io.FormatException;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.ModelFiles;
-import dev.sinter.text.BpeTokenizer;
-import dev.sinter.text.CharTokenizer;
 import dev.sinter.text.Tokenizer;
 import dev.sinter.train.AdamW;
 import dev.sinter.train.Checkpoint;
@@ -96,7 +94,8 @@ final class TrainCommand implements Callable<Integer> {
       paramLabel = "KIND",
       defaultValue = "char",
       description =
-          "char, bpe:N (a vocabulary of N), or a tokenizer.json (default: ${DEFAULT-VALUE}).")
+          "char, bpe:N (a vocabulary of N), gpt1:N, wordpiece:N, or a tokenizer.json (default:"
+              + " ${DEFAULT-VALUE}).")
   private String tokenizer;
 
   @Option(
@@ -328,7 +327,7 @@ final class TrainCommand implements Callable<Integer> {
 
     String text = TextFiles.read(data);
     int split = splitPoint(text, 1 - validation);
-    Tokenizer tokens = resuming ? Tokenizer.load(out) : makeTokenizer(text);
+    Tokenizer tokens = resuming ? Tokenizer.load(out) : TokenizerKind.make(tokenizer, text);
     Tokens train = Tokens.of(tokens.encode(text.subSequence(0, split)));
     Tokens valid = Tokens.of(tokens.encode(text.subSequence(split, text.length())));
     checkLengths(train, valid);
@@ -467,22 +466,6 @@ final class TrainCommand implements Callable<Integer> {
   private static int splitPoint(String text, double share) {
     int at = (int) (text.length() * share);
     return at > 0 && at < text.length() && Character.isLowSurrogate(text.charAt(at)) ? at + 1 : at;
-  }
-
-  private Tokenizer makeTokenizer(String text) throws IOException {
-    if (tokenizer.equals("char")) {
-      return CharTokenizer.train(text);
-    }
-    if (tokenizer.matches("bpe:\\d{1,7}")) {
-      return BpeTokenizer.train(text, Integer.parseInt(tokenizer.substring(4)));
-    }
-    if (tokenizer.startsWith("bpe")) {
-      throw new IllegalArgumentException(
-          "--tokenizer "
-              + tokenizer
-              + "; bpe:N with the size of the vocabulary, for example bpe:2048");
-    }
-    return Tokenizer.load(Path.of(tokenizer));
   }
 
   private void checkLengths(Tokens train, Tokens valid) {

@@ -1,60 +1,57 @@
 package dev.sinter.text;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.ByteArrayOutputStream;
-import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.OptionalInt;
-import java.util.PriorityQueue;
-import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * GPT-2's byte-level byte-pair encoding (Radford et al. 2019, section 2.2; Sennrich et al. 2016):
- * every text can be encoded, and decoding gives it back.
+ * every text can be encoded, and decoding gives it back. (Half a surrogate pair is no text; it
+ * becomes a question mark.)
  */
-public final class BpeTokenizer implements Tokenizer {
+public final class BpeTokenizer extends BaseTokenizer {
   static final String END_OF_TEXT = "<|endoftext|>";
-  private static final int CACHED_PIECES = 1 << 16;
-  private static final int CACHED_LENGTH = 64;
 
-  private final String[] tokens;
+  private final ObjectNode layout;
+  private final boolean trimOffsets;
+  private final BpeMerges merges;
   private final byte[][] bytes;
   private final int[] byteIds = new int[256];
-  private final List<String[]> merges;
-  private final Map<Long, Merge> mergesByPair;
-  private final Map<String, Integer> specials;
-  private final Map<String, int[]> cache = new ConcurrentHashMap<>();
-
-  /** Two tokens that become one; lower ranks first. */
-  private record Merge(int rank, int id) {}
+  private final PieceCache cache = new PieceCache();
 
   /**
-   * @param tokens in the byte alphabet, by id
+   * Puts the parts together.
+   *
+   * @param vocabulary in the byte alphabet, but for special tokens
    * @param merges pairs of tokens, by rank
-   * @param specials ids of tokens that stand for themselves
+   * @param template of the model's input
+   * @param trimOffsets whether the places of tokens leave spaces out
+   * @param layout the file without vocabulary and merges
    * @throws IllegalArgumentException where the parts do not fit together
    */
-  BpeTokenizer(String[] tokens, List<String[]> merges, Map<String, Integer> specials) {
-    this.tokens = tokens;
-    this.merges = merges;
-    this.specials = Map.copyOf(specials);
-    this.bytes = new byte[tokens.length][];
-    Map<String, Integer> ids = new HashMap<>();
-    for (int id = 0; id < tokens.length; id++) {
-      boolean special = specials.containsKey(tokens[id]) && specials.get(tokens[id]) == id;
+  BpeTokenizer(
+      Vocabulary vocabulary,
+      List<String[]> merges,
+      Template template,
+      boolean trimOffsets,
+      ObjectNode layout) {
+    super(vocabulary, template);
+    this.layout = layout;
+    this.trimOffsets = trimOffsets;
+    Map<String, Integer> ids = vocabulary.plain();
+    vocabulary.added().forEach(token -> ids.remove(token.content()));
+    this.bytes = new byte[vocabulary.size()][];
+    for (int id = 0; id < bytes.length; id++) {
+      String token = vocabulary.token(id);
       bytes[id] =
-          special ? tokens[id].getBytes(StandardCharsets.UTF_8) : ByteAlphabet.read(tokens[id]);
+          ids.containsKey(token)
+              ? ByteAlphabet.read(token)
+              : token.getBytes(StandardCharsets.UTF_8);
       if (bytes[id] == null) {
         throw new IllegalArgumentException(
-            "token " + id + " (" + tokens[id] + ") is not written in the byte alphabet");
-      }
-      if (!special) {
-        ids.put(tokens[id], id);
+            "token " + id + " (" + Quoted.plain(token) + ") is not written in the byte alphabet");
       }
     }
     for (int value = 0; value < 256; value++) {
@@ -67,28 +64,7 @@ public final class BpeTokenizer implements Tokenizer {
       }
       byteIds[value] = id;
     }
-    mergesByPair = new HashMap<>(merges.size() * 2);
-    for (int rank = 0; rank < merges.size(); rank++) {
-      String[] pair = merges.get(rank);
-      Integer left = ids.get(pair[0]);
-      Integer right = ids.get(pair[1]);
-      Integer merged = ids.get(pair[0] + pair[1]);
-      if (left == null || right == null || merged == null) {
-        throw new IllegalArgumentException(
-            "merge "
-                + rank
-                + " ("
-                + pair[0]
-                + " "
-                + pair[1]
-                + ") names a token that the vocabulary does not have");
-      }
-      mergesByPair.putIfAbsent(pair(left, right), new Merge(rank, merged));
-    }
-  }
-
-  private static long pair(int left, int right) {
-    return (long) left << 32 | right;
+    this.merges = new BpeMerges(ids, merges);
   }
 
   /**
@@ -100,103 +76,54 @@ public final class BpeTokenizer implements Tokenizer {
    * @return the tokenizer
    */
   public static BpeTokenizer train(CharSequence text, int size) {
-    return BpeTrainer.train(text, size);
+    return Training.byteLevel(text, size);
   }
 
   @Override
-  public int[] encode(CharSequence text) {
-    int[] encoded = new int[Math.max(16, text.length() / 3)];
-    int count = 0;
-    for (int at = 0; at < text.length(); ) {
-      int end = PreTokenizer.end(text, at);
-      int[] piece = encodePiece(text.subSequence(at, end).toString());
-      if (count + piece.length > encoded.length) {
-        encoded = Arrays.copyOf(encoded, Math.max(2 * encoded.length, count + piece.length));
-      }
-      System.arraycopy(piece, 0, encoded, count, piece.length);
-      count += piece.length;
+  void append(String text, int from, int to, TokenBuffer out) {
+    for (int at = from; at < to; ) {
+      int end = PreTokenizer.end(text, at, to);
+      out.add(cache.get(text, at, end, this::encodePiece), at);
       at = end;
     }
-    return Arrays.copyOf(encoded, count);
   }
 
-  private int[] encodePiece(String piece) {
-    int[] known = cache.get(piece);
-    if (known != null) {
-      return known;
+  private Piece encodePiece(String piece) {
+    byte[] utf8 = piece.getBytes(StandardCharsets.UTF_8);
+    int[] symbols = new int[utf8.length];
+    for (int i = 0; i < utf8.length; i++) {
+      symbols[i] = byteIds[utf8[i] & 0xff];
     }
-    int[] ids = merge(piece.getBytes(StandardCharsets.UTF_8));
-    if (piece.length() <= CACHED_LENGTH && cache.size() < CACHED_PIECES) {
-      cache.put(piece, ids);
-    }
-    return ids;
-  }
-
-  /** A pair that may be merged: the one of the lowest rank, then the leftmost, comes first. */
-  private record Candidate(int rank, int at, int left, int right, int id)
-      implements Comparable<Candidate> {
-    @Override
-    public int compareTo(Candidate other) {
-      return rank != other.rank ? Integer.compare(rank, other.rank) : Integer.compare(at, other.at);
-    }
-  }
-
-  private int[] merge(byte[] piece) {
-    int length = piece.length;
-    int[] symbols = new int[length];
-    int[] next = new int[length];
-    int[] previous = new int[length];
-    for (int i = 0; i < length; i++) {
-      symbols[i] = byteIds[piece[i] & 0xff];
-      next[i] = i + 1;
-      previous[i] = i - 1;
-    }
-    PriorityQueue<Candidate> queue = new PriorityQueue<>();
-    for (int i = 0; i + 1 < length; i++) {
-      offer(queue, symbols, i, i + 1);
-    }
-    while (!queue.isEmpty()) {
-      Candidate best = queue.poll();
-      int right = next[best.at];
-      // One of the two may have been merged since; -1 marks a symbol that is gone.
-      if (symbols[best.at] != best.left || right >= length || symbols[right] != best.right) {
-        continue;
+    int[] starts = new int[utf8.length];
+    int[] ends = new int[utf8.length];
+    int at = 0;
+    for (int i = 0; i < piece.length(); ) {
+      int c = piece.codePointAt(i);
+      int end = i + Character.charCount(c);
+      boolean half = c >= 0xD800 && c <= 0xDFFF;
+      int count = c < 0x80 || half ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+      for (int last = at + count; at < last; at++) {
+        starts[at] = i;
+        ends[at] = end;
       }
-      symbols[best.at] = best.id;
-      symbols[right] = -1;
-      next[best.at] = next[right];
-      if (next[right] < length) {
-        previous[next[right]] = best.at;
-        offer(queue, symbols, best.at, next[best.at]);
+      i = end;
+    }
+    TokenBuffer tokens = new TokenBuffer(utf8.length, true);
+    merges.apply(symbols, (id, from, to) -> place(tokens, id, starts[from], ends[to - 1]));
+    return tokens.piece();
+  }
+
+  private void place(TokenBuffer tokens, int id, int start, int end) {
+    byte[] token = bytes[id];
+    if (trimOffsets) {
+      for (int i = 0; i < token.length && token[i] == ' ' && start < end; i++) {
+        start++;
       }
-      if (previous[best.at] >= 0) {
-        offer(queue, symbols, previous[best.at], best.at);
+      for (int i = token.length - 1; i >= 0 && token[i] == ' ' && start < end; i--) {
+        end--;
       }
     }
-    return Arrays.stream(symbols).filter(symbol -> symbol >= 0).toArray();
-  }
-
-  private void offer(PriorityQueue<Candidate> queue, int[] symbols, int left, int right) {
-    Merge merge = mergesByPair.get(pair(symbols[left], symbols[right]));
-    if (merge != null) {
-      queue.add(new Candidate(merge.rank, left, symbols[left], symbols[right], merge.id));
-    }
-  }
-
-  @Override
-  public int size() {
-    return tokens.length;
-  }
-
-  @Override
-  public String token(int id) {
-    return tokens[id];
-  }
-
-  @Override
-  public OptionalInt endOfText() {
-    Integer id = specials.get(END_OF_TEXT);
-    return id == null ? OptionalInt.empty() : OptionalInt.of(id);
+    tokens.add(id, start, end);
   }
 
   @Override
@@ -242,17 +169,12 @@ public final class BpeTokenizer implements Tokenizer {
   }
 
   @Override
-  public void save(Path folder) throws IOException {
-    TokenizerFile.save(this, folder);
+  ObjectNode layout() {
+    return layout;
   }
 
-  /** The merges by rank. */
+  @Override
   List<String[]> merges() {
-    return new ArrayList<>(merges);
-  }
-
-  /** Tokens that stand for themselves. */
-  Map<String, Integer> specials() {
-    return specials;
+    return merges.merges();
   }
 }

@@ -1,6 +1,5 @@
 package dev.sinter.text;
 
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -12,12 +11,14 @@ import java.util.Set;
 /**
  * Learns byte-pair merges (Sennrich et al. 2016, algorithm 1): the most frequent pair becomes a
  * token, again and again. Among equals the pair of lower ids comes first, as in Hugging Face's
- * trainer.
+ * trainer. WordPiece vocabularies are learned the same way, as there; only the marks of tokens
+ * inside a word differ.
  */
 final class BpeTrainer {
-  private static final int BYTES = 256;
-
+  private final String prefix;
   private final List<String> tokens = new ArrayList<>();
+  private final Map<String, Integer> ids = new HashMap<>();
+  private final List<String[]> merges = new ArrayList<>();
   private final List<int[]> words = new ArrayList<>();
   private final List<Integer> lengths = new ArrayList<>();
   private final List<Long> counts = new ArrayList<>();
@@ -34,60 +35,49 @@ final class BpeTrainer {
     }
   }
 
-  private BpeTrainer(CharSequence text) {
-    int[] byteIds = new int[BYTES];
-    List<Character> alphabet = new ArrayList<>();
-    for (int value = 0; value < BYTES; value++) {
-      alphabet.add(ByteAlphabet.character(value));
-    }
-    alphabet.sort(null);
-    for (int id = 0; id < BYTES; id++) {
-      tokens.add(String.valueOf(alphabet.get(id)));
-      byteIds[ByteAlphabet.value(alphabet.get(id))] = id;
-    }
-    Map<String, Long> pieces = new HashMap<>();
-    for (int at = 0; at < text.length(); ) {
-      int end = PreTokenizer.end(text, at);
-      pieces.merge(text.subSequence(at, end).toString(), 1L, Long::sum);
-      at = end;
-    }
-    pieces.forEach(
-        (piece, count) -> {
-          byte[] bytes = piece.getBytes(StandardCharsets.UTF_8);
-          int[] word = new int[bytes.length];
-          for (int i = 0; i < bytes.length; i++) {
-            word[i] = byteIds[bytes[i] & 0xff];
-          }
-          words.add(word);
-          lengths.add(word.length);
-          counts.add(count);
-        });
+  /**
+   * Begins a vocabulary.
+   *
+   * @param prefix of tokens inside a word, which a merge drops; may be empty
+   */
+  BpeTrainer(String prefix) {
+    this.prefix = prefix;
   }
 
-  static BpeTokenizer train(CharSequence text, int size) {
-    if (text.length() == 0) {
-      throw new IllegalArgumentException(
-          "the text is empty; byte-pair merges need a text to be learned from");
+  /** Adds a token, if it is not there yet. */
+  int token(String token) {
+    Integer known = ids.putIfAbsent(token, tokens.size());
+    if (known != null) {
+      return known;
     }
-    if (size <= BYTES) {
-      throw new IllegalArgumentException(
-          "a byte-level vocabulary of "
-              + size
-              + "; at least "
-              + (BYTES + 1)
-              + ": 256 bytes and the end-of-text token");
-    }
-    return new BpeTrainer(text).learn(size);
+    tokens.add(token);
+    return tokens.size() - 1;
   }
 
-  private BpeTokenizer learn(int size) {
+  /** Adds a word as the ids of its smallest tokens. */
+  void word(int[] symbols, long count) {
+    words.add(symbols);
+    lengths.add(symbols.length);
+    counts.add(count);
+  }
+
+  /** The tokens by id. */
+  List<String> tokens() {
+    return tokens;
+  }
+
+  /** The merges by rank. */
+  List<String[]> merges() {
+    return merges;
+  }
+
+  /** Merges until there are so many tokens, or no pairs. */
+  void learn(int size) {
     for (int word = 0; word < words.size(); word++) {
       count(word, 1);
     }
     pairCounts.forEach((pair, count) -> queue.add(new Candidate(pair, count)));
-    List<String[]> merges = new ArrayList<>();
-    Set<String> known = new HashSet<>(tokens);
-    while (tokens.size() < size - 1 && !queue.isEmpty()) {
+    while (tokens.size() < size && !queue.isEmpty()) {
       Candidate best = queue.poll();
       long now = pairCounts.getOrDefault(best.pair, 0L);
       if (now != best.count) {
@@ -101,17 +91,12 @@ final class BpeTrainer {
       }
       int left = (int) (best.pair >>> 32);
       int right = (int) best.pair;
-      String merged = tokens.get(left) + tokens.get(right);
-      merges.add(new String[] {tokens.get(left), tokens.get(right)});
-      int id = known.add(merged) ? tokens.size() : tokens.indexOf(merged);
-      if (id == tokens.size()) {
-        tokens.add(merged);
-      }
+      String second = tokens.get(right);
+      merges.add(new String[] {tokens.get(left), second});
+      boolean inside = !prefix.isEmpty() && second.startsWith(prefix);
+      int id = token(tokens.get(left) + (inside ? second.substring(prefix.length()) : second));
       replace(best.pair, left, right, id);
     }
-    Map<String, Integer> specials = Map.of(BpeTokenizer.END_OF_TEXT, tokens.size());
-    tokens.add(BpeTokenizer.END_OF_TEXT);
-    return new BpeTokenizer(tokens.toArray(String[]::new), merges, specials);
   }
 
   /** Adds the pairs of a word, {@code sign} times, to the counts. */

@@ -1,19 +1,22 @@
 package dev.sinter.text;
 
-import java.io.IOException;
-import java.nio.file.Path;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
-import java.util.OptionalInt;
 
 /** One token a character (Unicode code point): for small texts and small models. */
-public final class CharTokenizer implements Tokenizer {
+public final class CharTokenizer extends BaseTokenizer {
   private final int[] characters;
   private final Map<Integer, Integer> ids = new HashMap<>();
 
   /** Token i stands for characters[i]. */
   CharTokenizer(int[] characters) {
+    super(
+        Vocabulary.of(
+            Arrays.stream(characters).mapToObj(Character::toString).toArray(String[]::new)),
+        Template.PLAIN);
     this.characters = characters.clone();
     for (int id = 0; id < characters.length; id++) {
       ids.put(characters[id], id);
@@ -36,11 +39,9 @@ public final class CharTokenizer implements Tokenizer {
   }
 
   @Override
-  public int[] encode(CharSequence text) {
-    int[] encoded = new int[Math.toIntExact(text.codePoints().count())];
-    int count = 0;
-    for (int at = 0; at < text.length(); ) {
-      int character = Character.codePointAt(text, at);
+  void append(String text, int from, int to, TokenBuffer out) {
+    for (int at = from; at < to; ) {
+      int character = text.codePointAt(at);
       Integer id = ids.get(character);
       if (id == null) {
         throw new IllegalArgumentException(
@@ -53,31 +54,16 @@ public final class CharTokenizer implements Tokenizer {
                 + " that the tokenizer was made from; leave it out, or train with bpe:N, which"
                 + " knows every character");
       }
-      encoded[count++] = id;
-      at += Character.charCount(character);
+      int end = at + Character.charCount(character);
+      out.add(id, at, end);
+      at = end;
     }
-    return encoded;
   }
 
   private static String describe(int character) {
     boolean visible = !Character.isISOControl(character) && Character.isDefined(character);
     return (visible ? "'" + Character.toString(character) + "' " : "")
         + String.format(java.util.Locale.ROOT, "(U+%04X)", character);
-  }
-
-  @Override
-  public int size() {
-    return characters.length;
-  }
-
-  @Override
-  public String token(int id) {
-    return Character.toString(characters[id]);
-  }
-
-  @Override
-  public OptionalInt endOfText() {
-    return OptionalInt.empty();
   }
 
   @Override
@@ -96,8 +82,13 @@ public final class CharTokenizer implements Tokenizer {
   }
 
   @Override
-  public void save(Path folder) throws IOException {
-    TokenizerFile.save(this, folder);
+  ObjectNode layout() {
+    return Layouts.characters();
+  }
+
+  @Override
+  List<String[]> merges() {
+    return List.of();
   }
 
   @Override

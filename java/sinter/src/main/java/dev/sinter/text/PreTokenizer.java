@@ -5,37 +5,38 @@ package dev.sinter.text;
  * others, each with at most one space before it, and runs of white space.
  */
 final class PreTokenizer {
+  private static final int SPACE = Characters.kind(' ');
+
   private PreTokenizer() {}
 
-  /** The end of the piece that starts at {@code at}. */
-  static int end(CharSequence text, int at) {
-    int length = text.length();
+  /** The end of the piece that starts at {@code at}, in a text that ends at {@code length}. */
+  static int end(String text, int at, int length) {
     char first = text.charAt(at);
     if (first == '\'') {
-      int contraction = contraction(text, at);
+      int contraction = contraction(text, at, length);
       if (contraction > 0) {
         return at + contraction;
       }
     }
     int start = first == ' ' && at + 1 < length ? at + 1 : at;
-    Kind kind = Kind.of(Character.codePointAt(text, start));
-    if (kind != Kind.SPACE) {
-      return endOfRun(text, start, kind);
+    int kind = Characters.kind(codePoint(text, start, length));
+    if (kind != SPACE) {
+      return endOfRun(text, start, length, kind);
     }
-    int end = endOfRun(text, at, Kind.SPACE);
+    int end = endOfRun(text, at, length, SPACE);
     // White space before a word leaves its last character to the word, or alone.
     return end == length || end - at == 1 ? end : end - 1;
   }
 
-  private static int contraction(CharSequence text, int at) {
-    if (at + 1 >= text.length()) {
+  private static int contraction(String text, int at, int length) {
+    if (at + 1 >= length) {
       return 0;
     }
     char next = text.charAt(at + 1);
     if (next == 's' || next == 't' || next == 'm' || next == 'd') {
       return 2;
     }
-    if (at + 2 >= text.length()) {
+    if (at + 2 >= length) {
       return 0;
     }
     char last = text.charAt(at + 2);
@@ -46,10 +47,10 @@ final class PreTokenizer {
     return two ? 3 : 0;
   }
 
-  private static int endOfRun(CharSequence text, int at, Kind kind) {
-    while (at < text.length()) {
-      int character = Character.codePointAt(text, at);
-      if (Kind.of(character) != kind) {
+  private static int endOfRun(String text, int at, int length, int kind) {
+    while (at < length) {
+      int character = codePoint(text, at, length);
+      if (Characters.kind(character) != kind) {
         break;
       }
       at += Character.charCount(character);
@@ -57,33 +58,9 @@ final class PreTokenizer {
     return at;
   }
 
-  private enum Kind {
-    LETTER,
-    NUMBER,
-    SPACE,
-    OTHER;
-
-    static Kind of(int character) {
-      if (character < 128) {
-        if ((character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z')) {
-          return LETTER;
-        }
-        if (character >= '0' && character <= '9') {
-          return NUMBER;
-        }
-        return character == ' ' || (character >= 9 && character <= 13) ? SPACE : OTHER;
-      }
-      if (Character.isLetter(character)) {
-        return LETTER;
-      }
-      return switch (Character.getType(character)) {
-        case Character.DECIMAL_DIGIT_NUMBER, Character.LETTER_NUMBER, Character.OTHER_NUMBER ->
-            NUMBER;
-        // Every separator of Unicode is White_Space; of the controls only U+0085 is.
-        case Character.SPACE_SEPARATOR, Character.LINE_SEPARATOR, Character.PARAGRAPH_SEPARATOR ->
-            SPACE;
-        default -> character == 0x85 ? SPACE : OTHER;
-      };
-    }
+  /** Half a pair at the end of the text stays half a pair, whatever comes after the end. */
+  private static int codePoint(String text, int at, int length) {
+    char c = text.charAt(at);
+    return Character.isHighSurrogate(c) && at + 1 < length ? text.codePointAt(at) : c;
   }
 }

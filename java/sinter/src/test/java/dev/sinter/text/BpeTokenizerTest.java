@@ -53,7 +53,7 @@ class BpeTokenizerTest {
       }
       List<String> actual = new ArrayList<>();
       for (int at = 0; at < text.length(); ) {
-        int end = PreTokenizer.end(text, at);
+        int end = PreTokenizer.end(text.toString(), at, text.length());
         actual.add(text.substring(at, end));
         at = end;
       }
@@ -132,7 +132,7 @@ class BpeTokenizerTest {
       value = {
         "{|Unexpected end-of-input",
         "[]|is no JSON object",
-        "{\"model\":{\"type\":\"WordPiece\"}}|model of type WordPiece is not supported",
+        "{\"model\":{\"type\":\"Unigram\"}}|model of type Unigram is not supported",
         "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}|both have id 0",
         "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":7},\"merges\":[]}}|has id 7",
         "{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}|the vocabulary is empty",
