@@ -61,8 +61,7 @@ public final class PretrainingExamples {
    * @param follows whether the second segment follows the first
    */
   @SuppressWarnings("ArrayRecordComponent") // a value that is handed over, never compared
-  public record Example(
-      int[] tokens, int[] segments, int[] places, int[] words, boolean follows) {}
+  public record Example(int[] tokens, int[] segments, int[] places, int[] words, boolean follows) {}
 
   /**
    * Takes the text.
@@ -170,8 +169,7 @@ public final class PretrainingExamples {
     return sentences.stream().flatMapToInt(Arrays::stream).toArray();
   }
 
-  private Example example(
-      int[] a, int[] b, int room, boolean follows, SplittableRandom random) {
+  private Example example(int[] a, int[] b, int room, boolean follows, SplittableRandom random) {
     int aFrom = 0;
     int aTo = a.length;
     int bFrom = 0;
@@ -251,8 +249,6 @@ public final class PretrainingExamples {
   /** Of ten masked tokens eight are hidden, one is another, one stays. */
   private int masked(int token, SplittableRandom random) {
     int chance = random.nextInt(10);
-    return chance < 8
-        ? settings.mask
-        : chance == 8 ? random.nextInt(settings.vocabulary) : token;
+    return chance < 8 ? settings.mask : chance == 8 ? random.nextInt(settings.vocabulary) : token;
   }
 }

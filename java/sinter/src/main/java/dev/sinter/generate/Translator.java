@@ -45,7 +45,9 @@ public final class Translator implements AutoCloseable {
    */
   public List<Hypothesis> translate(int[] source, Sampling sampling) {
     Sampling ended =
-        sampling.ending().tokens().isEmpty() ? sampling.withEndTokens(Set.of(config.end())) : sampling;
+        sampling.ending().tokens().isEmpty()
+            ? sampling.withEndTokens(Set.of(config.end()))
+            : sampling;
     return BeamSearch.search(
         new Steps(source), new int[] {config.start()}, source, ended, beams, targetLength);
   }

@@ -73,8 +73,7 @@ final class Elementwise {
       long count = out.elements();
       Pointer px = x.address();
       Pointer po = out.address();
-      return (stream, run) ->
-          sinter.sn_activation_forward(stream, kind, dtype, count, px, po);
+      return (stream, run) -> sinter.sn_activation_forward(stream, kind, dtype, count, px, po);
     }
   }
 

@@ -83,7 +83,19 @@ final class Embedding extends Operation {
     Pointer pout = out.address();
     return (stream, run) ->
         sinter.sn_embedding_forward(
-            stream, dtype, batch, length, width, vocabulary, positions, scale, pt, po, ptt, ppt, pout);
+            stream,
+            dtype,
+            batch,
+            length,
+            width,
+            vocabulary,
+            positions,
+            scale,
+            pt,
+            po,
+            ptt,
+            ppt,
+            pout);
   }
 
   /** Zeroes a gradient before the first addition to it. */

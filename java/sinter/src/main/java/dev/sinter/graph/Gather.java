@@ -43,8 +43,7 @@ final class Gather extends Operation {
     Pointer px = x.address();
     Pointer pi = indices.address();
     Pointer po = out.address();
-    return (stream, run) ->
-        sinter.sn_gather_forward(stream, dtype, rows, width, count, pi, px, po);
+    return (stream, run) -> sinter.sn_gather_forward(stream, dtype, rows, width, count, pi, px, po);
   }
 
   /** dx = dout in the places that its rows came from. */

@@ -127,7 +127,8 @@ public final class GraphBuilder {
       int padding) {
     Tensor out =
         Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(1));
-    return append(new Embedding(tokens, offsets, tokenTable, positionTable, scale, padding, out), out);
+    return append(
+        new Embedding(tokens, offsets, tokenTable, positionTable, scale, padding, out), out);
   }
 
   /**
@@ -413,8 +414,7 @@ public final class GraphBuilder {
    * @param heads divides the width
    * @return [batch, 1, width]
    */
-  public Tensor cachedCrossAttention(
-      String name, Tensor q, KvCache cache, int layer, int heads) {
+  public Tensor cachedCrossAttention(String name, Tensor q, KvCache cache, int layer, int heads) {
     Tensor out = Tensor.activation(name, dtype(), q.shape());
     caches.add(cache);
     return append(new CachedCrossAttention(q, cache, layer, heads, out), out);
@@ -460,8 +460,7 @@ public final class GraphBuilder {
     Tensor losses = Tensor.activation("losses", DType.F32, logits.rows());
     Tensor dlogits = training() ? Tensor.alias("d logits", logits) : null;
     return append(
-        new Loss.CrossEntropy(
-            logits, targets, weights, smoothing, losses, dlogits, gradientScale),
+        new Loss.CrossEntropy(logits, targets, weights, smoothing, losses, dlogits, gradientScale),
         losses);
   }
 
@@ -487,8 +486,7 @@ public final class GraphBuilder {
    * @param gradientScale what the gradient is multiplied by
    * @return fp32, as many
    */
-  public Tensor binaryCrossEntropy(
-      Tensor x, Tensor targets, Tensor weights, float gradientScale) {
+  public Tensor binaryCrossEntropy(Tensor x, Tensor targets, Tensor weights, float gradientScale) {
     return elementLoss(sinter.SN_BINARY_CROSS_ENTROPY, x, targets, weights, gradientScale);
   }
 

@@ -49,7 +49,9 @@ final class Linear extends Operation {
     this.preActivation = preActivation;
   }
 
-  /** Whether this is the tensor after the activation: cheap to compute again from the one before it. */
+  /**
+   * Whether this is the tensor after the activation: cheap to compute again from the one before it.
+   */
   boolean isActivated(Tensor tensor) {
     return activation != null && tensor == out;
   }
@@ -106,9 +108,11 @@ final class Linear extends Operation {
       return again;
     }
     Tensor again = b.activation(out.name() + " again", out.shape());
-    Tensor preAgain = activation != null ? b.activation(preActivation.name() + " again", out.shape()) : null;
+    Tensor preAgain =
+        activation != null ? b.activation(preActivation.name() + " again", out.shape()) : null;
     Tensor residualSaved = residual == null ? null : b.saved(residual);
-    b.emit(new Linear(b.saved(x), weight, outByIn, bias, residualSaved, activation, again, preAgain));
+    b.emit(
+        new Linear(b.saved(x), weight, outByIn, bias, residualSaved, activation, again, preAgain));
     b.recomputed(out, again);
     if (activation != null) {
       b.recomputed(preActivation, preAgain);
@@ -156,7 +160,9 @@ final class Linear extends Operation {
       return fused;
     }
     Tensor dpre = b.activation("d " + preActivation.name(), out.shape());
-    b.emit(new Elementwise.ActivationBackward(activation, b.saved(preActivation), b.gradient(out), dpre));
+    b.emit(
+        new Elementwise.ActivationBackward(
+            activation, b.saved(preActivation), b.gradient(out), dpre));
     return dpre;
   }
 
@@ -170,12 +176,7 @@ final class Linear extends Operation {
     private final Tensor dx;
 
     InputGradient(
-        Tensor dout,
-        Tensor weight,
-        boolean outByIn,
-        Activation activation,
-        Tensor pre,
-        Tensor dx) {
+        Tensor dout, Tensor weight, boolean outByIn, Activation activation, Tensor pre, Tensor dx) {
       super("gemm", present(dout, weight, pre), List.of(dx));
       this.dout = dout;
       this.weight = weight;
@@ -188,8 +189,7 @@ final class Linear extends Operation {
     private sn_gemm_shape shape() {
       return Gemm.shape(
               dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype())
-          .epilogue(
-              pre == null ? sinter.SN_EPILOGUE_NONE : sinter.SN_EPILOGUE_ACTIVATION_BACKWARD)
+          .epilogue(pre == null ? sinter.SN_EPILOGUE_NONE : sinter.SN_EPILOGUE_ACTIVATION_BACKWARD)
           .activation(activation == null ? 0 : activation.code());
     }
 

@@ -70,7 +70,9 @@ abstract class Operation {
     return 0;
   }
 
-  /** Whether gradients begin here: a loss. Other operations pass on the gradient of what they wrote. */
+  /**
+   * Whether gradients begin here: a loss. Other operations pass on the gradient of what they wrote.
+   */
   boolean isRoot() {
     return false;
   }

@@ -82,7 +82,8 @@ final class Bert implements Backbone {
   @Override
   public Tensor hidden(
       GraphBuilder g, Parameters p, Tensor tokens, Tensor segments, Tensor lengths) {
-    Tensor words = g.embedding("embedding", tokens, null, p.get(WORDS), p.get(POSITIONS), 1, config.padding());
+    Tensor words =
+        g.embedding("embedding", tokens, null, p.get(WORDS), p.get(POSITIONS), 1, config.padding());
     Tensor kinds = g.embedding("segments", segments, null, p.get(SEGMENTS), null, 1, -1);
     Tensor x = blocks.norm(g, p, NORM, g.add("embeddings", words, kinds));
     if (g.drops(config.hiddenDropout())) {

@@ -60,8 +60,7 @@ final class BertFiles {
       case "BertForQuestionAnswering" -> Head.span();
       case "BertForMultipleChoice" -> Head.choice(2);
       case "", "BertModel" -> Head.mean();
-      default ->
-          throw file.failure("architecture " + file.architecture() + " is not supported");
+      default -> throw file.failure("architecture " + file.architecture() + " is not supported");
     };
   }
 

@@ -111,7 +111,12 @@ final class Blocks {
   }
 
   private static void addLinear(
-      List<ParameterSpec> all, Names names, List<String> parts, long in, long out, float deviation) {
+      List<ParameterSpec> all,
+      Names names,
+      List<String> parts,
+      long in,
+      long out,
+      float deviation) {
     String name = together(parts);
     long[] shape = names.inByOut() ? new long[] {in, out} : new long[] {out, in};
     List<String> weights = parts.stream().map(part -> part + ".weight").toList();
@@ -153,7 +158,9 @@ final class Blocks {
             x,
             in ->
                 attention.attend(
-                    n.project() + " attention", linear(g, p, together(n.qkv()), in, n, null), layer));
+                    n.project() + " attention",
+                    linear(g, p, together(n.qkv()), in, n, null),
+                    layer));
     if (of.cross()) {
       x =
           subLayer(

@@ -72,11 +72,7 @@ final class GptLayers implements Backbone {
    * @return [batch, length, width]
    */
   Tensor blocks(
-      GraphBuilder g,
-      Parameters p,
-      Tensor tokens,
-      Tensor offsets,
-      Blocks.SelfAttention attention) {
+      GraphBuilder g, Parameters p, Tensor tokens, Tensor offsets, Blocks.SelfAttention attention) {
     Tensor x =
         g.embedding("embedding", tokens, offsets, p.get(tokenTable), p.get(positionTable), 1, -1);
     if (g.drops(config.embeddingDropout())) {

@@ -114,7 +114,8 @@ public final class LanguageModel implements Model {
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
     Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
-    Tensor losses = g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, null, 0, 0));
+    Tensor losses =
+        g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, null, 0, 0));
     return new EvaluationGraph(g.build(), tokens, targets, losses);
   }
 

@@ -100,8 +100,8 @@ public final class ModelFiles {
   }
 
   /**
-   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none: the
-   * start of fine-tuning.
+   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none:
+   * the start of fine-tuning.
    *
    * @param folder that holds config.json and the weights
    * @param head its task
@@ -111,8 +111,8 @@ public final class ModelFiles {
    * @return the model; the caller closes it
    * @throws IOException where a file is missing or not what it should be
    */
-  public static TaskModel loadForTask(
-      Path folder, Head head, Device device, DType dtype, long seed) throws IOException {
+  public static TaskModel loadForTask(Path folder, Head head, Device device, DType dtype, long seed)
+      throws IOException {
     TaskModel model = taskModel(folder, head, device, dtype).initialize(seed);
     return filled(model, () -> files(model).load(folder, TaskModel::isOfHead));
   }
@@ -153,7 +153,8 @@ public final class ModelFiles {
     TransformerModel model = new TransformerModel(TransformerFiles.read(config), device, dtype);
     model.parameters().initialize(0); // tables of constants: files need not hold them
     return filled(
-        model, () -> TransformerFiles.weights(model.parameters()).load(folder, TransformerFiles::isTable));
+        model,
+        () -> TransformerFiles.weights(model.parameters()).load(folder, TransformerFiles::isTable));
   }
 
   private interface Load {

@@ -12,8 +12,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * One pass of a {@link TaskModel} over a batch. Fill the inputs, run, read the loss and the outputs.
- * Sequences are padded at their ends; what stands there does not matter.
+ * One pass of a {@link TaskModel} over a batch. Fill the inputs, run, read the loss and the
+ * outputs. Sequences are padded at their ends; what stands there does not matter.
  */
 public final class TaskGraph implements AutoCloseable {
   private static final int IGNORED = -100;
@@ -117,6 +117,16 @@ public final class TaskGraph implements AutoCloseable {
       throw new IllegalStateException(model.head().task() + " has no masked tokens");
     }
     return graph.ints(in.maskedRows);
+  }
+
+  /** Whether it reads chosen tokens. */
+  boolean isMasked() {
+    return in.maskedRows != null;
+  }
+
+  /** Whether its targets are numbers, not classes. */
+  boolean hasNumbers() {
+    return in.targets.get(0).dtype() == DType.F32;
   }
 
   /**

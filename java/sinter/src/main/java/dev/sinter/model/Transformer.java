@@ -116,8 +116,8 @@ final class Transformer {
   private Tensor embed(
       GraphBuilder g, Parameters p, String name, Tensor tokens, Tensor offsets, String positions) {
     float scale = config.scalesEmbedding() ? (float) Math.sqrt(config.width()) : 1;
-    Tensor x = g.embedding(
-            name, tokens, offsets, p.get(TABLE), p.get(positions), scale, config.padding());
+    Tensor x =
+        g.embedding(name, tokens, offsets, p.get(TABLE), p.get(positions), scale, config.padding());
     return g.drops(config.dropout()) ? g.dropout(name + " dropout", x, config.dropout(), null) : x;
   }
 
@@ -146,18 +146,18 @@ final class Transformer {
     return logits(
         g,
         p,
-        decoder.forward(
-            g, p, x, decoder.within(g, null), decoder.across(g, p, encoded, lengths)));
+        decoder.forward(g, p, x, decoder.within(g, null), decoder.across(g, p, encoded, lengths)));
   }
 
-  /** The decoder for one more token of each target; {@code sources} holds what {@link #fill} put. */
+  /**
+   * The decoder for one more token of each target; {@code sources} holds what {@link #fill} put.
+   */
   Tensor step(GraphBuilder g, Parameters p, Tensor tokens, KvCache targets, KvCache sources) {
     Tensor x = embed(g, p, "target embedding", tokens, targets.lengths(), DECODER_POSITIONS);
     return logits(
         g,
         p,
-        decoder.forward(
-            g, p, x, decoder.cached(g, targets), decoder.acrossCached(g, sources)));
+        decoder.forward(g, p, x, decoder.cached(g, targets), decoder.acrossCached(g, sources)));
   }
 
   /** Puts what the decoder reads of the encoder's hidden states into an empty cache. */

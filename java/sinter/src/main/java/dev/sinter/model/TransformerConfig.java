@@ -109,9 +109,7 @@ public record TransformerConfig(
       case "transformer-big" -> of(37000, 512, 1024, 6, 16).withDropout(0.3f);
       default ->
           throw new IllegalArgumentException(
-              "no Transformer is called "
-                  + name
-                  + "; transformer-base and transformer-big are");
+              "no Transformer is called " + name + "; transformer-base and transformer-big are");
     };
   }
 

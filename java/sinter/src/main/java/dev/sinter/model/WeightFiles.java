@@ -27,10 +27,7 @@ final class WeightFiles {
    * @param ignored names, without the prefix, that files may hold and that are no weights of ours
    */
   WeightFiles(
-      Parameters parameters,
-      String prefix,
-      List<String> unprefixed,
-      Predicate<String> ignored) {
+      Parameters parameters, String prefix, List<String> unprefixed, Predicate<String> ignored) {
     this.parameters = parameters;
     this.prefix = prefix;
     this.unprefixed = unprefixed;
@@ -90,9 +87,7 @@ final class WeightFiles {
     for (ParameterSpec spec : parameters.specs()) {
       for (String part : spec.parts()) {
         writer.add(
-            nameOf(part),
-            spec.partShape(),
-            sink -> parameters.read(which, part, sink::accept));
+            nameOf(part), spec.partShape(), sink -> parameters.read(which, part, sink::accept));
       }
     }
   }

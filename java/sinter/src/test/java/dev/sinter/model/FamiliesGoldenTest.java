@@ -83,7 +83,8 @@ class FamiliesGoldenTest {
       most = Math.max(most, Math.abs(expected[i]));
       difference = Math.max(difference, Math.abs(expected[i] - (double) actual[i]));
     }
-    // What is zero in theory, as the gradient of a bias that softmax does not see, has only rounding.
+    // What is zero in theory, as the gradient of a bias that softmax does not see, has only
+    // rounding.
     assertTrue(difference <= 1e-5 * most + 1e-7, what + " is off by " + difference / most);
   }
 
@@ -124,7 +125,9 @@ class FamiliesGoldenTest {
       assertClose(expected, whole, "gradient of " + spec.name());
     }
     long untied =
-        names.keySet().stream().filter(name -> !name.startsWith("pooler") || seen(parameters, name)).count();
+        names.keySet().stream()
+            .filter(name -> !name.startsWith("pooler") || seen(parameters, name))
+            .count();
     assertEquals(untied, seen);
   }
 
@@ -238,8 +241,7 @@ class FamiliesGoldenTest {
         assertOutputs(golden, model, graph);
       }
       for (Recompute recompute : Recompute.values()) {
-        try (TaskGraph graph =
-            model.trainingGraph(BATCH, LENGTH, masked, 1, recompute, 1)) {
+        try (TaskGraph graph = model.trainingGraph(BATCH, LENGTH, masked, 1, recompute, 1)) {
           fill(golden, model, graph);
           assertEquals(loss, graph.run(0, false), 1e-5 * loss);
           assertGradients(golden, model.parameters());
@@ -295,8 +297,7 @@ class FamiliesGoldenTest {
     try (SafetensorsFile golden = golden("bert-mean");
         Device device = Device.cpu()) {
       for (Head head : List.of(Head.mean(), Head.first())) {
-        try (TaskModel model =
-                ModelFiles.loadTask(folder("bert-mean"), head, device, DType.F32);
+        try (TaskModel model = ModelFiles.loadTask(folder("bert-mean"), head, device, DType.F32);
             TaskGraph graph = model.graph(BATCH, LENGTH, 0)) {
           fill(golden, model, graph);
           graph.run(0, false);
@@ -320,8 +321,7 @@ class FamiliesGoldenTest {
         assertClose(floats(golden, "outputs"), read(graph.logits()), "logits");
       }
       for (Recompute recompute : Recompute.values()) {
-        try (TransformerGraph graph =
-            model.trainingGraph(BATCH, LENGTH, 6, 0, 1, recompute, 1)) {
+        try (TransformerGraph graph = model.trainingGraph(BATCH, LENGTH, 6, 0, 1, recompute, 1)) {
           fill(golden, graph);
           assertEquals(loss, graph.run(0, false), 1e-5 * loss);
           assertGradients(golden, model.parameters());
@@ -344,8 +344,7 @@ class FamiliesGoldenTest {
             .get("generations");
     try (SafetensorsFile golden = golden("marian");
         Device device = Device.cpu();
-        TransformerModel model =
-            ModelFiles.loadTransformer(folder("marian"), device, DType.F32)) {
+        TransformerModel model = ModelFiles.loadTransformer(folder("marian"), device, DType.F32)) {
       int[] lengths = ints(golden, "lengths");
       int[] sources = ints(golden, "sources");
       Sampling sampling =
@@ -380,11 +379,9 @@ class FamiliesGoldenTest {
     for (String name : List.of("bert-pretraining", "bert-span", "gpt1-sequence")) {
       try (SafetensorsFile golden = golden(name);
           Device device = Device.cpu();
-          TaskModel model =
-              (TaskModel) ModelFiles.loadAny(folder(name), device, DType.F32);
+          TaskModel model = (TaskModel) ModelFiles.loadAny(folder(name), device, DType.F32);
           TaskGraph graph =
-              model.trainingGraph(
-                  BATCH, LENGTH, masked(golden, model), 1, recompute, 1)) {
+              model.trainingGraph(BATCH, LENGTH, masked(golden, model), 1, recompute, 1)) {
         fill(golden, model, graph);
         float before = graph.run(0, false);
         model.parameters().gradientNorm();
@@ -397,8 +394,15 @@ class FamiliesGoldenTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "gpt1", "gpt2", "gpt3-3", "gpt2-sequence", "gpt2-tokens", "bert-pretraining",
-        "bert-several", "bert-span", "marian"
+        "gpt1",
+        "gpt2",
+        "gpt3-3",
+        "gpt2-sequence",
+        "gpt2-tokens",
+        "bert-pretraining",
+        "bert-several",
+        "bert-span",
+        "marian"
       })
   void whatIsSavedLoadsWithTheSameWeights(String name, @TempDir Path saved) throws IOException {
     try (Device device = Device.cpu();
@@ -435,8 +439,7 @@ class FamiliesGoldenTest {
   void aNewHeadIsDrawnWhereTheFilesHaveNone() throws IOException {
     try (Device device = Device.cpu();
         TaskModel model =
-            ModelFiles.loadForTask(
-                folder("bert-masked"), Head.sequence(5), device, DType.F32, 7)) {
+            ModelFiles.loadForTask(folder("bert-masked"), Head.sequence(5), device, DType.F32, 7)) {
       FloatBuffer drawn = FloatBuffer.allocate(5 * 12);
       model.parameters().read(Parameters.Part.WEIGHT, "classifier.weight", drawn::put);
       assertTrue(Arrays.stream(toDoubles(drawn)).anyMatch(x -> x != 0));

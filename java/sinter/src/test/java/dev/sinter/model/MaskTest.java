@@ -74,8 +74,7 @@ class MaskTest {
   @ParameterizedTest
   @ValueSource(ints = {1, 3})
   void aBandedModelDecodesOverItsCacheAsItComputesTheWhole(int window) {
-    GptConfig config =
-        GptConfig.of(VOCABULARY, LENGTH, 32, 2, 2).withFamily(Family.GPT3, window);
+    GptConfig config = GptConfig.of(VOCABULARY, LENGTH, 32, 2, 2).withFamily(Family.GPT3, window);
     try (Device device = Device.cpu();
         LanguageModel model = LanguageModel.create(config, device, DType.F32, 5);
         EvaluationGraph graph = model.logitsGraph(1, LENGTH);

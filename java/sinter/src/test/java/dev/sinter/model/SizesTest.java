@@ -12,10 +12,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** The numbers of parameters of all models that have a name, without allocating any. */
 class SizesTest {
   private static long count(List<ParameterSpec> specs) {
-    return specs.stream()
-        .filter(ParameterSpec::trains)
-        .mapToLong(ParameterSpec::elements)
-        .sum();
+    return specs.stream().filter(ParameterSpec::trains).mapToLong(ParameterSpec::elements).sum();
   }
 
   @ParameterizedTest

@@ -96,8 +96,7 @@ class BertTest {
 
   @Test
   void wholeWordsAreMaskedTogether() {
-    PretrainingExamples examples =
-        new PretrainingExamples(documents(50, 2), settings(48, true), 7);
+    PretrainingExamples examples = new PretrainingExamples(documents(50, 2), settings(48, true), 7);
     int together = 0;
     for (int i = 0; i < 500; i++) {
       Example example = examples.get(i);
@@ -143,9 +142,7 @@ class BertTest {
       BertTrainer trainer = new BertTrainer(model, examples, 32, 32, 5, 1);
       BertTrainer.Result before = trainer.evaluate(held, 8);
       trainer.run(
-          AdamW.of(Schedule.cosine(4e-3, 2e-4).warmup(50)).withBetas(0.9, 0.999),
-          800,
-          step -> {});
+          AdamW.of(Schedule.cosine(4e-3, 2e-4).warmup(50)).withBetas(0.9, 0.999), 800, step -> {});
       BertTrainer.Result after = trainer.evaluate(held, 8);
       assertEquals(Math.log(VOCABULARY) + Math.log(2), before.loss(), 0.6);
       assertTrue(before.accuracy() < 0.1, "accuracy " + before.accuracy());
