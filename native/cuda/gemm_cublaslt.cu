@@ -53,11 +53,13 @@ constexpr uint32_t kAlignment = 16;
 // Its aux has strides that are multiples of this.
 constexpr int64_t kAuxUnit = 8;
 
-// The epilogues of a shape: what is null decides when it runs which of them it is.
+// The epilogues of a shape: what is null decides when it runs which of them it is. Empty: it has none that does this.
 std::span<const uint32_t> epiloguesOf(sn_epilogue epilogue) {
   static constexpr uint32_t kOfNone[] = {kNone}, kOfBias[] = {kBias}, kOfGelu[] = {kGeluAuxBias, kGeluBias},
                             kOfResidual[] = {kBias, kNone}, kOfGeluBackward[] = {kGeluBackward};
   switch (epilogue) {
+    case SN_EPILOGUE_NONE:
+      return kOfNone;
     case SN_EPILOGUE_BIAS:
       return kOfBias;
     case SN_EPILOGUE_BIAS_GELU:
@@ -67,7 +69,7 @@ std::span<const uint32_t> epiloguesOf(sn_epilogue epilogue) {
     case SN_EPILOGUE_GELU_BACKWARD:
       return kOfGeluBackward;
     default:
-      return kOfNone;
+      return {};
   }
 }
 
@@ -79,12 +81,12 @@ uint32_t epilogueOf(const sn_gemm_shape &s, const GemmOperands &operands) {
 
 bool hasAux(uint32_t epilogue) { return epilogue == kGeluAuxBias || epilogue == kGeluBackward; }
 
-// What it cannot do at all: it wants bias and aux of c's type, sizes in 31 bits, aux in multiples of its unit.
+// What it may be asked for: it knows the epilogue, bias and aux have c's type, sizes 31 bits, aux's strides their unit.
 bool suits(const sn_gemm_shape &s) {
   bool small = std::max({s.batch, s.m, s.n, s.k}) <= INT32_MAX;
-  bool types = s.epilogue == SN_EPILOGUE_NONE || s.c_dtype == s.dtype;
+  bool known = !epiloguesOf(s.epilogue).empty() && (s.epilogue == SN_EPILOGUE_NONE || s.c_dtype == s.dtype);
   bool gelu = s.epilogue == SN_EPILOGUE_BIAS_GELU || s.epilogue == SN_EPILOGUE_GELU_BACKWARD;
-  return small && types && (!gelu || (s.c_stride % kAuxUnit == 0 && (s.batch == 1 || s.c_batch % kAuxUnit == 0)));
+  return small && known && (!gelu || (s.c_stride % kAuxUnit == 0 && (s.batch == 1 || s.c_batch % kAuxUnit == 0)));
 }
 
 int32_t typeOf(sn_dtype dtype) { return dtype == SN_BF16 ? kBfloat16 : kFloat32; }
@@ -214,11 +216,11 @@ bool CublasLt::take(const std::string &file) {
 
 int64_t CublasLt::load(const char *folder) {
   std::lock_guard lock(mutex_);
-  constexpr const char *kNewest = "libcublasLt.so.13", *kOlder = "libcublasLt.so.12";
-  bool found = functions_ != nullptr;
-  if (folder != nullptr)
-    found = found || take(std::string(folder) + "/" + kNewest) || take(std::string(folder) + "/" + kOlder);
-  if (!found) found = take(kNewest) || take(kOlder);
+  auto in = [&](const std::string &place) {
+    return take(place + "libcublasLt.so.13") || take(place + "libcublasLt.so.12");
+  };
+  bool found = functions_ != nullptr || (folder != nullptr && in(std::string(folder) + "/"));
+  if (!found) in("");
   return version_;
 }
 
