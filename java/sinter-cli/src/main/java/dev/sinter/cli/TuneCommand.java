@@ -118,7 +118,7 @@ final class TuneCommand implements Callable<Integer> {
   private static void print(PrintWriter out, Tuner.Measured measured) {
     out.printf(
         Locale.ROOT,
-        "%-56s %10.1f µs %10.1f µs  %.2fx of %d plans%n",
+        "%-56s %10.1f → %8.1f µs, %.2fx, best of %d plans%n",
         measured.product(),
         measured.seconds() * 1e6,
         measured.fastest() * 1e6,

@@ -20,7 +20,9 @@ import org.slf4j.LoggerFactory;
  * The fastest plan of each matrix product that a {@link Tuner} has measured on a GPU. A device
  * reads its tuning when it is opened, from a file that only a tuner writes, and keeps to it: the
  * same device with the same file gives the same bits. A product that is not in it runs as the
- * device's cost model chooses.
+ * device's cost model chooses. Plans take sums in orders of their own: what a tuning does to a
+ * batch of one size it may not do to another, so that a sequence need not have the bits in a batch
+ * that it has alone.
  *
  * <p>The file is {@code DEVICE.json} in the folder that the system property {@code
  * dev.sinter.tuning} or else the environment variable {@code SINTER_TUNING} names, or else in
