@@ -14,7 +14,8 @@ class RandomKey(ctypes.Structure):
 class GemmShape(ctypes.Structure):
     _fields_ = ([(name, c_int64) for name in ("batch", "m", "n", "k")] + [("transpose_a", c_int32), ("transpose_b", c_int32)]
                 + [(name, c_int64) for name in ("a_stride", "b_stride", "c_stride", "a_batch", "b_batch", "c_batch")]
-                + [(name, c_int32) for name in ("dtype", "c_dtype", "epilogue", "activation", "accumulate")])
+                + [(name, c_int32) for name in ("dtype", "c_dtype", "epilogue", "activation", "accumulate")]
+                + [("plan", c_int64)])
 
 
 class AttentionShape(ctypes.Structure):

@@ -330,6 +330,22 @@ sn_status sn_dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, 
 
 // ---- matrix product ------------------------------------------------------------------------------------------------
 
+sn_status sn_gemm_library(const sn_device *device, const char *folder, int64_t *version) {
+  SN_CHECK_POINTER(device, "gemm_library");
+  SN_CHECK_POINTER(version, "gemm_library");
+  return device->operations->gemm_library(device, folder, version);
+}
+
+sn_status sn_gemm_plans(const sn_device *device, const sn_gemm_shape *shape, int32_t capacity, int64_t *plans,
+                        int32_t *count) {
+  SN_CHECK_POINTER(device, "gemm_plans");
+  SN_CHECK(capacity >= 0, SN_BAD_ARGUMENT, "gemm_plans: capacity %d; 0 or more", capacity);
+  SN_CHECK(plans != nullptr || capacity == 0, SN_BAD_ARGUMENT, "gemm_plans: plans is null");
+  SN_CHECK_POINTER(count, "gemm_plans");
+  SN_CHECK_OK(checkGemm(shape));
+  return device->operations->gemm_plans(device, shape, capacity, plans, count);
+}
+
 sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes) {
   SN_CHECK_POINTER(device, "gemm_workspace");
   SN_CHECK_POINTER(bytes, "gemm_workspace");

@@ -19,6 +19,8 @@
   X(activation_forward)            \
   X(activation_backward)           \
   X(dropout)                       \
+  X(gemm_library)                  \
+  X(gemm_plans)                    \
   X(gemm_workspace)                \
   X(gemm)                          \
   X(bias_backward)                 \

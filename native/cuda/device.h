@@ -1,6 +1,7 @@
 // device.h: a GPU and its streams, as launchers see them.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "common/operations.h"
@@ -30,6 +31,8 @@ struct Fault {
   }
 };
 
+class CublasLt;
+
 struct Device : sn_device {
   int ordinal = 0;
   int capability = 0;  // 90 for 9.0
@@ -37,6 +40,7 @@ struct Device : sn_device {
   size_t sharedBytes = 0;  // that one block may have
   size_t cacheBytes = 0;   // of the second-level cache
   std::string nameText, isaText;
+  std::shared_ptr<CublasLt> cublasLt;  // never null; without the library until it is asked for
 };
 
 struct Stream : sn_stream {

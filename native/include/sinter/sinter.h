@@ -212,6 +212,7 @@ typedef enum sn_epilogue {
  * a and b are of `dtype`, c of `c_dtype`; bias [n] and aux [m, n] (stride c_stride) are of `dtype`.
  * accumulate: c += the product (c_dtype SN_F32 and SN_EPILOGUE_NONE only).
  * c_dtype is `dtype` or SN_F32.
+ * plan: 0 = as the device itself chooses, by the shape alone; else one of sn_gemm_plans.
  */
 typedef struct sn_gemm_shape {
   int64_t batch, m, n, k;
@@ -222,15 +223,34 @@ typedef struct sn_gemm_shape {
   sn_epilogue epilogue;
   sn_activation activation; /* of the epilogues that have one */
   int32_t accumulate;
+  int64_t plan;
 } sn_gemm_shape;
 
-/** Bytes of workspace that sn_gemm needs for this shape on this device; 0 is usual for small products. */
+/**
+ * Looks for cuBLASLt, whose products are from then on among this device's plans: first in `folder` (null: none), then
+ * where the system looks. Its `version` (130100 for 13.1.0), or 0 where there is none. What was found stays.
+ */
+SN_API sn_status sn_gemm_library(const sn_device *device, const char *folder, int64_t *version);
+
+/**
+ * The ways in which the device can compute this shape, the one that it chooses itself, 0, first: `count` of them, of
+ * which no more than `capacity` are written. They are the same for both values of accumulate. A plan means the same as
+ * long as device, version of this library and version of cuBLASLt are the same.
+ */
+SN_API sn_status sn_gemm_plans(const sn_device *device, const sn_gemm_shape *shape, int32_t capacity, int64_t *plans,
+                               int32_t *count);
+
+/**
+ * Bytes of workspace that sn_gemm needs for this shape on this device; 0 is usual for small products. Errors:
+ * SN_BAD_ARGUMENT (a plan that is none of this shape's).
+ */
 SN_API sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes);
 
 /**
  * c = epilogue(op(a) op(b)), accumulated in fp32. `c` may be `aux` (residual in place).
- * The order of the sum over k depends on the shape alone, never on the number of threads.
- * Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing bias, aux or workspace).
+ * The order of the sum over k depends on the shape and its plan alone, never on the number of threads. Plans of
+ * cuBLASLt want all operands at multiples of 16 bytes. Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing
+ * bias, aux or workspace; a plan that is none of the shape's).
  */
 SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c,
                          const void *bias, void *aux, void *workspace);

@@ -3,6 +3,7 @@ package dev.sinter.cli;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Telemetry;
+import dev.sinter.graph.Tuning;
 import dev.sinter.io.SafetensorsFile;
 import dev.sinter.io.TensorInfo;
 import dev.sinter.model.GptConfig;
@@ -53,6 +54,9 @@ final class InfoCommand implements Callable<Integer> {
           memory.total() / 0x1p30,
           memory.available() / 0x1p30);
       where.telemetry().ifPresent(gpu -> printTelemetry(gpu, out));
+      if (!where.kind().equals("cpu")) {
+        out.printf("tuning    %d products in %s%n", where.tuning().size(), Tuning.file(where));
+      }
     }
     if (model != null) {
       printModel(out);

@@ -21,7 +21,8 @@ import picocli.CommandLine.Option;
       EvalCommand.class,
       ScoreCommand.class,
       InfoCommand.class,
-      BenchCommand.class
+      BenchCommand.class,
+      TuneCommand.class
     },
     footer = {"", "./sinter COMMAND --help explains a command and gives examples."})
 public final class Main {

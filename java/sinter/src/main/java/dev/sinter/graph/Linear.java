@@ -69,26 +69,21 @@ final class Linear extends Operation {
     return residual;
   }
 
-  private sn_gemm_shape shape() {
+  @Override
+  Gemm product() {
     int epilogue =
         activation != null
             ? sinter.SN_EPILOGUE_BIAS_ACTIVATION
             : residual != null
                 ? sinter.SN_EPILOGUE_BIAS_RESIDUAL
                 : bias != null ? sinter.SN_EPILOGUE_BIAS : sinter.SN_EPILOGUE_NONE;
-    return Gemm.shape(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype())
-        .epilogue(epilogue)
-        .activation(activation == null ? 0 : activation.code());
-  }
-
-  @Override
-  long workspace(Device device) {
-    return Gemm.workspace(device, shape());
+    return Gemm.plain(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype())
+        .with(epilogue, activation, bias != null, residual != null || preActivation != null);
   }
 
   @Override
   Call bind(Place at) {
-    sn_gemm_shape shape = shape();
+    sn_gemm_shape shape = product().shape(at.device());
     Pointer px = x.address();
     Pointer pw = weight.address();
     Pointer po = out.address();
@@ -186,21 +181,17 @@ final class Linear extends Operation {
       this.dx = dx;
     }
 
-    private sn_gemm_shape shape() {
-      return Gemm.shape(
-              dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype())
-          .epilogue(pre == null ? sinter.SN_EPILOGUE_NONE : sinter.SN_EPILOGUE_ACTIVATION_BACKWARD)
-          .activation(activation == null ? 0 : activation.code());
-    }
-
     @Override
-    long workspace(Device device) {
-      return Gemm.workspace(device, shape());
+    Gemm product() {
+      Gemm plain =
+          Gemm.plain(
+              dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype());
+      return pre == null ? plain : plain.with(sinter.SN_EPILOGUE_ACTIVATION_BACKWARD, activation, false, true);
     }
 
     @Override
     Call bind(Place at) {
-      sn_gemm_shape shape = shape();
+      sn_gemm_shape shape = product().shape(at.device());
       Pointer pd = dout.address();
       Pointer pw = weight.address();
       Pointer px = dx.address();
@@ -224,20 +215,15 @@ final class Linear extends Operation {
       this.first = first;
     }
 
-    private sn_gemm_shape shape(boolean accumulate) {
-      return Gemm.shape(a.columns(), b.columns(), a.rows(), true, false, a.dtype(), DType.F32)
-          .accumulate(accumulate ? 1 : 0);
-    }
-
     @Override
-    long workspace(Device device) {
-      return Gemm.workspace(device, shape(true));
+    Gemm product() {
+      return Gemm.plain(a.columns(), b.columns(), a.rows(), true, false, a.dtype(), DType.F32);
     }
 
     @Override
     Call bind(Place at) {
-      sn_gemm_shape overwrite = shape(!first);
-      sn_gemm_shape accumulate = shape(true);
+      sn_gemm_shape overwrite = product().shape(at.device()).accumulate(first ? 0 : 1);
+      sn_gemm_shape accumulate = product().shape(at.device()).accumulate(1);
       Pointer pa = a.address();
       Pointer pb = b.address();
       Pointer pw = dweight.address();

@@ -42,7 +42,14 @@ final class WeightedRows extends Operation {
         .c_dtype(code)
         .epilogue(sinter.SN_EPILOGUE_NONE)
         .activation(0)
-        .accumulate(0);
+        .accumulate(0)
+        .plan(0);
+  }
+
+  private static long bytes(Device device, sn_gemm_shape shape) {
+    long[] bytes = new long[1];
+    Natives.check(sinter.sn_gemm_workspace(device.handle().device, shape, bytes));
+    return bytes[0];
   }
 
   private sn_gemm_shape shape() {
@@ -51,7 +58,7 @@ final class WeightedRows extends Operation {
 
   @Override
   long workspace(Device device) {
-    return Gemm.workspace(device, shape());
+    return bytes(device, shape());
   }
 
   @Override
@@ -96,7 +103,7 @@ final class WeightedRows extends Operation {
 
     @Override
     long workspace(Device device) {
-      return Gemm.workspace(device, shape());
+      return bytes(device, shape());
     }
 
     @Override

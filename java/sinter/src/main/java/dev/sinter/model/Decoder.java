@@ -24,7 +24,7 @@ public final class Decoder implements AutoCloseable {
    * Prompts are computed in chunks of at most this many tokens: larger ones need more memory and
    * gain no speed.
    */
-  private static final int CHUNK = 512;
+  static final int CHUNK = 512;
 
   /** Graphs of prompt lengths that are kept beside the one of a single token. */
   private static final int KEPT_GRAPHS = 4;

@@ -224,6 +224,29 @@ public record GptConfig(
   }
 
   /**
+   * The same with another number of blocks.
+   *
+   * @param blocks at least 1
+   * @return the configuration
+   */
+  public GptConfig withLayers(int blocks) {
+    return new GptConfig(
+        family,
+        vocabulary,
+        context,
+        width,
+        blocks,
+        heads,
+        inner,
+        activation,
+        window,
+        embeddingDropout,
+        attentionDropout,
+        residualDropout,
+        epsilon);
+  }
+
+  /**
    * The standard deviation that new weights are drawn with ({@code initializer_range}): GPT-2's
    * 0.02 at its width of 768, and as {@code 1 / sqrt(width)} at others, so that a product of
    * weights and normalized hidden states starts with the same variance at every width.

@@ -7,6 +7,10 @@ import dev.sinter.graph.GraphBuilder.Mode;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Tuner;
+import dev.sinter.graph.Tuning;
+import java.io.IOException;
+import java.util.function.Consumer;
 
 /**
  * A GPT's weights on a device, and the graphs that are traced from it. Many graphs and decoders may
@@ -145,6 +149,35 @@ public final class LanguageModel implements Model {
   public Decoder decoder(int batch, int capacity) {
     checkLength(capacity);
     return new Decoder(this, layers, batch, capacity);
+  }
+
+  /**
+   * Measures the plans of this model's matrix products on its GPU and keeps the fastest in the
+   * device's tuning, which devices that are opened afterwards use: those of training on batches of
+   * this size, unless it is for inference alone, of prompts, and of decoding.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @param training whether the backward pass is tuned as well
+   * @param onProduct told of each product
+   * @return the tuning as it was written
+   * @throws IOException where the tuning's file cannot be written
+   * @throws IllegalArgumentException on a CPU: there is nothing to tune
+   */
+  public Tuning tune(int batch, int length, boolean training, Consumer<Tuner.Measured> onProduct)
+      throws IOException {
+    Tuner tuner = new Tuner(device);
+    if (training) {
+      try (TrainingGraph graph = trainingGraph(batch, length, 1, Recompute.NONE, 0)) {
+        tuner.add(graph.graph());
+      }
+    }
+    for (int tokens : new int[] {1, Math.min(length, Decoder.CHUNK)}) {
+      try (EvaluationGraph graph = logitsGraph(batch, tokens)) {
+        tuner.add(graph.graph());
+      }
+    }
+    return tuner.run(onProduct);
   }
 
   private void checkLength(int length) {
