@@ -119,6 +119,9 @@ sn_status checkAttention(const sn_attention_shape *shape, const char *operation)
                      s.q_stride <= kMost && s.k_stride <= kMost && s.v_stride <= kMost && s.out_stride <= kMost,
                  "%s: a row stride is smaller than heads * head_size", operation);
   SN_CHECK_SHAPE(s.window >= 0, "%s: window %lld; 0 (none) or more", operation, static_cast<ll>(s.window));
+  SN_CHECK(s.key_lengths == nullptr || (!s.causal && s.window == 0), SN_UNSUPPORTED,
+           "%s: key_lengths together with causal or window; a causal row sees no padding that comes after it",
+           operation);
   SN_CHECK(s.dropout >= 0 && s.dropout < 1, SN_BAD_ARGUMENT, "%s: dropout %g; 0 <= dropout < 1", operation,
            static_cast<double>(s.dropout));
   SN_CHECK(std::isfinite(s.scale) && s.scale >= 0, SN_BAD_ARGUMENT, "%s: scale %g", operation,

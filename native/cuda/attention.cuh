@@ -94,8 +94,9 @@ struct AttentionSize {
   // Of a sequence that fits.
   __device__ Sight sight(int sequence) const {
     int there = cached ? cache.lengths[sequence] + queries : keys;
-    int real = keyLengths == nullptr ? there : min(max(keyLengths[sequence], 0), there);
-    return {real, there - queries, causal, window};
+    // Where there is padding, nothing depends on a row's place: one number says all.
+    if (keyLengths != nullptr) there = min(max(keyLengths[sequence], 0), keys);
+    return {there, there - queries, causal, window};
   }
 };
 

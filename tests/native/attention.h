@@ -247,8 +247,8 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
       {1, 129, 129, 1, 1, 32, 0, 1, 2, 0},
       // Sequences of which the last keys are padding; of one all are.
       {5, 33, 129, 2, 1, 64, 0, 0, 0, 0, true},
-      {4, 70, 70, 1, 1, 32, 4, 1, 0, 0, true},
-      {3, 20, 100, 2, 2, 24, 0, 0, 30, 0.2f, true},
+      {4, 70, 70, 1, 1, 32, 4, 0, 0, 0, true},
+      {3, 20, 100, 2, 2, 24, 0, 0, 0, 0.2f, true},
       {2, 65, 65, 1, 1, 128, 0, 0, 0, 0, true},
   };
   std::vector<sn_attention_shape> shapes;

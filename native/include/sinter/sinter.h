@@ -345,7 +345,7 @@ typedef struct sn_attention_shape {
   sn_dtype dtype;
   int32_t causal;
   int64_t window;
-  const int32_t *key_lengths; /* [batch] in device memory, 0 to keys each; null: all keys of all */
+  const int32_t *key_lengths; /* [batch] in device memory, 0 to keys each; null: all keys. Not causal, no window. */
   float scale;
   float dropout;
   sn_random_key key;

@@ -14,6 +14,9 @@ public record Mask(boolean causal, int window, Tensor lengths) {
     if (window < 0) {
       throw new IllegalArgumentException("window " + window + "; 0 (all) or more");
     }
+    if (lengths != null && (causal || window > 0)) {
+      throw new IllegalArgumentException("padding is for attention without other masks");
+    }
   }
 
   /**
