@@ -2,7 +2,7 @@ package dev.sinter.model;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Activation;
-import dev.sinter.graph.Parameters;
+import dev.sinter.graph.ParameterSpec;
 import dev.sinter.io.FormatException;
 import java.util.List;
 import java.util.Set;
@@ -19,15 +19,15 @@ final class TransformerFiles {
   private TransformerFiles() {}
 
   static TransformerConfig read(ConfigFile file) throws FormatException {
-    file.refuse("tie_word_embeddings", "true");
-    file.refuse("share_encoder_decoder_embeddings", "true");
-    file.refuse("static_position_embeddings", "true");
-    file.refuse("normalize_before", "false");
-    file.refuse("normalize_embedding", "false");
-    file.refuse("add_final_layer_norm", "false");
-    file.refuse("activation_dropout", "0.0", "0");
-    file.refuse("encoder_layerdrop", "0.0", "0");
-    file.refuse("decoder_layerdrop", "0.0", "0");
+    file.refuse("tie_word_embeddings", true);
+    file.refuse("share_encoder_decoder_embeddings", true);
+    file.refuse("static_position_embeddings", true);
+    file.refuse("normalize_before", false);
+    file.refuse("normalize_embedding", false);
+    file.refuse("add_final_layer_norm", false);
+    file.refuse("activation_dropout", 0.0);
+    file.refuse("encoder_layerdrop", 0.0);
+    file.refuse("decoder_layerdrop", 0.0);
     int vocabulary = file.number("vocab_size", 58101);
     same(file, "decoder_vocab_size", vocabulary);
     int heads = file.number("encoder_attention_heads", 16);
@@ -64,7 +64,7 @@ final class TransformerFiles {
     }
   }
 
-  static WeightFiles weights(Parameters parameters) {
+  static WeightFiles weights(List<ParameterSpec> parameters) {
     return new WeightFiles(parameters, "", List.of(), TIED::contains);
   }
 

@@ -129,7 +129,7 @@ class FamiliesGoldenTest {
   }
 
   private static boolean seen(Parameters parameters, String name) {
-    return TaskModel.partsOf(parameters).contains(name);
+    return TaskModel.partsOf(parameters.specs()).contains(name);
   }
 
   private static float[] concat(float[] a, float[] b) {
