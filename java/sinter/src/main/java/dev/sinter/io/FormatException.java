@@ -45,8 +45,9 @@ public final class FormatException extends IOException {
 
   private static String line(String text, int most) {
     var line = new StringBuilder();
-    for (int i = 0; i < Math.min(text.length(), most); i++) {
-      char c = text.charAt(i);
+    int next = 0;
+    while (next < text.length() && line.length() < most) {
+      char c = text.charAt(next++);
       switch (Character.getType(c)) {
         case Character.CONTROL,
             Character.FORMAT, // turns the direction of what follows, among others
@@ -57,6 +58,6 @@ public final class FormatException extends IOException {
         default -> line.append(c);
       }
     }
-    return line.append(text.length() > most ? "…" : "").toString();
+    return line.append(next < text.length() ? "…" : "").toString();
   }
 }

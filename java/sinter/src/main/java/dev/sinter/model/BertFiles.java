@@ -63,7 +63,12 @@ final class BertFiles {
       case "BertForMultipleChoice" -> Head.choice(2);
       case "", "BertModel" -> Head.mean();
       default ->
-          throw file.failure("architecture " + quote(file.architecture()) + " is not supported");
+          throw file.failure(
+              "architecture "
+                  + quote(file.architecture())
+                  + " is not supported; BertModel and BertFor PreTraining, MaskedLM,"
+                  + " SequenceClassification, TokenClassification, QuestionAnswering and"
+                  + " MultipleChoice are");
     };
   }
 
@@ -75,7 +80,12 @@ final class BertFiles {
       case "regression" -> head.withLoss(Loss.SQUARED_ERROR);
       case "multi_label_classification" -> head.withLoss(Loss.BINARY_CROSS_ENTROPY);
       case "single_label_classification", "" -> head;
-      default -> throw file.failure("problem_type " + quote(kind) + " is not supported");
+      default ->
+          throw file.failure(
+              "problem_type "
+                  + quote(kind)
+                  + " is not supported; regression, single_label_classification and"
+                  + " multi_label_classification are");
     };
   }
 

@@ -4,7 +4,6 @@ import static dev.sinter.io.FormatException.quote;
 
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -18,7 +17,6 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
 
@@ -32,9 +30,7 @@ final class ConfigFile {
 
   private static final long MOST = 1 << 20;
   private static final ObjectMapper JSON =
-      new ObjectMapper()
-          .enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION)
-          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS);
+      new ObjectMapper().enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION);
   private static final Map<String, Activation> ACTIVATIONS =
       Map.of(
           "gelu_new", Activation.GELU_TANH,
@@ -61,21 +57,24 @@ final class ConfigFile {
       throw new FormatException(
           path, "has " + Files.size(path) + " bytes; a configuration has at most " + MOST);
     }
-    JsonNode json;
-    try {
-      // A strict decoder: Jackson's own would guess UTF-16.
-      ByteBuffer utf8 = ByteBuffer.wrap(Files.readAllBytes(path));
-      json = JSON.readTree(StandardCharsets.UTF_8.newDecoder().decode(utf8).toString());
+    // A strict decoder: Jackson's own would guess UTF-16.
+    ByteBuffer utf8 = ByteBuffer.wrap(Files.readAllBytes(path));
+    try (JsonParser parser =
+        JSON.createParser(StandardCharsets.UTF_8.newDecoder().decode(utf8).toString())) {
+      JsonNode json = JSON.readTree(parser);
+      if (json == null || !json.isObject()) {
+        throw new FormatException(path, "is no JSON object; it is damaged");
+      }
+      if (parser.nextToken() != null) {
+        throw new FormatException(path, "goes on behind its JSON object; it is damaged");
+      }
+      return new ConfigFile(path, json);
     } catch (JsonProcessingException e) {
       String problem = e.getOriginalMessage().lines().findFirst().orElse("");
       throw new FormatException(path, "is damaged or not JSON: " + problem, e);
     } catch (CharacterCodingException e) {
       throw new FormatException(path, "is not valid UTF-8; it is damaged", e);
     }
-    if (!json.isObject()) {
-      throw new FormatException(path, "is no JSON object; it is damaged");
-    }
-    return new ConfigFile(path, json);
   }
 
   /** A new configuration for Hugging Face's class of that name. */
@@ -158,7 +157,9 @@ final class ConfigFile {
       throw failure(
           name
               + " "
-              + (node.isIntegralNumber() ? "is beyond 32 bits" : shown(node) + " is no whole number"));
+              + (node.isIntegralNumber()
+                  ? "is beyond 32 bits"
+                  : shown(node) + " is no whole number"));
     }
     return node.intValue();
   }

@@ -105,8 +105,8 @@ public final class ModelFiles {
   }
 
   /**
-   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none: the
-   * start of fine-tuning.
+   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none:
+   * the start of fine-tuning.
    *
    * @param folder that holds config.json and the weights
    * @param head its task
@@ -116,8 +116,8 @@ public final class ModelFiles {
    * @return the model; the caller closes it
    * @throws IOException where a file is missing or not what it should be
    */
-  public static TaskModel loadForTask(
-      Path folder, Head head, Device device, DType dtype, long seed) throws IOException {
+  public static TaskModel loadForTask(Path folder, Head head, Device device, DType dtype, long seed)
+      throws IOException {
     return loadTask(
         folder, head, device, dtype, TaskModel::isOfHead, model -> model.initialize(seed));
   }

@@ -36,9 +36,7 @@ public final class TaskModel implements Model {
 
   /** The names under which files hold these parameters. */
   static Set<String> partsOf(List<ParameterSpec> parameters) {
-    return parameters.stream()
-        .flatMap(spec -> spec.parts().stream())
-        .collect(Collectors.toSet());
+    return parameters.stream().flatMap(spec -> spec.parts().stream()).collect(Collectors.toSet());
   }
 
   private static final String POOLER = "pooler.dense";
@@ -126,8 +124,7 @@ public final class TaskModel implements Model {
     return all;
   }
 
-  private static void addLinear(
-      List<ParameterSpec> all, Backbone backbone, String name, long out) {
+  private static void addLinear(List<ParameterSpec> all, Backbone backbone, String name, long out) {
     all.add(normal(name + ".weight", backbone.deviation(), out, backbone.width()));
     all.add(constant(name + ".bias", 0, out));
   }

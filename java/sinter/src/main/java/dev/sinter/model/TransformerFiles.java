@@ -28,22 +28,24 @@ final class TransformerFiles {
     file.refuse("activation_dropout", 0.0);
     file.refuse("encoder_layerdrop", 0.0);
     file.refuse("decoder_layerdrop", 0.0);
-    int vocabulary = file.number("vocab_size", 58101);
-    same(file, "decoder_vocab_size", vocabulary);
-    int heads = file.number("encoder_attention_heads", 16);
-    same(file, "decoder_attention_heads", heads);
-    int inner = file.number("encoder_ffn_dim", 4096);
-    same(file, "decoder_ffn_dim", inner);
+    TransformerConfig config = sizes(file);
+    same(file, "decoder_vocab_size", config.vocabulary());
+    same(file, "decoder_attention_heads", config.heads());
+    same(file, "decoder_ffn_dim", config.inner());
+    return config;
+  }
+
+  private static TransformerConfig sizes(ConfigFile file) throws FormatException {
     int padding = file.number("pad_token_id", 58100);
     try {
       return new TransformerConfig(
-          vocabulary,
+          file.number("vocab_size", 58101),
           file.number("max_position_embeddings", 1024),
           file.number("d_model", 1024),
           file.number("encoder_layers", 12),
           file.number("decoder_layers", 12),
-          heads,
-          inner,
+          file.number("encoder_attention_heads", 16),
+          file.number("encoder_ffn_dim", 4096),
           file.activation("activation_function", Activation.GELU),
           file.fraction("dropout", 0.1),
           file.fraction("attention_dropout", 0),
