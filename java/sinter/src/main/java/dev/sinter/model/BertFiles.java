@@ -1,8 +1,10 @@
 package dev.sinter.model;
 
+import static dev.sinter.io.FormatException.quote;
+
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Activation;
-import dev.sinter.graph.Parameters;
+import dev.sinter.graph.ParameterSpec;
 import dev.sinter.io.FormatException;
 import dev.sinter.model.Head.Loss;
 import dev.sinter.model.Head.Task;
@@ -24,10 +26,10 @@ final class BertFiles {
   private BertFiles() {}
 
   static BertConfig read(ConfigFile file) throws FormatException {
-    file.refuse("position_embedding_type", "absolute", "null");
-    file.refuse("is_decoder", "false");
-    file.refuse("add_cross_attention", "false");
-    file.refuse("tie_word_embeddings", "true");
+    file.refuse("position_embedding_type", "absolute", null);
+    file.refuse("is_decoder", false);
+    file.refuse("add_cross_attention", false);
+    file.refuse("tie_word_embeddings", true);
     int width = file.number("hidden_size", 768);
     float dropout = file.fraction("hidden_dropout_prob", 0.1);
     try {
@@ -60,19 +62,30 @@ final class BertFiles {
       case "BertForQuestionAnswering" -> Head.span();
       case "BertForMultipleChoice" -> Head.choice(2);
       case "", "BertModel" -> Head.mean();
-      default -> throw file.failure("architecture " + file.architecture() + " is not supported");
+      default ->
+          throw file.failure(
+              "architecture "
+                  + quote(file.architecture())
+                  + " is not supported; BertModel and BertFor PreTraining, MaskedLM,"
+                  + " SequenceClassification, TokenClassification, QuestionAnswering and"
+                  + " MultipleChoice are");
     };
   }
 
   static Head sequence(ConfigFile file) throws FormatException {
     int labels = file.labels();
-    String kind = file.text("problem_type", labels == 1 ? "regression" : "null");
+    String kind = file.text("problem_type", labels == 1 ? "regression" : "");
     Head head = Head.sequence(labels);
     return switch (kind) {
       case "regression" -> head.withLoss(Loss.SQUARED_ERROR);
       case "multi_label_classification" -> head.withLoss(Loss.BINARY_CROSS_ENTROPY);
-      case "single_label_classification", "null" -> head;
-      default -> throw file.failure("problem_type " + kind + " is not supported");
+      case "single_label_classification", "" -> head;
+      default ->
+          throw file.failure(
+              "problem_type "
+                  + quote(kind)
+                  + " is not supported; regression, single_label_classification and"
+                  + " multi_label_classification are");
     };
   }
 
@@ -99,7 +112,7 @@ final class BertFiles {
   }
 
   /** The names that belong to these parameters; others of heads are left out. */
-  static WeightFiles weights(Parameters parameters) {
+  static WeightFiles weights(List<ParameterSpec> parameters) {
     Set<String> ours = TaskModel.partsOf(parameters);
     return new WeightFiles(
         parameters,

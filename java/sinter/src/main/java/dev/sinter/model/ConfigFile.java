@@ -1,5 +1,7 @@
 package dev.sinter.model;
 
+import static dev.sinter.io.FormatException.quote;
+
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -9,10 +11,14 @@ import dev.sinter.graph.Activation;
 import dev.sinter.io.AtomicFiles;
 import dev.sinter.io.FormatException;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.CharacterCodingException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
+import java.util.Arrays;
 import java.util.Map;
+import java.util.stream.Collectors;
 
 /**
  * A config.json as it is read: what is not there has a default, what is of the wrong kind is
@@ -51,16 +57,24 @@ final class ConfigFile {
       throw new FormatException(
           path, "has " + Files.size(path) + " bytes; a configuration has at most " + MOST);
     }
-    JsonNode json;
-    try {
-      json = JSON.readTree(Files.readAllBytes(path));
+    // A strict decoder: Jackson's own would guess UTF-16.
+    ByteBuffer utf8 = ByteBuffer.wrap(Files.readAllBytes(path));
+    try (JsonParser parser =
+        JSON.createParser(StandardCharsets.UTF_8.newDecoder().decode(utf8).toString())) {
+      JsonNode json = JSON.readTree(parser);
+      if (json == null || !json.isObject()) {
+        throw new FormatException(path, "is no JSON object; it is damaged");
+      }
+      if (parser.nextToken() != null) {
+        throw new FormatException(path, "goes on behind its JSON object; it is damaged");
+      }
+      return new ConfigFile(path, json);
     } catch (JsonProcessingException e) {
-      throw new FormatException(path, e.getOriginalMessage() + "; it is damaged or not JSON", e);
+      String problem = e.getOriginalMessage().lines().findFirst().orElse("");
+      throw new FormatException(path, "is damaged or not JSON: " + problem, e);
+    } catch (CharacterCodingException e) {
+      throw new FormatException(path, "is not valid UTF-8; it is damaged", e);
     }
-    if (json == null || !json.isObject()) {
-      throw new FormatException(path, "is no JSON object; it is damaged");
-    }
-    return new ConfigFile(path, json);
   }
 
   /** A new configuration for Hugging Face's class of that name. */
@@ -104,13 +118,34 @@ final class ConfigFile {
     return json.hasNonNull(name);
   }
 
-  String text(String name, String otherwise) {
-    return json.path(name).asText(otherwise);
+  String text(String name, String otherwise) throws FormatException {
+    JsonNode node = json.path(name);
+    if (node.isMissingNode() || node.isNull()) {
+      return otherwise;
+    }
+    if (!node.isTextual()) {
+      throw failure(name + " " + shown(node) + " is no text");
+    }
+    return node.textValue();
+  }
+
+  /** A value in a message: a list or an object may be long. */
+  private static String shown(JsonNode node) {
+    return node.isTextual()
+        ? quote(node.textValue())
+        : node.isArray() ? "[…]" : node.isObject() ? "{…}" : node.toString();
   }
 
   /** The first of Hugging Face's classes that the file names, or an empty text. */
-  String architecture() {
-    return json.path("architectures").path(0).asText("");
+  String architecture() throws FormatException {
+    JsonNode names = json.path("architectures");
+    if (names.isEmpty() && (names.isMissingNode() || names.isNull() || names.isArray())) {
+      return "";
+    }
+    if (!names.path(0).isTextual()) {
+      throw failure("architectures is no list of names");
+    }
+    return names.path(0).textValue();
   }
 
   int number(String name, int otherwise) throws FormatException {
@@ -119,7 +154,12 @@ final class ConfigFile {
       return otherwise;
     }
     if (!node.isInt()) {
-      throw failure(name + " " + node + " is no whole number");
+      throw failure(
+          name
+              + " "
+              + (node.isIntegralNumber()
+                  ? "is beyond 32 bits"
+                  : shown(node) + " is no whole number"));
     }
     return node.intValue();
   }
@@ -130,7 +170,7 @@ final class ConfigFile {
       return (float) otherwise;
     }
     if (!node.isNumber()) {
-      throw failure(name + " " + node + " is no number");
+      throw failure(name + " " + shown(node) + " is no number");
     }
     return (float) node.doubleValue();
   }
@@ -141,22 +181,22 @@ final class ConfigFile {
       return otherwise;
     }
     if (!node.isBoolean()) {
-      throw failure(name + " " + node + " is neither true nor false");
+      throw failure(name + " " + shown(node) + " is neither true nor false");
     }
     return node.booleanValue();
   }
 
   Activation activation(String name, Activation otherwise) throws FormatException {
-    JsonNode node = json.path(name);
-    if (node.isMissingNode() || node.isNull()) {
+    if (!has(name)) {
       return otherwise;
     }
-    Activation known = ACTIVATIONS.get(node.asText());
+    String text = text(name, "");
+    Activation known = ACTIVATIONS.get(text);
     if (known == null) {
       throw failure(
           name
               + " "
-              + node.asText()
+              + quote(text)
               + " is not supported; "
               + String.join(", ", ACTIVATIONS.keySet().stream().sorted().toList())
               + " are");
@@ -167,18 +207,30 @@ final class ConfigFile {
   /** How many labels there are: those that are named, or their number, or two. */
   int labels() throws FormatException {
     JsonNode names = json.path("id2label");
-    return names.isObject() && !names.isEmpty() ? names.size() : number("num_labels", 2);
+    if (has("id2label") && !names.isObject()) {
+      throw failure("id2label " + shown(names) + " does not map numbers to names");
+    }
+    int labels = names.isEmpty() ? number("num_labels", 2) : names.size();
+    if (labels < 1 || labels > Head.MOST_LABELS) {
+      throw failure("num_labels " + labels + "; 1 to " + Head.MOST_LABELS);
+    }
+    return labels;
   }
 
   /**
-   * Refuses a setting that changes what the model computes, unless it has one of the known values
-   * or is not there.
+   * Refuses a setting that changes what the model computes, unless it is not there or has one of
+   * the known values: texts, truth values, doubles, null.
    */
-  void refuse(String name, String... known) throws FormatException {
+  void refuse(String name, Object... known) throws FormatException {
     JsonNode node = json.path(name);
-    if (!node.isMissingNode() && !List.of(known).contains(node.asText())) {
-      throw failure(
-          name + " " + node.asText() + " is not supported; " + String.join(" or ", known) + " is");
+    Object value =
+        node.isTextual()
+            ? node.textValue()
+            : node.isBoolean() ? node.booleanValue() : node.isNumber() ? node.doubleValue() : null;
+    boolean isKnown = !node.isContainerNode() && Arrays.asList(known).contains(value);
+    if (!node.isMissingNode() && !isKnown) {
+      String others = Arrays.stream(known).map(String::valueOf).collect(Collectors.joining(" or "));
+      throw failure(name + " " + shown(node) + " is not supported; " + others + " is");
     }
   }
 }

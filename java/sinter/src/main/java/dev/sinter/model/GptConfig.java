@@ -56,9 +56,11 @@ public record GptConfig(
     Sizes.checkDropout("attn_pdrop", attentionDropout);
     Sizes.checkDropout("resid_pdrop", residualDropout);
     Sizes.checkEpsilon("layer_norm_epsilon", epsilon);
-    if (family == Family.GPT3 ? window < 1 : window != 0) {
+    if (family == Family.GPT3) {
+      Sizes.check("window_size", window, Sizes.MOST);
+    } else if (window != 0) {
       throw new IllegalArgumentException(
-          "window_size " + window + "; GPT-3's banded layers see 1 or more, others have none");
+          "window_size " + window + "; only GPT-3 has banded layers");
     }
   }
 

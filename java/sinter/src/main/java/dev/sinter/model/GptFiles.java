@@ -2,7 +2,7 @@ package dev.sinter.model;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Activation;
-import dev.sinter.graph.Parameters;
+import dev.sinter.graph.ParameterSpec;
 import dev.sinter.io.FormatException;
 import dev.sinter.model.GptConfig.Family;
 import dev.sinter.model.Head.Task;
@@ -27,10 +27,10 @@ final class GptFiles {
   static GptConfig read(ConfigFile file) throws FormatException {
     boolean first = file.text("model_type", "").equals("openai-gpt");
     boolean third = file.text("model_type", "").equals("gpt3");
-    file.refuse("scale_attn_weights", "true");
-    file.refuse("scale_attn_by_inverse_layer_idx", "false");
-    file.refuse("add_cross_attention", "false");
-    file.refuse("tie_word_embeddings", "true");
+    file.refuse("scale_attn_weights", true);
+    file.refuse("scale_attn_by_inverse_layer_idx", false);
+    file.refuse("add_cross_attention", false);
+    file.refuse("tie_word_embeddings", true);
     if (first) {
       file.refuse("afn", "gelu", "gelu_new", "relu");
     }
@@ -48,14 +48,14 @@ final class GptFiles {
           width,
           file.number("n_layer", 12),
           file.number("n_head", 12),
-          file.number("n_inner", Math.multiplyExact(4, width)),
+          file.number("n_inner", 4 * width), // a width for which this overflows is refused
           activation,
           third ? file.number("window_size", 256) : 0,
           file.fraction("embd_pdrop", 0.1),
           file.fraction("attn_pdrop", 0.1),
           file.fraction("resid_pdrop", 0.1),
           file.fraction("layer_norm_epsilon", 1e-5));
-    } catch (IllegalArgumentException | ArithmeticException e) {
+    } catch (IllegalArgumentException e) {
       throw file.failure(e.getMessage(), e);
     }
   }
@@ -73,7 +73,7 @@ final class GptFiles {
   }
 
   /** The names that belong to these parameters; others of heads are left out. */
-  static WeightFiles weights(Parameters parameters) {
+  static WeightFiles weights(List<ParameterSpec> parameters) {
     Set<String> ours = TaskModel.partsOf(parameters);
     return new WeightFiles(
         parameters,

@@ -8,7 +8,7 @@ package dev.sinter.model;
  * @param loss of a classifier of sequences; the other tasks have one each
  */
 public record Head(Task task, int labels, Loss loss) {
-  private static final int MOST_LABELS = 1 << 20;
+  static final int MOST_LABELS = 1 << 20;
 
   /** The tasks, with Hugging Face's class in brackets. */
   public enum Task {

@@ -2,13 +2,15 @@ package dev.sinter.model;
 
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
-import dev.sinter.graph.Parameters;
+import dev.sinter.graph.ParameterSpec;
 import dev.sinter.io.FormatException;
 import dev.sinter.io.SafetensorsWriter;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.OptionalInt;
+import java.util.function.Predicate;
+import java.util.function.UnaryOperator;
 
 /** Models in Hugging Face's layout: {@code config.json} and {@code model.safetensors}. */
 public final class ModelFiles {
@@ -42,13 +44,13 @@ public final class ModelFiles {
   }
 
   private static String family(ConfigFile config) throws FormatException {
-    String type = config.text("model_type", "?");
+    String type = config.text("model_type", "");
     return switch (type) {
       case "gpt2", "openai-gpt", "gpt3", "bert", "marian" -> type;
       default ->
           throw config.failure(
               "model_type "
-                  + type
+                  + FormatException.quote(type)
                   + " is not supported; gpt2, openai-gpt, gpt3, bert and marian are");
     };
   }
@@ -61,7 +63,10 @@ public final class ModelFiles {
    * @throws IOException where there is none, or it asks for what a GPT does not have
    */
   public static GptConfig readConfig(Path folder) throws IOException {
-    ConfigFile config = ConfigFile.read(folder);
+    return gptConfig(ConfigFile.read(folder));
+  }
+
+  private static GptConfig gptConfig(ConfigFile config) throws FormatException {
     String family = family(config);
     if (family.equals("bert") || family.equals("marian")) {
       throw config.failure("model_type " + family + " is no GPT");
@@ -79,8 +84,9 @@ public final class ModelFiles {
    * @throws IOException where a file is missing or not what it should be
    */
   public static LanguageModel load(Path folder, Device device, DType dtype) throws IOException {
-    LanguageModel model = new LanguageModel(readConfig(folder), device, dtype);
-    return filled(model, () -> GptFiles.weights(model.parameters()).load(folder, part -> false));
+    GptConfig config = readConfig(folder);
+    return GptFiles.weights(new GptLayers(config).parameters())
+        .load(folder, part -> false, () -> new LanguageModel(config, device, dtype));
   }
 
   /**
@@ -95,8 +101,7 @@ public final class ModelFiles {
    */
   public static TaskModel loadTask(Path folder, Head head, Device device, DType dtype)
       throws IOException {
-    TaskModel model = taskModel(folder, head, device, dtype);
-    return filled(model, () -> files(model).load(folder, part -> false));
+    return loadTask(folder, head, device, dtype, part -> false, model -> model);
   }
 
   /**
@@ -113,26 +118,40 @@ public final class ModelFiles {
    */
   public static TaskModel loadForTask(Path folder, Head head, Device device, DType dtype, long seed)
       throws IOException {
-    TaskModel model = taskModel(folder, head, device, dtype).initialize(seed);
-    return filled(model, () -> files(model).load(folder, TaskModel::isOfHead));
+    return loadTask(
+        folder, head, device, dtype, TaskModel::isOfHead, model -> model.initialize(seed));
   }
 
-  private static TaskModel taskModel(Path folder, Head head, Device device, DType dtype)
+  private static TaskModel loadTask(
+      Path folder,
+      Head head,
+      Device device,
+      DType dtype,
+      Predicate<String> optional,
+      UnaryOperator<TaskModel> start)
       throws IOException {
     ConfigFile config = ConfigFile.read(folder);
+    BertConfig bert = family(config).equals("bert") ? BertFiles.read(config) : null;
+    GptConfig gpt = bert == null ? gptConfig(config) : null;
+    List<ParameterSpec> parameters;
     try {
-      return family(config).equals("bert")
-          ? new TaskModel(BertFiles.read(config), head, device, dtype)
-          : new TaskModel(readConfig(folder), head, device, dtype);
+      parameters = TaskModel.parameters(bert != null ? new Bert(bert) : new GptLayers(gpt), head);
     } catch (IllegalArgumentException e) {
       throw config.failure(e.getMessage(), e);
     }
+    return files(bert != null, parameters)
+        .load(
+            folder,
+            optional,
+            () ->
+                start.apply(
+                    bert != null
+                        ? new TaskModel(bert, head, device, dtype)
+                        : new TaskModel(gpt, head, device, dtype)));
   }
 
-  private static WeightFiles files(TaskModel model) {
-    return model.bertConfig() != null
-        ? BertFiles.weights(model.parameters())
-        : GptFiles.weights(model.parameters());
+  private static WeightFiles files(boolean bert, List<ParameterSpec> parameters) {
+    return bert ? BertFiles.weights(parameters) : GptFiles.weights(parameters);
   }
 
   /**
@@ -150,25 +169,13 @@ public final class ModelFiles {
     if (!family(config).equals("marian")) {
       throw config.failure("model_type " + family(config) + " is no encoder-decoder Transformer");
     }
-    TransformerModel model = new TransformerModel(TransformerFiles.read(config), device, dtype);
-    model.parameters().initialize(0); // tables of constants: files need not hold them
-    return filled(
-        model,
-        () -> TransformerFiles.weights(model.parameters()).load(folder, TransformerFiles::isTable));
-  }
-
-  private interface Load {
-    void run() throws IOException;
-  }
-
-  private static <M extends Model> M filled(M model, Load load) throws IOException {
-    try {
-      load.run();
-      return model;
-    } catch (IOException | RuntimeException e) {
-      model.close();
-      throw e;
-    }
+    TransformerConfig shape = TransformerFiles.read(config);
+    return TransformerFiles.weights(new Transformer(shape).parameters())
+        .load(
+            folder,
+            TransformerFiles::isTable,
+            // Tables of constants: files need not hold them.
+            () -> new TransformerModel(shape, device, dtype).initialize(0));
   }
 
   /**
@@ -192,7 +199,7 @@ public final class ModelFiles {
    * @throws IOException where they cannot be written; an old file stays as it was
    */
   public static void writeWeights(LanguageModel model, Path folder) throws IOException {
-    write(GptFiles.weights(model.parameters()), folder);
+    write(GptFiles.weights(model.parameters().specs()), model, folder);
   }
 
   /**
@@ -209,7 +216,7 @@ public final class ModelFiles {
             ? BertFiles.json(model.bertConfig(), model.head(), labels)
             : GptFiles.json(model.gptConfig(), model.head(), labels),
         folder);
-    write(files(model), folder);
+    write(files(model.bertConfig() != null, model.parameters().specs()), model, folder);
   }
 
   /**
@@ -221,12 +228,12 @@ public final class ModelFiles {
    */
   public static void save(TransformerModel model, Path folder) throws IOException {
     ConfigFile.write(TransformerFiles.json(model.config()), folder);
-    write(TransformerFiles.weights(model.parameters()), folder);
+    write(TransformerFiles.weights(model.parameters().specs()), model, folder);
   }
 
-  private static void write(WeightFiles files, Path folder) throws IOException {
+  private static void write(WeightFiles files, Model model, Path folder) throws IOException {
     SafetensorsWriter writer = new SafetensorsWriter();
-    files.add(writer, Parameters.Part.WEIGHT);
+    files.add(writer, model);
     writer.write(folder.resolve(WEIGHTS));
   }
 }

@@ -5,7 +5,7 @@ final class Sizes {
   /** Of a vocabulary, a context, a feed-forward layer. */
   static final int MOST = 1 << 24;
 
-  static final int MOST_LAYERS = 4096;
+  static final int MOST_LAYERS = 1024;
   private static final int MOST_WIDTH = 1 << 20;
   private static final int MOST_HEAD = 256;
 

@@ -35,10 +35,8 @@ public final class TaskModel implements Model {
   }
 
   /** The names under which files hold these parameters. */
-  static Set<String> partsOf(Parameters parameters) {
-    return parameters.specs().stream()
-        .flatMap(spec -> spec.parts().stream())
-        .collect(Collectors.toSet());
+  static Set<String> partsOf(List<ParameterSpec> parameters) {
+    return parameters.stream().flatMap(spec -> spec.parts().stream()).collect(Collectors.toSet());
   }
 
   private static final String POOLER = "pooler.dense";
@@ -51,6 +49,7 @@ public final class TaskModel implements Model {
   private final Bert bert;
   private final GptConfig gptConfig;
   private final Head head;
+  private final String classifier;
   private final float headDropout;
   private final Device device;
   private final Parameters parameters;
@@ -90,58 +89,60 @@ public final class TaskModel implements Model {
     this.bert = backbone instanceof Bert encoder ? encoder : null;
     this.gptConfig = gptConfig;
     this.head = head;
+    this.classifier = classifier(backbone, head);
     this.headDropout = headDropout;
     this.device = device;
-    if (bert == null && (head.isMasked() || head.task() == Task.SPAN)) {
+    this.parameters = new Parameters(device, dtype, parameters(backbone, head));
+  }
+
+  /** What the parameters of such a model are, without allocating them. */
+  static List<ParameterSpec> parameters(Backbone backbone, Head head) {
+    boolean bert = backbone instanceof Bert;
+    if (!bert && (head.isMasked() || head.task() == Task.SPAN)) {
       throw new IllegalArgumentException("a GPT has no head for " + head.task());
     }
     List<ParameterSpec> all = new ArrayList<>(backbone.parameters());
-    addHead(all);
-    this.parameters = new Parameters(device, dtype, all);
-  }
-
-  private void addHead(List<ParameterSpec> all) {
     int d = backbone.width();
-    if (bert != null && head.isPooled()) {
-      addLinear(all, POOLER, d, d);
+    if (bert && head.isPooled()) {
+      addLinear(all, backbone, POOLER, d);
     }
     if (head.isMasked()) {
-      addLinear(all, TRANSFORM, d, d);
+      addLinear(all, backbone, TRANSFORM, d);
       Blocks.addNorm(all, TRANSFORM_NORM, d);
       all.add(constant(WORD_BIAS, 0, backbone.vocabulary()));
     }
+    String classifier = classifier(backbone, head);
     if (head.task() == Task.PRETRAINING) {
-      addLinear(all, NEXT, d, 2);
-    } else if (classifier() != null) {
-      all.add(normal(classifier() + ".weight", backbone.deviation(), classes(), d));
-      if (hasClassifierBias()) {
-        all.add(constant(classifier() + ".bias", 0, classes()));
+      addLinear(all, backbone, NEXT, 2);
+    } else if (classifier != null) {
+      int classes = head.task() == Task.CHOICE ? 1 : head.labels();
+      all.add(normal(classifier + ".weight", backbone.deviation(), classes, d));
+      if (hasClassifierBias(backbone, head)) {
+        all.add(constant(classifier + ".bias", 0, classes));
       }
     }
+    return all;
   }
 
-  private void addLinear(List<ParameterSpec> all, String name, long in, long out) {
-    all.add(normal(name + ".weight", backbone.deviation(), out, in));
+  private static void addLinear(List<ParameterSpec> all, Backbone backbone, String name, long out) {
+    all.add(normal(name + ".weight", backbone.deviation(), out, backbone.width()));
     all.add(constant(name + ".bias", 0, out));
   }
 
   /** The name of the classifier's parameters; null: there is none. */
-  private String classifier() {
+  private static String classifier(Backbone backbone, Head head) {
+    boolean bert = backbone instanceof Bert;
     return switch (head.task()) {
-      case SEQUENCE -> bert != null ? "classifier" : "score";
+      case SEQUENCE -> bert ? "classifier" : "score";
       case TOKENS -> "classifier";
       case SPAN -> "qa_outputs";
-      case CHOICE -> bert != null ? "classifier" : "multiple_choice_head.summary";
+      case CHOICE -> bert ? "classifier" : "multiple_choice_head.summary";
       case MASKED, PRETRAINING, MEAN, FIRST -> null;
     };
   }
 
-  private int classes() {
-    return head.task() == Task.CHOICE ? 1 : head.labels();
-  }
-
-  private boolean hasClassifierBias() {
-    return bert != null || head.task() != Task.SEQUENCE;
+  private static boolean hasClassifierBias(Backbone backbone, Head head) {
+    return backbone instanceof Bert || head.task() != Task.SEQUENCE;
   }
 
   /**
@@ -360,14 +361,15 @@ public final class TaskModel implements Model {
   }
 
   private Tensor classify(GraphBuilder g, Tensor x) {
-    boolean drops = head.task() != Task.SPAN && hasClassifierBias() && g.drops(headDropout);
+    boolean drops =
+        head.task() != Task.SPAN && hasClassifierBias(backbone, head) && g.drops(headDropout);
     return linear(
-        g, classifier(), drops ? g.dropout(classifier() + " dropout", x, headDropout, null) : x);
+        g, classifier, drops ? g.dropout(classifier + " dropout", x, headDropout, null) : x);
   }
 
   private Tensor linear(GraphBuilder g, String name, Tensor x) {
-    Tensor bias =
-        name.equals(classifier()) && !hasClassifierBias() ? null : parameters.get(name + ".bias");
+    boolean biased = !name.equals(classifier) || hasClassifierBias(backbone, head);
+    Tensor bias = biased ? parameters.get(name + ".bias") : null;
     return g.logits(x, parameters.get(name + ".weight"), bias);
   }
 

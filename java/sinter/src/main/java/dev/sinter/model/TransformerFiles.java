@@ -2,7 +2,7 @@ package dev.sinter.model;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Activation;
-import dev.sinter.graph.Parameters;
+import dev.sinter.graph.ParameterSpec;
 import dev.sinter.io.FormatException;
 import java.util.List;
 import java.util.Set;
@@ -19,31 +19,33 @@ final class TransformerFiles {
   private TransformerFiles() {}
 
   static TransformerConfig read(ConfigFile file) throws FormatException {
-    file.refuse("tie_word_embeddings", "true");
-    file.refuse("share_encoder_decoder_embeddings", "true");
-    file.refuse("static_position_embeddings", "true");
-    file.refuse("normalize_before", "false");
-    file.refuse("normalize_embedding", "false");
-    file.refuse("add_final_layer_norm", "false");
-    file.refuse("activation_dropout", "0.0", "0");
-    file.refuse("encoder_layerdrop", "0.0", "0");
-    file.refuse("decoder_layerdrop", "0.0", "0");
-    int vocabulary = file.number("vocab_size", 58101);
-    same(file, "decoder_vocab_size", vocabulary);
-    int heads = file.number("encoder_attention_heads", 16);
-    same(file, "decoder_attention_heads", heads);
-    int inner = file.number("encoder_ffn_dim", 4096);
-    same(file, "decoder_ffn_dim", inner);
+    file.refuse("tie_word_embeddings", true);
+    file.refuse("share_encoder_decoder_embeddings", true);
+    file.refuse("static_position_embeddings", true);
+    file.refuse("normalize_before", false);
+    file.refuse("normalize_embedding", false);
+    file.refuse("add_final_layer_norm", false);
+    file.refuse("activation_dropout", 0.0);
+    file.refuse("encoder_layerdrop", 0.0);
+    file.refuse("decoder_layerdrop", 0.0);
+    TransformerConfig config = sizes(file);
+    same(file, "decoder_vocab_size", config.vocabulary());
+    same(file, "decoder_attention_heads", config.heads());
+    same(file, "decoder_ffn_dim", config.inner());
+    return config;
+  }
+
+  private static TransformerConfig sizes(ConfigFile file) throws FormatException {
     int padding = file.number("pad_token_id", 58100);
     try {
       return new TransformerConfig(
-          vocabulary,
+          file.number("vocab_size", 58101),
           file.number("max_position_embeddings", 1024),
           file.number("d_model", 1024),
           file.number("encoder_layers", 12),
           file.number("decoder_layers", 12),
-          heads,
-          inner,
+          file.number("encoder_attention_heads", 16),
+          file.number("encoder_ffn_dim", 4096),
           file.activation("activation_function", Activation.GELU),
           file.fraction("dropout", 0.1),
           file.fraction("attention_dropout", 0),
@@ -64,7 +66,7 @@ final class TransformerFiles {
     }
   }
 
-  static WeightFiles weights(Parameters parameters) {
+  static WeightFiles weights(List<ParameterSpec> parameters) {
     return new WeightFiles(parameters, "", List.of(), TIED::contains);
   }
 
