@@ -11,6 +11,7 @@ import dev.sinter.io.FormatException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
@@ -168,6 +169,24 @@ final class ConfigFile {
   int labels() throws FormatException {
     JsonNode names = json.path("id2label");
     return names.isObject() && !names.isEmpty() ? names.size() : number("num_labels", 2);
+  }
+
+  /** The labels' names by their numbers; LABEL_0, … where the file names none. */
+  List<String> labelNames() throws FormatException {
+    JsonNode names = json.path("id2label");
+    int count = labels();
+    if (count < 1 || count > MOST) {
+      throw failure("num_labels " + count + "; 1 to " + MOST);
+    }
+    List<String> all = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      JsonNode name = names.path(Integer.toString(i));
+      if (name.isMissingNode() && !names.isEmpty()) {
+        throw failure("id2label has no " + i + "; its numbers are 0 to " + (count - 1));
+      }
+      all.add(name.asText("LABEL_" + i));
+    }
+    return all;
   }
 
   /**

@@ -41,6 +41,36 @@ public final class ModelFiles {
     };
   }
 
+  /**
+   * Reads what the head of a BERT or a GPT is.
+   *
+   * @param folder that holds config.json
+   * @return the head; of one that names none, and of a language model, {@link Head#mean}
+   * @throws IOException where there is no config.json, or it is of neither
+   */
+  public static Head readHead(Path folder) throws IOException {
+    ConfigFile config = ConfigFile.read(folder);
+    return switch (family(config)) {
+      case "marian" -> throw config.failure("model_type marian is neither a BERT nor a GPT");
+      case "bert" -> BertFiles.head(config);
+      default -> {
+        Head head = GptFiles.head(config);
+        yield head == null ? Head.mean() : head;
+      }
+    };
+  }
+
+  /**
+   * Reads the names of a classifier's labels ({@code id2label}).
+   *
+   * @param folder that holds config.json
+   * @return by their numbers; LABEL_0, LABEL_1, … where the file has no names
+   * @throws IOException where there is no config.json, or it is not what it should be
+   */
+  public static List<String> readLabels(Path folder) throws IOException {
+    return ConfigFile.read(folder).labelNames();
+  }
+
   private static String family(ConfigFile config) throws FormatException {
     String type = config.text("model_type", "?");
     return switch (type) {
@@ -100,8 +130,8 @@ public final class ModelFiles {
   }
 
   /**
-   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none: the
-   * start of fine-tuning.
+   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none:
+   * the start of fine-tuning.
    *
    * @param folder that holds config.json and the weights
    * @param head its task
@@ -111,8 +141,8 @@ public final class ModelFiles {
    * @return the model; the caller closes it
    * @throws IOException where a file is missing or not what it should be
    */
-  public static TaskModel loadForTask(
-      Path folder, Head head, Device device, DType dtype, long seed) throws IOException {
+  public static TaskModel loadForTask(Path folder, Head head, Device device, DType dtype, long seed)
+      throws IOException {
     TaskModel model = taskModel(folder, head, device, dtype).initialize(seed);
     return filled(model, () -> files(model).load(folder, TaskModel::isOfHead));
   }
@@ -153,7 +183,8 @@ public final class ModelFiles {
     TransformerModel model = new TransformerModel(TransformerFiles.read(config), device, dtype);
     model.parameters().initialize(0); // tables of constants: files need not hold them
     return filled(
-        model, () -> TransformerFiles.weights(model.parameters()).load(folder, TransformerFiles::isTable));
+        model,
+        () -> TransformerFiles.weights(model.parameters()).load(folder, TransformerFiles::isTable));
   }
 
   private interface Load {

@@ -12,8 +12,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * One pass of a {@link TaskModel} over a batch. Fill the inputs, run, read the loss and the outputs.
- * Sequences are padded at their ends; what stands there does not matter.
+ * One pass of a {@link TaskModel} over a batch. Fill the inputs, run, read the loss and the
+ * outputs. Sequences are padded at their ends; what stands there does not matter.
  */
 public final class TaskGraph implements AutoCloseable {
   private static final int IGNORED = -100;
@@ -73,6 +73,24 @@ public final class TaskGraph implements AutoCloseable {
         maskedRows().put(i, -1);
       }
     }
+  }
+
+  /**
+   * Returns the number of sequences.
+   *
+   * @return rows
+   */
+  public int batch() {
+    return batch;
+  }
+
+  /**
+   * Returns the length of the sequences.
+   *
+   * @return tokens of each, padding included
+   */
+  public int length() {
+    return length;
   }
 
   /**

@@ -61,7 +61,7 @@ public final class TranslationTrainer {
     return (step, steps) ->
         factor
             / Math.sqrt(width)
-            * Math.min(1 / Math.sqrt(step + 1.0), (step + 1) * Math.pow(warmup, -1.5));
+            * Math.min(1 / Math.sqrt(step + 1.0), (step + 1) * Math.pow((double) warmup, -1.5));
   }
 
   /**
