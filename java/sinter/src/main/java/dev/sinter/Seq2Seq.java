@@ -164,7 +164,8 @@ public final class Seq2Seq implements AutoCloseable {
    *
    * @param texts each at least one token
    * @param beams how targets are searched
-   * @param sampling lengths, end tokens and processors; those of sampling must be off
+   * @param sampling lengths, end tokens and processors; those of sampling must be off; null: at
+   *     most 50 tokens longer than their source
    * @return the best targets of each, the best first
    */
   public List<List<Translation>> translate(List<String> texts, Beams beams, Sampling sampling) {

@@ -11,9 +11,8 @@ final class BeamOptions {
   @Option(
       names = "--beams",
       paramLabel = "N",
-      defaultValue = "1",
       description = "Beam search, without sampling; --count of its best are shown; 1: none.")
-  private int beams;
+  private Integer beams;
 
   @ArgGroup(multiplicity = "0..1")
   private Penalty penalty = new Penalty();
@@ -41,15 +40,20 @@ final class BeamOptions {
               + " never: when none can become better (default: false).")
   private Beams.EarlyStopping earlyStopping;
 
-  Optional<Beams> get(int count) {
-    if (beams == 1) {
-      return Optional.empty();
-    }
-    Beams search = Beams.of(beams).withReturned(count).withEarlyStopping(earlyStopping);
+  /** Those settings, with what the user asks for in their place. */
+  Beams over(Beams settings) {
+    LengthPenalty divisor = settings.lengthPenalty();
     if (penalty.paper != null) {
-      return Optional.of(search.withLengthPenalty(LengthPenalty.paper(penalty.paper)));
+      divisor = LengthPenalty.paper(penalty.paper);
+    } else if (penalty.power != null) {
+      divisor = LengthPenalty.power(penalty.power);
     }
-    double power = penalty.power == null ? 1 : penalty.power;
-    return Optional.of(search.withLengthPenalty(LengthPenalty.power(power)));
+    int count = beams == null ? settings.count() : beams;
+    return new Beams(count, 1, divisor, earlyStopping);
+  }
+
+  Optional<Beams> get(int count) {
+    Beams search = over(Beams.of(1));
+    return search.count() == 1 ? Optional.empty() : Optional.of(search.withReturned(count));
   }
 }

@@ -42,6 +42,17 @@ public final class ModelFiles {
   }
 
   /**
+   * Reads what a model is.
+   *
+   * @param folder that holds config.json
+   * @return its model_type: gpt2, openai-gpt, gpt3, bert or marian
+   * @throws IOException where there is no config.json, or it is of another
+   */
+  public static String readFamily(Path folder) throws IOException {
+    return family(ConfigFile.read(folder));
+  }
+
+  /**
    * Reads what the head of a BERT or a GPT is.
    *
    * @param folder that holds config.json

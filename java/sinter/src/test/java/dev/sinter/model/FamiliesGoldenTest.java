@@ -353,7 +353,7 @@ class FamiliesGoldenTest {
               .withMaxNewTokens(9)
               .with(Processors.noRepeatNgram(2), Processors.forcedEnd(Set.of(0)));
       for (Map.Entry<String, JsonNode> one : generations.properties()) {
-        String[] settings = one.getKey().split(" ");
+        String[] settings = one.getKey().split(" ", -1);
         Beams beams =
             Beams.of(Integer.parseInt(settings[0]))
                 .withLengthPenalty(LengthPenalty.power(Double.parseDouble(settings[1])));
