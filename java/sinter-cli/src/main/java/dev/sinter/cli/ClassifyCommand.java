@@ -30,13 +30,16 @@ import picocli.CommandLine.Spec;
       "",
       "The head that config.json names says what is read, and what --json prints a line for:",
       "  sequence  a text, or two with a tab between them, or --text with --pair",
-      "            {\"labels\": [{\"id\": 1, \"label\": \"good\", \"score\": 0.9}, …]}, the likeliest",
+      "            {\"labels\": [{\"id\": 1, \"label\": \"good\", \"score\": 0.9}, …]}, the"
+          + " likeliest",
       "            first; score: probability, of a regression the number",
       "  tokens    a text; what is longer than the context is read in windows",
-      "            {\"words\": [{\"start\": 0, \"end\": 4, \"text\": \"John\", \"label\": \"B-PER\",",
+      "            {\"words\": [{\"start\": 0, \"end\": 4, \"text\": \"John\", \"label\":"
+          + " \"B-PER\",",
       "            \"score\": 0.9}, …]}; with --ids each token by its number, without text",
       "  span      --question and --context, or lines of {\"question\": …, \"context\": …}",
-      "            {\"start\": 0, \"end\": 4, \"text\": \"John\", \"score\": 7.1, \"null_score\": 2.3};",
+      "            {\"start\": 0, \"end\": 4, \"text\": \"John\", \"score\": 7.1, \"null_score\":"
+          + " 2.3};",
       "            score: sum of two logits; null_score: that of no answer, which --or-none",
       "            allows: start and end are 0 then. With --ids, --types tell question from",
       "            context; the first token and the last of each are special",
@@ -192,8 +195,7 @@ final class ClassifyCommand implements Callable<Integer> {
   }
 
   private void print(Encoder.Answer answer, boolean ids) {
-    ObjectNode root =
-        EncoderOptions.object().put("start", answer.start()).put("end", answer.end());
+    ObjectNode root = EncoderOptions.object().put("start", answer.start()).put("end", answer.end());
     if (!ids) {
       root.put("text", answer.text());
     }

@@ -54,7 +54,8 @@ final class PretrainCommand implements Callable<Integer> {
       names = "--tokenizer",
       paramLabel = "KIND",
       defaultValue = "wordpiece:4096",
-      description = "wordpiece:N, or BERT's tokenizer.json or vocab.txt (default: ${DEFAULT-VALUE}).")
+      description =
+          "wordpiece:N, or BERT's tokenizer.json or vocab.txt (default: ${DEFAULT-VALUE}).")
   private String tokenizer;
 
   @Option(
@@ -201,11 +202,7 @@ final class PretrainCommand implements Callable<Integer> {
   }
 
   private BertTrainer.Result evaluate(
-      TaskModel model,
-      BertTrainer trainer,
-      PretrainingExamples valid,
-      Step step,
-      TrainingLog log) {
+      TaskModel model, BertTrainer trainer, PretrainingExamples valid, Step step, TrainingLog log) {
     try {
       ModelFiles.save(model, List.of(), options.out);
     } catch (IOException e) {

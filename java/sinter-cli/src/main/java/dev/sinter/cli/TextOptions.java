@@ -111,9 +111,7 @@ final class TextOptions {
     List<Encoding> all = new ArrayList<>();
     for (int i = 0; i < ids.size(); i++) {
       all.add(
-          types.isEmpty()
-              ? Encoding.of(ids.get(i))
-              : Encoding.of(ids.get(i), parse(types.get(i))));
+          types.isEmpty() ? Encoding.of(ids.get(i)) : Encoding.of(ids.get(i), parse(types.get(i))));
     }
     return all;
   }

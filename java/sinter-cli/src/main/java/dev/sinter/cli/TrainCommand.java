@@ -125,9 +125,7 @@ final class TrainCommand implements Callable<Integer> {
   @Option(names = "--width", description = "Hidden width (default: 128).")
   private Integer width;
 
-  @Option(
-      names = "--context",
-      description = "Tokens of a sequence (default: 64, or the preset's).")
+  @Option(names = "--context", description = "Tokens of a sequence (default: 64, or the preset's).")
   private Integer context;
 
   @Option(
@@ -403,11 +401,7 @@ final class TrainCommand implements Callable<Integer> {
     int positions = otherwise(context, 64);
     GptConfig sized =
         GptConfig.of(
-            1,
-            positions,
-            otherwise(width, 128),
-            otherwise(layers, 4),
-            otherwise(heads, 4));
+            1, positions, otherwise(width, 128), otherwise(layers, 4), otherwise(heads, 4));
     GptConfig.Family kind = family == null ? GptConfig.Family.GPT2 : family;
     return banded(sized, kind, Math.max(1, positions / 4)).withDropout(dropout);
   }

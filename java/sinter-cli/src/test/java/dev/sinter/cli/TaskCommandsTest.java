@@ -31,6 +31,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
@@ -44,8 +45,22 @@ class TaskCommandsTest {
   private static final Map<String, String> SOUNDS =
       new TreeMap<>(
           Map.of(
-              "dog", "woof", "cat", "meow", "cow", "moo", "sheep", "baa", "duck", "quack",
-              "rooster", "cockadoodle", "owl", "hoot", "crow", "caw"));
+              "dog",
+              "woof",
+              "cat",
+              "meow",
+              "cow",
+              "moo",
+              "sheep",
+              "baa",
+              "duck",
+              "quack",
+              "rooster",
+              "cockadoodle",
+              "owl",
+              "hoot",
+              "crow",
+              "caw"));
   private static final List<String> BIRDS = List.of("duck", "rooster", "owl", "crow");
   private static final List<String> DIGITS =
       List.of("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine");
@@ -102,9 +117,34 @@ class TaskCommandsTest {
     bert = shared.resolve("bert");
     pretrained =
         done(
-            "pretrain", "--data", text, "--out", bert, "--tokenizer", "wordpiece:200", "--layers",
-            2, "--heads", 4, "--width", 64, "--length", 40, "--batch", 16, "--steps", 800, "--lr",
-            "2e-3", "--dropout", 0, "--warmup", 30, "--eval-batches", 4, "--mask-words");
+            "pretrain",
+            "--data",
+            text,
+            "--out",
+            bert,
+            "--tokenizer",
+            "wordpiece:200",
+            "--layers",
+            2,
+            "--heads",
+            4,
+            "--width",
+            64,
+            "--length",
+            40,
+            "--batch",
+            16,
+            "--steps",
+            800,
+            "--lr",
+            "2e-3",
+            "--dropout",
+            0,
+            "--warmup",
+            30,
+            "--eval-batches",
+            4,
+            "--mask-words");
 
     StringBuilder lines = new StringBuilder();
     for (int i = 0; i < 1500; i++) {
@@ -118,9 +158,31 @@ class TaskCommandsTest {
     pairs = shared.resolve("pairs");
     translated =
         done(
-            "train-pairs", "--data", tsv, "--out", pairs, "--tokenizer", "bpe:300", "--layers", 1,
-            "--heads", 4, "--width", 64, "--length", 32, "--batch", 32, "--steps", 500, "--lr",
-            "3e-3", "--dropout", 0, "--warmup", 50);
+            "train-pairs",
+            "--data",
+            tsv,
+            "--out",
+            pairs,
+            "--tokenizer",
+            "bpe:300",
+            "--layers",
+            1,
+            "--heads",
+            4,
+            "--width",
+            64,
+            "--length",
+            32,
+            "--batch",
+            32,
+            "--steps",
+            500,
+            "--lr",
+            "3e-3",
+            "--dropout",
+            0,
+            "--warmup",
+            50);
   }
 
   private static double figure(String printed, String name) {
@@ -139,6 +201,8 @@ class TaskCommandsTest {
         assertTrue(Files.size(model.resolve(name)) > 0, name);
       }
     }
+    assertTrue(done("info", "--model", bert).contains("model     bert"));
+    assertTrue(done("info", "--model", pairs).contains("model     marian"));
     Run again = run("pretrain", "--data", bert.resolve("metrics.csv"), "--out", bert);
     assertEquals(2, again.code);
     assertTrue(again.err.contains("holds a model already"), again.err);
@@ -232,7 +296,8 @@ class TaskCommandsTest {
   @Test
   void textsAreClassifiedByTheNamesOfTheirLabels() throws IOException {
     Path model = withHead("animals", Head.sequence(2), List.of("mammal", "bird"));
-    Path file = Files.writeString(shared.resolve("animals.txt"), "this is the cow\nthis is the owl");
+    Path file =
+        Files.writeString(shared.resolve("animals.txt"), "this is the cow\nthis is the owl");
     List<JsonNode> all = json("classify", "--model", model, "--file", file);
     assertEquals("mammal", all.get(0).get("labels").get(0).get("label").asText());
     assertEquals("bird", all.get(1).get("labels").get(0).get("label").asText());
@@ -269,8 +334,7 @@ class TaskCommandsTest {
     }
     Encoding input = Tokenizer.load(bert).encoding("the dog");
     JsonNode tokens = json("classify", "--model", model, "--ids", ids(input)).get(0).get("words");
-    JsonNode same =
-        json("classify", "--model", model, "--text", "the dog").get(0).get("words");
+    JsonNode same = json("classify", "--model", model, "--text", "the dog").get(0).get("words");
     assertEquals(4, tokens.size()); // of ids alone no one says that some are the template's
     assertEquals(same.get(1).get("label"), tokens.get(2).get("label"));
     assertEquals(same.get(1).get("score"), tokens.get(2).get("score"));
@@ -302,9 +366,7 @@ class TaskCommandsTest {
     assertEquals(words.get("end").asInt(), input.ends()[places.get("end").asInt() - 1]);
     assertEquals(words.get("score"), places.get("score"));
     JsonNode orNone =
-        json(
-                "classify", "--model", model, "--question", "Who?", "--context", small,
-                "--or-none")
+        json("classify", "--model", model, "--question", "Who?", "--context", small, "--or-none")
             .get(0);
     boolean none = words.get("null_score").asDouble() >= words.get("score").asDouble();
     assertEquals(none, orNone.get("text").asText().isEmpty());
@@ -315,8 +377,17 @@ class TaskCommandsTest {
     Path model = withHead("choices", Head.choice(2), List.of());
     JsonNode one =
         json(
-                "classify", "--model", model, "--text", "the dog says", "--choice", "woof",
-                "--choice", "moo", "--choice", "baa")
+                "classify",
+                "--model",
+                model,
+                "--text",
+                "the dog says",
+                "--choice",
+                "woof",
+                "--choice",
+                "moo",
+                "--choice",
+                "baa")
             .get(0);
     assertEquals(3, one.get("probabilities").size());
     String line = "{\"prompt\": \"the dog says\", \"choices\": [\"woof\", \"moo\", \"baa\"]}";
@@ -344,8 +415,19 @@ class TaskCommandsTest {
     }
     JsonNode all =
         json(
-                "translate", "--model", pairs, "--text", "nine eight two", "--beams", 3,
-                "--count", 3, "--paper-penalty", 0.6, "--early-stopping", "never")
+                "translate",
+                "--model",
+                pairs,
+                "--text",
+                "nine eight two",
+                "--beams",
+                3,
+                "--count",
+                3,
+                "--paper-penalty",
+                0.6,
+                "--early-stopping",
+                "never")
             .get(0)
             .get("translations");
     assertEquals(3, all.size());
@@ -404,8 +486,7 @@ class TaskCommandsTest {
         Run run = run(arguments);
         String what = Arrays.toString(arguments) + ": " + run.err;
         assertEquals(some == usage ? 2 : 1, run.code, what);
-        assertEquals(
-            1, run.err.lines().filter(line -> line.startsWith("sinter: ")).count(), what);
+        assertEquals(1, run.err.lines().filter(line -> line.startsWith("sinter: ")).count(), what);
         assertFalse(run.err.contains("\tat "), what);
       }
     }
@@ -419,21 +500,58 @@ class TaskCommandsTest {
       List<Object> words =
           new ArrayList<>(
               List.of(
-                  "train", "--data", text, "--out", out, "--family", family, "--layers", 2,
-                  "--heads", 2, "--width", 16, "--context", 16, "--steps", 3, "--batch", 2));
+                  "train",
+                  "--data",
+                  text,
+                  "--out",
+                  out,
+                  "--family",
+                  family,
+                  "--layers",
+                  2,
+                  "--heads",
+                  2,
+                  "--width",
+                  16,
+                  "--context",
+                  16,
+                  "--steps",
+                  3,
+                  "--batch",
+                  2));
       done(words.toArray());
-      assertEquals(
-          family.equals("gpt3") ? 4 : 0, ModelFiles.readConfig(out).window());
-      assertEquals(family, ModelFiles.readConfig(out).family().toString().toLowerCase());
+      assertEquals(family.equals("gpt3") ? 4 : 0, ModelFiles.readConfig(out).window());
+      assertEquals(family, ModelFiles.readConfig(out).family().toString().toLowerCase(Locale.ROOT));
       done("train", "--out", out, "--resume");
       done("train", "--out", out, "--resume", "--family", family, "--layers", 2);
       assertEquals(2, run("train", "--out", out, "--resume", "--layers", 3).code);
       done("generate", "--model", out, "--prompt", "the ", "--max-new-tokens", 3);
+      assertEquals(16, json("embed", "--model", out, "--text", "the").get(0).get("vector").size());
+      assertTrue(done("info", "--model", out).contains("model     "));
     }
     Path banded = shared.resolve("banded");
     done(
-        "train", "--data", text, "--out", banded, "--family", "gpt3", "--window", 5, "--layers",
-        2, "--heads", 2, "--width", 16, "--context", 16, "--steps", 2, "--batch", 2);
+        "train",
+        "--data",
+        text,
+        "--out",
+        banded,
+        "--family",
+        "gpt3",
+        "--window",
+        5,
+        "--layers",
+        2,
+        "--heads",
+        2,
+        "--width",
+        16,
+        "--context",
+        16,
+        "--steps",
+        2,
+        "--batch",
+        2);
     assertEquals(5, ModelFiles.readConfig(banded).window());
     Path none = shared.resolve("none");
     assertEquals(
