@@ -511,6 +511,9 @@ public final class Encoder implements AutoCloseable {
    */
   public Answer answer(boolean orNone, Encoding... windows) {
     require(Task.SPAN, "answers questions");
+    if (windows.length == 0) {
+      throw new IllegalArgumentException("there is no context");
+    }
     List<float[]> logits = run(model.head(), windows);
     Answer best = new Answer(0, 0, "", Double.NEGATIVE_INFINITY, 0);
     double nullScore = Double.POSITIVE_INFINITY;
@@ -557,6 +560,9 @@ public final class Encoder implements AutoCloseable {
    */
   public double[] choose(Encoding... choices) {
     require(Task.CHOICE, "chooses");
+    if (choices.length == 0) {
+      throw new IllegalArgumentException("there are no choices");
+    }
     List<float[]> logits = run(Head.choice(1), choices);
     float[] scores = new float[choices.length];
     for (int i = 0; i < scores.length; i++) {

@@ -13,6 +13,7 @@ import dev.sinter.Encoder.Pooling;
 import dev.sinter.Encoder.Tag;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.Parameters;
 import dev.sinter.model.BertConfig;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.Head;
@@ -334,6 +335,40 @@ class EncoderTest {
       assertThrows(
           IllegalArgumentException.class,
           () -> bert.classify(Encoding.of(new int[] {1, 2}, new int[] {0, 2})));
+    }
+  }
+
+  @Test
+  void manyThreadsReadWhatOneDoes() {
+    try (Encoder bert = bert(Head.masked())) {
+      float[][] expected = bert.embed(texts(), Pooling.MEAN, false);
+      IntStream.range(0, 200)
+          .parallel()
+          .forEach(
+              i -> {
+                int text = i % expected.length;
+                float[] vector =
+                    bert.embed(texts().subList(text, text + 1), Pooling.MEAN, false)[0];
+                assertClose(doubles(expected[text]), doubles(vector));
+                assertEquals(1, bert.fillMask("the [MASK]", 2).size());
+              });
+    }
+  }
+
+  @Test
+  void damagedWeightsAreSaid() throws IOException {
+    try (Encoder bert = bert(Head.sequence(2))) {
+      bert.model()
+          .parameters()
+          .write(
+              Parameters.Part.WEIGHT,
+              "classifier.bias",
+              elements -> {
+                while (elements.hasRemaining()) {
+                  elements.put(Float.NaN);
+                }
+              });
+      assertThrows(ArithmeticException.class, () -> bert.classify("the"));
     }
   }
 

@@ -3,7 +3,6 @@ package dev.sinter.cli;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.LengthPenalty;
 import java.util.Optional;
-import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
 
 /** Whether and how beams are searched. */
@@ -14,22 +13,17 @@ final class BeamOptions {
       description = "Beam search, without sampling; --count of its best are shown; 1: none.")
   private Integer beams;
 
-  @ArgGroup(multiplicity = "0..1")
-  private Penalty penalty = new Penalty();
+  @Option(
+      names = "--length-penalty",
+      paramLabel = "A",
+      description = "Divides beams' scores by length^A (default: 1).")
+  private Double power;
 
-  private static final class Penalty {
-    @Option(
-        names = "--length-penalty",
-        paramLabel = "A",
-        description = "Divides beams' scores by length^A (default: 1).")
-    private Double power;
-
-    @Option(
-        names = "--paper-penalty",
-        paramLabel = "A",
-        description = "Divides them by ((5 + length) / 6)^A instead.")
-    private Double paper;
-  }
+  @Option(
+      names = "--paper-penalty",
+      paramLabel = "A",
+      description = "Divides them by ((5 + length) / 6)^A instead.")
+  private Double paper;
 
   @Option(
       names = "--early-stopping",
@@ -43,10 +37,12 @@ final class BeamOptions {
   /** Those settings, with what the user asks for in their place. */
   Beams over(Beams settings) {
     LengthPenalty divisor = settings.lengthPenalty();
-    if (penalty.paper != null) {
-      divisor = LengthPenalty.paper(penalty.paper);
-    } else if (penalty.power != null) {
-      divisor = LengthPenalty.power(penalty.power);
+    if (paper != null && power != null) {
+      throw new IllegalArgumentException("--length-penalty and --paper-penalty; one of them");
+    } else if (paper != null) {
+      divisor = LengthPenalty.paper(paper);
+    } else if (power != null) {
+      divisor = LengthPenalty.power(power);
     }
     int count = beams == null ? settings.count() : beams;
     return new Beams(count, 1, divisor, earlyStopping);

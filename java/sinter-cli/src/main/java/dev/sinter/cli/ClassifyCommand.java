@@ -28,28 +28,30 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     footer = {
       "",
-      "The head that config.json names says what is read, and what --json prints a line for:",
+      "config.json names the head, which says what is read and what --json prints:",
       "  sequence  a text, or two with a tab between them, or --text with --pair",
-      "            {\"labels\": [{\"id\": 1, \"label\": \"good\", \"score\": 0.9}, …]}, the"
-          + " likeliest",
-      "            first; score: probability, of a regression the number",
-      "  tokens    a text; what is longer than the context is read in windows",
-      "            {\"words\": [{\"start\": 0, \"end\": 4, \"text\": \"John\", \"label\":"
-          + " \"B-PER\",",
-      "            \"score\": 0.9}, …]}; with --ids each token by its number, without text",
-      "  span      --question and --context, or lines of {\"question\": …, \"context\": …}",
-      "            {\"start\": 0, \"end\": 4, \"text\": \"John\", \"score\": 7.1, \"null_score\":"
-          + " 2.3};",
-      "            score: sum of two logits; null_score: that of no answer, which --or-none",
-      "            allows: start and end are 0 then. With --ids, --types tell question from",
-      "            context; the first token and the last of each are special",
-      "  choice    --text with --choice, or lines of {\"prompt\": …, \"choices\": […]}",
-      "            {\"choice\": 1, \"probabilities\": [0.2, 0.8]}; all --ids are one question's",
+      "            {\"labels\": [{\"id\": 1, \"label\": \"good\", \"score\": 0.9}, …]},",
+      "            the likeliest first; score: probability, or a regression's number",
+      "  tokens    a text; longer ones than the context are read in windows",
+      "            {\"words\": [{\"start\": 0, \"end\": 4, \"text\": \"John\",",
+      "            \"label\": \"B-PER\", \"score\": 0.9}, …]}; with --ids a token each,",
+      "            by its number, without text",
+      "  span      --question and --context, or lines of",
+      "            {\"question\": …, \"context\": …}",
+      "            {\"start\": 0, \"end\": 4, \"text\": \"John\", \"score\": 7.1,",
+      "            \"null_score\": 2.3}; score: sum of two logits; null_score: that of",
+      "            no answer, which --or-none allows: start and end are 0 then. With",
+      "            --ids, --types tell question from context; the first token and the",
+      "            last of each are special",
+      "  choice    --text with --choice, or lines of",
+      "            {\"prompt\": …, \"choices\": […]}",
+      "            {\"choice\": 1, \"probabilities\": [0.2, 0.8]}; all --ids are of one",
+      "            question",
       "",
       "Examples:",
       "  ./sinter classify --model sentiment --text 'A fine film.' --json",
       "  ./sinter classify --model ner --file lines.txt",
-      "  ./sinter classify --model squad --question 'Who sleeps?' --context 'A man sleeps.'",
+      "  ./sinter classify --model squad --question 'Who?' --context 'A man sleeps.'",
       "  ./sinter classify --model nli --ids 101,7,102,8,102 --types 0,0,0,1,1"
     })
 final class ClassifyCommand implements Callable<Integer> {
@@ -221,9 +223,6 @@ final class ClassifyCommand implements Callable<Integer> {
   }
 
   private void print(double[] shares, List<String> texts) {
-    if (shares.length == 0) {
-      throw new IllegalArgumentException("there are no choices");
-    }
     int best = 0;
     ObjectNode root = EncoderOptions.object();
     for (int i = 1; i < shares.length; i++) {

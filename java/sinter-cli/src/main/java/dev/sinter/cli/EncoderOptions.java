@@ -36,6 +36,7 @@ final class EncoderOptions {
   }
 
   int run(Use use) throws IOException {
+    texts.check();
     try (Device where = device.open();
         Encoder encoder = open(where)) {
       use.of(encoder);

@@ -10,49 +10,52 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import picocli.CommandLine.ArgGroup;
+import java.util.Objects;
+import java.util.stream.Stream;
 import picocli.CommandLine.Option;
 
 /** What a command reads: texts, the lines of a file, or ids. */
 final class TextOptions {
   private static final ObjectMapper JSON = new ObjectMapper();
 
-  @ArgGroup(multiplicity = "0..1")
-  private Source source = new Source();
+  @Option(
+      names = "--text",
+      paramLabel = "TEXT",
+      description = "A text; -: the lines of standard input. May be given several times.")
+  private List<String> texts;
 
-  private static final class Source {
-    @Option(
-        names = "--text",
-        paramLabel = "TEXT",
-        description = "A text; -: the lines of standard input. May be given several times.")
-    private List<String> texts;
+  @Option(names = "--file", paramLabel = "FILE", description = "The lines of a file.")
+  private Path file;
 
-    @Option(names = "--file", paramLabel = "FILE", description = "The lines of a file.")
-    private Path file;
+  @Option(
+      names = "--ids",
+      paramLabel = "ID,ID…",
+      description =
+          "Token ids instead of a text, special tokens included; needs no tokenizer. May be given"
+              + " several times.")
+  private List<String> ids;
 
-    @Option(
-        names = "--ids",
-        paramLabel = "ID,ID…",
-        description =
-            "Token ids instead of a text, special tokens included; needs no tokenizer. May be given"
-                + " several times.")
-    private List<String> ids;
+  /** Not a group of options: the help would list what is in a group of a mixin twice. */
+  void check() {
+    if (Stream.of(texts, file, ids).filter(Objects::nonNull).count() > 1) {
+      throw new IllegalArgumentException("--text, --file and --ids; one of them");
+    }
   }
 
   boolean given() {
-    return source.texts != null || source.file != null || source.ids != null;
+    return texts != null || file != null || ids != null;
   }
 
   boolean areIds() {
-    return source.ids != null;
+    return ids != null;
   }
 
   List<String> lines() throws IOException {
     List<String> lines = new ArrayList<>();
-    if (source.file != null) {
-      TextFiles.read(List.of(source.file)).lines().forEach(lines::add);
-    } else if (source.texts != null) {
-      for (String text : source.texts) {
+    if (file != null) {
+      TextFiles.read(List.of(file)).lines().forEach(lines::add);
+    } else if (texts != null) {
+      for (String text : texts) {
         if (text.equals("-")) {
           new String(System.in.readAllBytes(), StandardCharsets.UTF_8).lines().forEach(lines::add);
         } else {
@@ -94,7 +97,7 @@ final class TextOptions {
 
   /** The ids of each sequence. */
   List<int[]> ids() {
-    return source.ids.stream().map(TextOptions::parse).toList();
+    return ids.stream().map(TextOptions::parse).toList();
   }
 
   /**

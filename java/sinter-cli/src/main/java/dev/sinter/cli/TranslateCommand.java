@@ -76,6 +76,7 @@ final class TranslateCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
+    texts.check();
     Beams search = beams.over(Seq2Seq.paperBeams()).withReturned(count);
     Sampling sampling = maxLength == null ? null : Sampling.greedy().withMaxNewTokens(maxLength);
     try (Device where = device.open();

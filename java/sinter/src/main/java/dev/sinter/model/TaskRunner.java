@@ -54,6 +54,7 @@ public final class TaskRunner implements AutoCloseable {
    * @return of each what the head gives: words' logits [places, vocabulary], classes' [labels] or
    *     [length, labels], starts' and then ends' [2, length], a vector [width]; without padding
    * @throws IllegalArgumentException where a sequence is empty or too long, or an id is none
+   * @throws ArithmeticException where what the model gives is not finite
    */
   public synchronized List<float[]> run(Head head, List<Input> inputs) {
     if (closed) {
@@ -186,6 +187,12 @@ public final class TaskRunner implements AutoCloseable {
       } else {
         output = new float[all.capacity() / graph.batch()];
         all.get(row * output.length, output);
+      }
+      for (float x : output) {
+        if (!Float.isFinite(x)) {
+          throw new ArithmeticException(
+              "the model gives " + x + "; its weights are damaged or training diverged");
+        }
       }
       outputs[rows.get(row)] = output;
     }
