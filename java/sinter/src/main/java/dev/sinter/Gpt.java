@@ -80,15 +80,7 @@ public final class Gpt implements AutoCloseable {
       throws IOException {
     Tokenizer tokenizer = Tokenizer.load(folder);
     GptConfig config = ModelFiles.readConfig(folder);
-    if (tokenizer.size() > config.vocabulary()) {
-      throw new IOException(
-          folder
-              + ": the tokenizer has "
-              + tokenizer.size()
-              + " tokens, config.json a vocabulary of "
-              + config.vocabulary()
-              + "; they are of different models");
-    }
+    Facades.checkVocabulary(folder, tokenizer, config.vocabulary());
     return new Gpt(ModelFiles.load(folder, device, dtype), tokenizer, owned);
   }
 

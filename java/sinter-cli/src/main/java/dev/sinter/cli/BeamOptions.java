@@ -3,7 +3,6 @@ package dev.sinter.cli;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.LengthPenalty;
 import java.util.Optional;
-import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Option;
 
 /** Whether and how beams are searched. */
@@ -11,26 +10,20 @@ final class BeamOptions {
   @Option(
       names = "--beams",
       paramLabel = "N",
-      defaultValue = "1",
       description = "Beam search, without sampling; --count of its best are shown; 1: none.")
-  private int beams;
+  private Integer beams;
 
-  @ArgGroup(multiplicity = "0..1")
-  private Penalty penalty = new Penalty();
+  @Option(
+      names = "--length-penalty",
+      paramLabel = "A",
+      description = "Divides beams' scores by length^A (default: 1).")
+  private Double power;
 
-  private static final class Penalty {
-    @Option(
-        names = "--length-penalty",
-        paramLabel = "A",
-        description = "Divides beams' scores by length^A (default: 1).")
-    private Double power;
-
-    @Option(
-        names = "--paper-penalty",
-        paramLabel = "A",
-        description = "Divides them by ((5 + length) / 6)^A instead.")
-    private Double paper;
-  }
+  @Option(
+      names = "--paper-penalty",
+      paramLabel = "A",
+      description = "Divides them by ((5 + length) / 6)^A instead.")
+  private Double paper;
 
   @Option(
       names = "--early-stopping",
@@ -41,15 +34,22 @@ final class BeamOptions {
               + " never: when none can become better (default: false).")
   private Beams.EarlyStopping earlyStopping;
 
+  /** Those settings, with what the user asks for in their place. */
+  Beams over(Beams settings) {
+    LengthPenalty divisor = settings.lengthPenalty();
+    if (paper != null && power != null) {
+      throw new IllegalArgumentException("--length-penalty and --paper-penalty; one of them");
+    } else if (paper != null) {
+      divisor = LengthPenalty.paper(paper);
+    } else if (power != null) {
+      divisor = LengthPenalty.power(power);
+    }
+    int count = beams == null ? settings.count() : beams;
+    return new Beams(count, 1, divisor, earlyStopping);
+  }
+
   Optional<Beams> get(int count) {
-    if (beams == 1) {
-      return Optional.empty();
-    }
-    Beams search = Beams.of(beams).withReturned(count).withEarlyStopping(earlyStopping);
-    if (penalty.paper != null) {
-      return Optional.of(search.withLengthPenalty(LengthPenalty.paper(penalty.paper)));
-    }
-    double power = penalty.power == null ? 1 : penalty.power;
-    return Optional.of(search.withLengthPenalty(LengthPenalty.power(power)));
+    Beams search = over(Beams.of(1));
+    return search.count() == 1 ? Optional.empty() : Optional.of(search.withReturned(count));
   }
 }

@@ -125,4 +125,27 @@ public record BertConfig(
         epsilon,
         padding);
   }
+
+  /**
+   * The same with another token that fills sequences up.
+   *
+   * @param token its id
+   * @return the configuration
+   */
+  public BertConfig withPadding(int token) {
+    return new BertConfig(
+        vocabulary,
+        context,
+        width,
+        layers,
+        heads,
+        inner,
+        segments,
+        activation,
+        hiddenDropout,
+        attentionDropout,
+        headDropout,
+        epsilon,
+        token);
+  }
 }

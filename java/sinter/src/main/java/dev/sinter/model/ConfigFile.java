@@ -16,7 +16,9 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
 
@@ -215,6 +217,21 @@ final class ConfigFile {
       throw failure("num_labels " + labels + "; 1 to " + Head.MOST_LABELS);
     }
     return labels;
+  }
+
+  /** The labels' names by their numbers; LABEL_0, … where the file names none. */
+  List<String> labelNames() throws FormatException {
+    JsonNode names = json.path("id2label");
+    int count = labels();
+    List<String> all = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      JsonNode name = names.path(Integer.toString(i));
+      if (name.isMissingNode() && !names.isEmpty()) {
+        throw failure("id2label has no " + i + "; its numbers are 0 to " + (count - 1));
+      }
+      all.add(name.asText("LABEL_" + i));
+    }
+    return all;
   }
 
   /**

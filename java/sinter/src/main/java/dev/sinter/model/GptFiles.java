@@ -69,6 +69,9 @@ final class GptFiles {
     if (architecture.endsWith("ForTokenClassification")) {
       return Head.tokens(file.labels());
     }
+    if (architecture.endsWith("DoubleHeadsModel")) {
+      return Head.choice(2);
+    }
     return null;
   }
 

@@ -43,6 +43,47 @@ public final class ModelFiles {
     };
   }
 
+  /**
+   * Reads what a model is.
+   *
+   * @param folder that holds config.json
+   * @return its model_type: gpt2, openai-gpt, gpt3, bert or marian
+   * @throws IOException where there is no config.json, or it is of another
+   */
+  public static String readFamily(Path folder) throws IOException {
+    return family(ConfigFile.read(folder));
+  }
+
+  /**
+   * Reads what the head of a BERT or a GPT is.
+   *
+   * @param folder that holds config.json
+   * @return the head; of one that names none, and of a language model, {@link Head#mean}
+   * @throws IOException where there is no config.json, or it is of neither
+   */
+  public static Head readHead(Path folder) throws IOException {
+    ConfigFile config = ConfigFile.read(folder);
+    return switch (family(config)) {
+      case "marian" -> throw config.failure("model_type marian is neither a BERT nor a GPT");
+      case "bert" -> BertFiles.head(config);
+      default -> {
+        Head head = GptFiles.head(config);
+        yield head == null ? Head.mean() : head;
+      }
+    };
+  }
+
+  /**
+   * Reads the names of a classifier's labels ({@code id2label}).
+   *
+   * @param folder that holds config.json
+   * @return by their numbers; LABEL_0, LABEL_1, … where the file has no names
+   * @throws IOException where there is no config.json, or it is not what it should be
+   */
+  public static List<String> readLabels(Path folder) throws IOException {
+    return ConfigFile.read(folder).labelNames();
+  }
+
   private static String family(ConfigFile config) throws FormatException {
     String type = config.text("model_type", "");
     return switch (type) {

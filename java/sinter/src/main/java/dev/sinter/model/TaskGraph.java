@@ -76,6 +76,24 @@ public final class TaskGraph implements AutoCloseable {
   }
 
   /**
+   * Returns the number of sequences.
+   *
+   * @return rows
+   */
+  public int batch() {
+    return batch;
+  }
+
+  /**
+   * Returns the length of the sequences.
+   *
+   * @return tokens of each, padding included
+   */
+  public int length() {
+    return length;
+  }
+
+  /**
    * The tokens.
    *
    * @return int32 [batch, length]

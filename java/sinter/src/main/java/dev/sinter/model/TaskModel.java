@@ -16,6 +16,7 @@ import dev.sinter.graph.Tensor;
 import dev.sinter.model.Head.Loss;
 import dev.sinter.model.Head.Task;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -53,6 +54,7 @@ public final class TaskModel implements Model {
   private final float headDropout;
   private final Device device;
   private final Parameters parameters;
+  private final boolean owned;
 
   /**
    * Allocates a BERT with zero weights.
@@ -93,6 +95,42 @@ public final class TaskModel implements Model {
     this.headDropout = headDropout;
     this.device = device;
     this.parameters = new Parameters(device, dtype, parameters(backbone, head));
+    this.owned = true;
+  }
+
+  private TaskModel(TaskModel weights, Head head) {
+    this.backbone = weights.backbone;
+    this.bert = weights.bert;
+    this.gptConfig = weights.gptConfig;
+    this.head = head;
+    this.classifier = classifier(backbone, head);
+    this.headDropout = weights.headDropout;
+    this.device = weights.device;
+    this.parameters = weights.parameters;
+    this.owned = false;
+    if (!parameters(backbone, head).stream().allMatch(weights::has)) {
+      throw new IllegalArgumentException(
+          "the model has no head for " + head.task() + "; it has that for " + weights.head.task());
+    }
+  }
+
+  private boolean has(ParameterSpec wanted) {
+    return parameters.specs().stream()
+        .anyMatch(
+            spec ->
+                spec.name().equals(wanted.name()) && Arrays.equals(spec.shape(), wanted.shape()));
+  }
+
+  /**
+   * Returns the same weights under another head: one that needs none of its own, as {@link
+   * Task#MEAN}, or that shares this one's.
+   *
+   * @param other its task
+   * @return a view, which need not be closed; it ends with this model
+   * @throws IllegalArgumentException where the other head needs weights that are not there
+   */
+  public TaskModel withHead(Head other) {
+    return new TaskModel(this, other);
   }
 
   /** What the parameters of such a model are, without allocating them. */
@@ -210,6 +248,15 @@ public final class TaskModel implements Model {
    */
   public int context() {
     return backbone.context();
+  }
+
+  /**
+   * Returns the number of tokens that the model knows.
+   *
+   * @return one more than the greatest id
+   */
+  public int vocabulary() {
+    return backbone.vocabulary();
   }
 
   /**
@@ -411,9 +458,11 @@ public final class TaskModel implements Model {
         : g.binaryCrossEntropy(logits, targets, weights, 1);
   }
 
-  /** Gives the weights back. Closing twice is harmless. */
+  /** Gives the weights back, of a view nothing. Closing twice is harmless. */
   @Override
   public void close() {
-    parameters.close();
+    if (owned) {
+      parameters.close();
+    }
   }
 }

@@ -61,7 +61,7 @@ public final class TranslationTrainer {
     return (step, steps) ->
         factor
             / Math.sqrt(width)
-            * Math.min(1 / Math.sqrt(step + 1.0), (step + 1) * Math.pow(warmup, -1.5));
+            * Math.min(1 / Math.sqrt(step + 1.0), (step + 1) * Math.pow((double) warmup, -1.5));
   }
 
   /**
@@ -82,13 +82,36 @@ public final class TranslationTrainer {
             loop.step(
                 (number, accumulating) -> {
                   for (int i = 0; i < batch; i++) {
-                    fill(graph, i, pair(number * batch + i));
+                    fill(graph, i, pair(number * batch + i), sourceLength, targetLength);
                   }
                   return graph.run(number, accumulating);
                 },
                 (long) batch * (sourceLength + targetLength)));
       }
     }
+  }
+
+  /**
+   * Measures the model.
+   *
+   * @param held pairs that it has not learned from
+   * @return the mean over batches of their loss, without smoothing, in nats a target's token
+   */
+  public double evaluate(List<Pair> held) {
+    int sources = held.stream().mapToInt(pair -> pair.source.length).max().orElseThrow();
+    int targets = held.stream().mapToInt(pair -> pair.target.length).max().orElseThrow();
+    int rows = Math.min(batch, held.size());
+    int batches = held.size() / rows;
+    double loss = 0;
+    try (TransformerGraph graph = model.graph(rows, sources, targets)) {
+      for (int i = 0; i < batches; i++) {
+        for (int row = 0; row < rows; row++) {
+          fill(graph, row, held.get(i * rows + row), sources, targets);
+        }
+        loss += graph.run(0, false) / batches;
+      }
+    }
+    return loss;
   }
 
   /** Each epoch takes each pair once, in an order of its own. */
@@ -106,16 +129,14 @@ public final class TranslationTrainer {
     return pairs.get(order[(int) (number % pairs.size())]);
   }
 
-  private void fill(TransformerGraph graph, int row, Pair pair) {
+  private void fill(TransformerGraph graph, int row, Pair pair, int sources, int targets) {
     int padding = model.config().padding();
-    for (int j = 0; j < sourceLength; j++) {
-      graph
-          .sources()
-          .put(row * sourceLength + j, j < pair.source.length ? pair.source[j] : padding);
+    for (int j = 0; j < sources; j++) {
+      graph.sources().put(row * sources + j, j < pair.source.length ? pair.source[j] : padding);
     }
     graph.sourceLengths().put(row, pair.source.length);
-    for (int j = 0; j < targetLength; j++) {
-      graph.targets().put(row * targetLength + j, j < pair.target.length ? pair.target[j] : -100);
+    for (int j = 0; j < targets; j++) {
+      graph.targets().put(row * targets + j, j < pair.target.length ? pair.target[j] : -100);
     }
   }
 }
