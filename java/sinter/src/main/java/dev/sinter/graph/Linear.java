@@ -186,7 +186,9 @@ final class Linear extends Operation {
       Gemm plain =
           Gemm.plain(
               dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype());
-      return pre == null ? plain : plain.with(sinter.SN_EPILOGUE_ACTIVATION_BACKWARD, activation, false, true);
+      return pre == null
+          ? plain
+          : plain.with(sinter.SN_EPILOGUE_ACTIVATION_BACKWARD, activation, false, true);
     }
 
     @Override
