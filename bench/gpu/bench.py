@@ -117,7 +117,7 @@ class Bench:
     def gemm(self, name, m, n, k, transpose_a=0, transpose_b=0, epilogue=sinter.NONE, dtype=BF16, gradient=False, target=""):
         device = self.device
         shape = sinter.GemmShape(1, m, n, k, transpose_a, transpose_b, m if transpose_a else k, k if transpose_b else n, n, 0,
-                                 0, 0, dtype, F32 if gradient else dtype, epilogue, 0)
+                                 0, 0, dtype, F32 if gradient else dtype, epilogue, 0, 0)
 
         def ours(sets):
             workspace = device.ask("gemm_workspace", shape)
@@ -125,7 +125,7 @@ class Bench:
             for _ in range(sets):
                 a, b = device.random(dtype, m * k), device.random(dtype, k * n)
                 c, bias, aux = device.allocate(4 * m * n), device.random(dtype, n), None
-                if epilogue in (sinter.BIAS_GELU, sinter.BIAS_RESIDUAL, sinter.GELU_BACKWARD):
+                if epilogue in (sinter.BIAS_ACTIVATION, sinter.BIAS_RESIDUAL, sinter.ACTIVATION_BACKWARD):
                     aux = device.random(dtype, m * n)
                 calls.append(lambda a=a, b=b, c=c, bias=bias, aux=aux: device.gemm(shape, a, b, c, bias, aux, workspace))
             return calls
@@ -138,7 +138,7 @@ class Bench:
                 left, right = a.t() if transpose_a else a, b.t() if transpose_b else b
                 bias = torch.randn(n, device="cuda", dtype=torch.bfloat16)
                 residual = torch.randn(m, n, device="cuda", dtype=torch.bfloat16)
-                if epilogue == sinter.BIAS_GELU:
+                if epilogue == sinter.BIAS_ACTIVATION:
                     calls.append(lambda x=left, w=right, b=bias: torch.ops.aten._addmm_activation(b, x, w, use_gelu=True))
                 elif epilogue == sinter.BIAS:
                     calls.append(lambda x=left, w=right, b=bias: torch.addmm(b, x, w))
@@ -148,7 +148,7 @@ class Bench:
                     calls.append(lambda x=left, w=right: x @ w)
             return calls
 
-        peers = {"cuBLASLt": theirs} if dtype == BF16 and epilogue != sinter.GELU_BACKWARD else {}
+        peers = {"cuBLASLt": theirs} if dtype == BF16 and epilogue != sinter.ACTIVATION_BACKWARD else {}
         size = 2 if dtype == BF16 else 4
         few = m <= 8
         self.case(f"gemm {name} {m}×{n}×{k}" + ("" if dtype == BF16 else " fp32"), k * n * size if few else 2 * m * n * k,
@@ -166,12 +166,12 @@ class Bench:
             self.gemm(name, rows_now, out, inner, 0, tied, target="≥ 0.95")
             self.gemm(name + " dx", rows_now, inner, out, 0, 1 - tied, target="≥ 0.95")
             self.gemm(name + " dw", inner, out, rows_now, 1, 0, gradient=True, target="≥ 0.95")
-        self.gemm("up, bias, GELU kept", rows, 4 * w, w, epilogue=sinter.BIAS_GELU, target="≥ 1.05")
+        self.gemm("up, bias, GELU kept", rows, 4 * w, w, epilogue=sinter.BIAS_ACTIVATION, target="≥ 1.05")
         self.gemm("down, bias, residual", rows, w, 4 * w, epilogue=sinter.BIAS_RESIDUAL, target="≥ 1.05")
-        self.gemm("dGELU", rows, 4 * w, w, 0, 1, epilogue=sinter.GELU_BACKWARD)
+        self.gemm("dGELU", rows, 4 * w, w, 0, 1, epilogue=sinter.ACTIVATION_BACKWARD)
         self.gemm("fp32", rows // 16, 4 * w, w, dtype=F32)
         for few in (1, 8):
-            self.gemm("decode up", few, 4 * w, w, epilogue=sinter.BIAS_GELU)
+            self.gemm("decode up", few, 4 * w, w, epilogue=sinter.BIAS_ACTIVATION)
             self.gemm("decode logits", few, vocabulary, w, 0, 1)
 
     # ---- attention ----
@@ -182,7 +182,7 @@ class Bench:
         width = heads * size
         rows = batch * length
         shape = sinter.AttentionShape(batch, length, length, heads, heads, size, 3 * width, 3 * width, 3 * width, width, BF16, 1,
-                                      0, 0, 0, sinter.RandomKey())
+                                      0, None, 0, 0, sinter.RandomKey())
         pairs = batch * heads * length * (length + 1) / 2
 
         def tensors(sets):
@@ -303,7 +303,7 @@ class Bench:
             count = 4096 if not tiny else rows
             targets, losses = device.write([i * 7 % vocabulary for i in range(count)]), device.allocate(4 * count)
             return [lambda logits=device.random(BF16, count * vocabulary): device.cross_entropy(
-                Enum(BF16), count, vocabulary, vocabulary, logits, targets, 1e-3, losses) for _ in range(sets)]
+                Enum(BF16), count, vocabulary, vocabulary, 0.0, logits, targets, None, 1e-3, losses) for _ in range(sets)]
 
         def their_classifier(sets):
             def loss(logits, targets):

@@ -3,7 +3,7 @@ import ctypes
 from ctypes import c_char_p, c_float, c_int32, c_int64, c_void_p
 
 F32, BF16 = 0, 1
-NONE, BIAS, BIAS_GELU, BIAS_RESIDUAL, GELU_BACKWARD = range(5)
+NONE, BIAS, BIAS_ACTIVATION, BIAS_RESIDUAL, ACTIVATION_BACKWARD = range(5)
 CUDA = 1
 
 
@@ -14,13 +14,15 @@ class RandomKey(ctypes.Structure):
 class GemmShape(ctypes.Structure):
     _fields_ = ([(name, c_int64) for name in ("batch", "m", "n", "k")] + [("transpose_a", c_int32), ("transpose_b", c_int32)]
                 + [(name, c_int64) for name in ("a_stride", "b_stride", "c_stride", "a_batch", "b_batch", "c_batch")]
-                + [(name, c_int32) for name in ("dtype", "c_dtype", "epilogue", "accumulate")])
+                + [(name, c_int32) for name in ("dtype", "c_dtype", "epilogue", "activation", "accumulate")]
+                + [("plan", c_int64)])
 
 
 class AttentionShape(ctypes.Structure):
     _fields_ = ([(name, c_int64) for name in ("batch", "queries", "keys", "heads", "kv_heads", "head_size", "q_stride",
                                               "k_stride", "v_stride", "out_stride")]
-                + [("dtype", c_int32), ("causal", c_int32), ("window", c_int64), ("scale", c_float), ("dropout", c_float),
+                + [("dtype", c_int32), ("causal", c_int32), ("window", c_int64), ("key_lengths", c_void_p),
+                   ("scale", c_float), ("dropout", c_float),
                    ("key", RandomKey)])
 
 

@@ -242,11 +242,11 @@ class Bench {
     const Product all[] = {
         {"qkv", rows_, 3 * w, w, 0, 0, SN_EPILOGUE_BIAS, false},
         {"attention output", rows_, w, w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false},
-        {"up and GELU", rows_, 4 * w, w, 0, 0, SN_EPILOGUE_BIAS_GELU, false},
+        {"up and GELU", rows_, 4 * w, w, 0, 0, SN_EPILOGUE_BIAS_ACTIVATION, false},
         {"down", rows_, w, 4 * w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false},
         {"logits", rows_, m_.vocabulary, w, 0, 1, SN_EPILOGUE_NONE, false},
         {"qkv's input gradient", rows_, w, 3 * w, 0, 1, SN_EPILOGUE_NONE, false},
-        {"down's input gradient, GELU's", rows_, 4 * w, w, 0, 1, SN_EPILOGUE_GELU_BACKWARD, false},
+        {"down's input gradient, GELU's", rows_, 4 * w, w, 0, 1, SN_EPILOGUE_ACTIVATION_BACKWARD, false},
         {"logits' input gradient", rows_, w, m_.vocabulary, 0, 0, SN_EPILOGUE_NONE, false},
         {"qkv's weight gradient", w, 3 * w, rows_, 1, 0, SN_EPILOGUE_NONE, true},
         {"down's weight gradient", 4 * w, w, rows_, 1, 0, SN_EPILOGUE_NONE, true},
@@ -260,7 +260,7 @@ class Bench {
     for (int64_t rows : {1, 8}) {
       const Product all[] = {
           {"decode qkv", rows, 3 * w, w, 0, 0, SN_EPILOGUE_BIAS, false},
-          {"decode up and GELU", rows, 4 * w, w, 0, 0, SN_EPILOGUE_BIAS_GELU, false},
+          {"decode up and GELU", rows, 4 * w, w, 0, 0, SN_EPILOGUE_BIAS_ACTIVATION, false},
           {"decode down", rows, w, 4 * w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false},
           {"decode logits", rows, m_.vocabulary, w, 0, 1, SN_EPILOGUE_NONE, false},
       };
@@ -388,10 +388,10 @@ class Bench {
     });
     stream("bias_backward", broad, dtype, r * wide * size,
            [=, this] { check(sn_bias_backward(stream_, dtype, r, wide, x, 0, dbias)); });
-    stream("gelu_forward", broad, dtype, 2 * r * wide * size,
-           [=, this] { check(sn_gelu_forward(stream_, dtype, r * wide, x, out)); });
-    stream("gelu_backward", broad, dtype, 3 * r * wide * size,
-           [=, this] { check(sn_gelu_backward(stream_, dtype, r * wide, x, y, out)); });
+    stream("activation_forward", broad, dtype, 2 * r * wide * size,
+           [=, this] { check(sn_activation_forward(stream_, SN_GELU_TANH, dtype, r * wide, x, out)); });
+    stream("activation_backward", broad, dtype, 3 * r * wide * size,
+           [=, this] { check(sn_activation_backward(stream_, SN_GELU_TANH, dtype, r * wide, x, y, out)); });
     stream("add", broad, dtype, 3 * r * wide * size, [=, this] { check(sn_add(stream_, dtype, r * wide, x, y, out)); });
     stream("dropout", narrow, dtype, 3 * r * w * size, [=, this] {
       check(sn_dropout(stream_, dtype, r * w, 0.1f, {1, 2, 3, nullptr}, x, y, out));
@@ -409,11 +409,11 @@ class Bench {
     check(sn_embedding_backward_workspace(device_, b, t, &bytes));
     void *places = allocate(bytes);
     stream("embedding_forward", narrow, dtype, 3 * r * w * size, [=, this] {
-      check(sn_embedding_forward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, nullptr, tokenTable,
+      check(sn_embedding_forward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, 1, ids, nullptr, tokenTable,
                                  positionTable, embedded));
     });
     stream("embedding_backward", narrow, dtype, r * w * (2 * size + 8), [=, this] {
-      check(sn_embedding_backward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, ids, embedded, 0, dtokens,
+      check(sn_embedding_backward(stream_, dtype, b, t, w, m_.vocabulary, m_.context, 1, -1, ids, embedded, 0, dtokens,
                                   dpositions, places));
     });
     releaseAll();
@@ -423,7 +423,8 @@ class Bench {
     auto *losses = allocate<float>(r * 4);
     int32_t *targets = randomIds(r, m_.vocabulary);
     stream("cross_entropy with gradient", classes, dtype, 2 * r * m_.vocabulary * size, [=, this] {
-      check(sn_cross_entropy(stream_, dtype, r, m_.vocabulary, m_.vocabulary, logits, targets, 1e-3f, losses));
+      check(sn_cross_entropy(stream_, dtype, r, m_.vocabulary, m_.vocabulary, 0, logits, targets, nullptr, 1e-3f,
+                             losses));
     });
     sn_sampling sampling{1, 0.8f, 40, 0.95f, 0};
     check(sn_sample_workspace(device_, 1, m_.vocabulary, &bytes));

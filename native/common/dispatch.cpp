@@ -73,6 +73,12 @@ sn_status checkElements(const sn_stream *stream, sn_dtype dtype, int64_t count, 
   return checkCount(count, operation);
 }
 
+sn_status checkActivation(sn_activation activation, const char *operation) {
+  SN_CHECK(activation >= SN_GELU_TANH && activation <= SN_TANH, SN_BAD_ARGUMENT, "%s: unknown activation %d", operation,
+           static_cast<int>(activation));
+  return SN_OK;
+}
+
 sn_status checkGemm(const sn_gemm_shape *shape) {
   SN_CHECK_POINTER(shape, "gemm");
   const auto &s = *shape;
@@ -90,8 +96,9 @@ sn_status checkGemm(const sn_gemm_shape *shape) {
   SN_CHECK_OK(checkDtype(s.dtype, "gemm"));
   SN_CHECK(s.c_dtype == s.dtype || s.c_dtype == SN_F32, SN_BAD_DTYPE, "gemm: c_dtype %d; that of a and b, or F32 (0)",
            static_cast<int>(s.c_dtype));
-  SN_CHECK(s.epilogue >= SN_EPILOGUE_NONE && s.epilogue <= SN_EPILOGUE_GELU_BACKWARD, SN_BAD_ARGUMENT,
+  SN_CHECK(s.epilogue >= SN_EPILOGUE_NONE && s.epilogue <= SN_EPILOGUE_ACTIVATION_BACKWARD, SN_BAD_ARGUMENT,
            "gemm: unknown epilogue %d", static_cast<int>(s.epilogue));
+  SN_CHECK_OK(checkActivation(s.activation, "gemm"));
   SN_CHECK(!s.accumulate || (s.c_dtype == SN_F32 && s.epilogue == SN_EPILOGUE_NONE), SN_BAD_ARGUMENT,
            "gemm: accumulate needs an F32 c and no epilogue");
   return SN_OK;
@@ -112,6 +119,9 @@ sn_status checkAttention(const sn_attention_shape *shape, const char *operation)
                      s.q_stride <= kMost && s.k_stride <= kMost && s.v_stride <= kMost && s.out_stride <= kMost,
                  "%s: a row stride is smaller than heads * head_size", operation);
   SN_CHECK_SHAPE(s.window >= 0, "%s: window %lld; 0 (none) or more", operation, static_cast<ll>(s.window));
+  SN_CHECK(s.key_lengths == nullptr || (!s.causal && s.window == 0), SN_UNSUPPORTED,
+           "%s: key_lengths together with causal or window; a causal row sees no padding that comes after it",
+           operation);
   SN_CHECK(s.dropout >= 0 && s.dropout < 1, SN_BAD_ARGUMENT, "%s: dropout %g; 0 <= dropout < 1", operation,
            static_cast<double>(s.dropout));
   SN_CHECK(std::isfinite(s.scale) && s.scale >= 0, SN_BAD_ARGUMENT, "%s: scale %g", operation,
@@ -297,17 +307,20 @@ sn_status sn_random_normal(sn_stream *stream, int64_t count, float mean, float d
   return stream->device->operations->random_normal(stream, count, mean, deviation, key, out);
 }
 
-sn_status sn_gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out) {
-  SN_CHECK_OK(checkElements(stream, dtype, count, "gelu_forward"));
-  SN_CHECK_POINTERS("gelu_forward", x, out);
-  return stream->device->operations->gelu_forward(stream, dtype, count, x, out);
+sn_status sn_activation_forward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count,
+                                const void *x, void *out) {
+  SN_CHECK_OK(checkElements(stream, dtype, count, "activation_forward"));
+  SN_CHECK_OK(checkActivation(activation, "activation_forward"));
+  SN_CHECK_POINTERS("activation_forward", x, out);
+  return stream->device->operations->activation_forward(stream, activation, dtype, count, x, out);
 }
 
-sn_status sn_gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout,
-                           void *dx) {
-  SN_CHECK_OK(checkElements(stream, dtype, count, "gelu_backward"));
-  SN_CHECK_POINTERS("gelu_backward", x, dout, dx);
-  return stream->device->operations->gelu_backward(stream, dtype, count, x, dout, dx);
+sn_status sn_activation_backward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count,
+                                 const void *x, const void *dout, void *dx) {
+  SN_CHECK_OK(checkElements(stream, dtype, count, "activation_backward"));
+  SN_CHECK_OK(checkActivation(activation, "activation_backward"));
+  SN_CHECK_POINTERS("activation_backward", x, dout, dx);
+  return stream->device->operations->activation_backward(stream, activation, dtype, count, x, dout, dx);
 }
 
 sn_status sn_dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, sn_random_key key, const void *x,
@@ -319,6 +332,22 @@ sn_status sn_dropout(sn_stream *stream, sn_dtype dtype, int64_t count, float p, 
 }
 
 // ---- matrix product ------------------------------------------------------------------------------------------------
+
+sn_status sn_gemm_library(const sn_device *device, const char *folder, int64_t *version) {
+  SN_CHECK_POINTER(device, "gemm_library");
+  SN_CHECK_POINTER(version, "gemm_library");
+  return device->operations->gemm_library(device, folder, version);
+}
+
+sn_status sn_gemm_plans(const sn_device *device, const sn_gemm_shape *shape, int32_t capacity, int64_t *plans,
+                        int32_t *count) {
+  SN_CHECK_POINTER(device, "gemm_plans");
+  SN_CHECK(capacity >= 0, SN_BAD_ARGUMENT, "gemm_plans: capacity %d; 0 or more", capacity);
+  SN_CHECK(plans != nullptr || capacity == 0, SN_BAD_ARGUMENT, "gemm_plans: plans is null");
+  SN_CHECK_POINTER(count, "gemm_plans");
+  SN_CHECK_OK(checkGemm(shape));
+  return device->operations->gemm_plans(device, shape, capacity, plans, count);
+}
 
 sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes) {
   SN_CHECK_POINTER(device, "gemm_workspace");
@@ -332,9 +361,9 @@ sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, 
   SN_CHECK_OK(checkStream(stream, "gemm"));
   SN_CHECK_OK(checkGemm(shape));
   auto epilogue = shape->epilogue;
-  SN_CHECK(bias != nullptr || (epilogue != SN_EPILOGUE_BIAS && epilogue != SN_EPILOGUE_BIAS_GELU), SN_BAD_ARGUMENT,
-           "gemm: the epilogue needs a bias");
-  SN_CHECK(aux != nullptr || (epilogue != SN_EPILOGUE_BIAS_RESIDUAL && epilogue != SN_EPILOGUE_GELU_BACKWARD),
+  SN_CHECK(bias != nullptr || (epilogue != SN_EPILOGUE_BIAS && epilogue != SN_EPILOGUE_BIAS_ACTIVATION),
+           SN_BAD_ARGUMENT, "gemm: the epilogue needs a bias");
+  SN_CHECK(aux != nullptr || (epilogue != SN_EPILOGUE_BIAS_RESIDUAL && epilogue != SN_EPILOGUE_ACTIVATION_BACKWARD),
            SN_BAD_ARGUMENT, "gemm: the epilogue needs aux");
   SN_CHECK_POINTERS("gemm", a, b, c);
   return stream->device->operations->gemm(stream, shape, a, b, c, bias, aux, workspace);
@@ -369,12 +398,12 @@ sn_status checkEmbedding(const sn_stream *stream, sn_dtype dtype, int64_t batch,
 }  // namespace
 
 sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                               int64_t vocabulary, int64_t positions, const int32_t *tokens, const int32_t *offsets,
-                               const void *token_table, const void *position_table, void *out) {
+                               int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                               const int32_t *offsets, const void *token_table, const void *position_table, void *out) {
   SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_forward"));
   SN_CHECK_POINTERS("embedding_forward", tokens, token_table, out);
   return stream->device->operations->embedding_forward(stream, dtype, batch, length, width, vocabulary, positions,
-                                                       tokens, offsets, token_table, position_table, out);
+                                                       scale, tokens, offsets, token_table, position_table, out);
 }
 
 sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch, int64_t length, int64_t *bytes) {
@@ -386,17 +415,47 @@ sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch
 }
 
 sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                                int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                                int32_t accumulate_positions, float *dtoken_table, float *dposition_table,
-                                void *workspace) {
+                                int64_t vocabulary, int64_t positions, float scale, int32_t padding,
+                                const int32_t *tokens, const void *dout, int32_t accumulate_positions,
+                                float *dtoken_table, float *dposition_table, void *workspace) {
   SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "embedding_backward"));
   SN_CHECK_SHAPE(dposition_table == nullptr || length <= positions,
                  "embedding_backward: length %lld is more than positions %lld", static_cast<ll>(length),
                  static_cast<ll>(positions));
   SN_CHECK_POINTERS("embedding_backward", tokens, dout, dtoken_table);
   return stream->device->operations->embedding_backward(stream, dtype, batch, length, width, vocabulary, positions,
-                                                        tokens, dout, accumulate_positions, dtoken_table,
-                                                        dposition_table, workspace);
+                                                        scale, padding, tokens, dout, accumulate_positions,
+                                                        dtoken_table, dposition_table, workspace);
+}
+
+// ---- rows ----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+sn_status checkGather(const sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, int64_t count,
+                      const char *operation) {
+  SN_CHECK_OK(checkStream(stream, operation));
+  SN_CHECK_OK(checkDtype(dtype, operation));
+  SN_CHECK_SHAPE(sizes({rows, width}) && sizes({count, width}) && rows <= INT32_MAX,
+                 "%s: rows %lld, width %lld, count %lld; each at least 1, rows below 2^31", operation,
+                 static_cast<ll>(rows), static_cast<ll>(width), static_cast<ll>(count));
+  return SN_OK;
+}
+
+}  // namespace
+
+sn_status sn_gather_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, int64_t count,
+                            const int32_t *indices, const void *in, void *out) {
+  SN_CHECK_OK(checkGather(stream, dtype, rows, width, count, "gather_forward"));
+  SN_CHECK_POINTERS("gather_forward", indices, in, out);
+  return stream->device->operations->gather_forward(stream, dtype, rows, width, count, indices, in, out);
+}
+
+sn_status sn_gather_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, int64_t count,
+                             const int32_t *indices, const void *dout, void *din) {
+  SN_CHECK_OK(checkGather(stream, dtype, rows, width, count, "gather_backward"));
+  SN_CHECK_POINTERS("gather_backward", indices, dout, din);
+  return stream->device->operations->gather_backward(stream, dtype, rows, width, count, indices, dout, din);
 }
 
 // ---- layer norm ----------------------------------------------------------------------------------------------------
@@ -496,15 +555,28 @@ sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, co
 // ---- loss ----------------------------------------------------------------------------------------------------------
 
 sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
-                           void *logits, const int32_t *targets, float gradient_scale, float *losses) {
+                           float smoothing, void *logits, const int32_t *targets, const float *weights,
+                           float gradient_scale, float *losses) {
   SN_CHECK_OK(checkStream(stream, "cross_entropy"));
   SN_CHECK_OK(checkDtype(dtype, "cross_entropy"));
   SN_CHECK_OK(checkRows(rows, vocabulary, "cross_entropy"));
   SN_CHECK_SHAPE(stride >= vocabulary, "cross_entropy: stride %lld is less than vocabulary %lld",
                  static_cast<ll>(stride), static_cast<ll>(vocabulary));
+  SN_CHECK(smoothing >= 0 && smoothing < 1, SN_BAD_ARGUMENT, "cross_entropy: smoothing %g; 0 <= smoothing < 1",
+           static_cast<double>(smoothing));
   SN_CHECK_POINTERS("cross_entropy", logits, targets, losses);
-  return stream->device->operations->cross_entropy(stream, dtype, rows, vocabulary, stride, logits, targets,
-                                                   gradient_scale, losses);
+  return stream->device->operations->cross_entropy(stream, dtype, rows, vocabulary, stride, smoothing, logits, targets,
+                                                   weights, gradient_scale, losses);
+}
+
+sn_status sn_element_loss(sn_stream *stream, sn_error error, sn_dtype dtype, int64_t count, void *x,
+                          const float *targets, const float *weights, float gradient_scale, float *losses) {
+  SN_CHECK_OK(checkElements(stream, dtype, count, "element_loss"));
+  SN_CHECK(error == SN_SQUARED_ERROR || error == SN_BINARY_CROSS_ENTROPY, SN_BAD_ARGUMENT,
+           "element_loss: unknown error %d", static_cast<int>(error));
+  SN_CHECK_POINTERS("element_loss", x, targets, losses);
+  return stream->device->operations->element_loss(stream, error, dtype, count, x, targets, weights, gradient_scale,
+                                                  losses);
 }
 
 sn_status sn_reduce_workspace(const sn_device *device, int64_t count, int64_t *bytes) {

@@ -16,15 +16,19 @@
   X(cast)                          \
   X(add)                           \
   X(random_normal)                 \
-  X(gelu_forward)                  \
-  X(gelu_backward)                 \
+  X(activation_forward)            \
+  X(activation_backward)           \
   X(dropout)                       \
+  X(gemm_library)                  \
+  X(gemm_plans)                    \
   X(gemm_workspace)                \
   X(gemm)                          \
   X(bias_backward)                 \
   X(embedding_forward)             \
   X(embedding_backward_workspace)  \
   X(embedding_backward)            \
+  X(gather_forward)                \
+  X(gather_backward)               \
   X(layer_norm_forward)            \
   X(layer_norm_backward_workspace) \
   X(layer_norm_backward)           \
@@ -35,6 +39,7 @@
   X(attention_decode_workspace)    \
   X(attention_decode)              \
   X(cross_entropy)                 \
+  X(element_loss)                  \
   X(reduce_workspace)              \
   X(sum)                           \
   X(global_norm)                   \

@@ -89,10 +89,13 @@ struct AttentionSize {
   float scale;
   bool cached;  // keys: what the cache holds of each sequence; else all `keys`
   CacheLengths cache;
+  const int32_t *keyLengths;  // of each sequence, the others are padding; null: none is
 
   // Of a sequence that fits.
   __device__ Sight sight(int sequence) const {
     int there = cached ? cache.lengths[sequence] + queries : keys;
+    // Where there is padding, nothing depends on a row's place: one number says all.
+    if (keyLengths != nullptr) there = min(max(keyLengths[sequence], 0), keys);
     return {there, there - queries, causal, window};
   }
 };
@@ -115,7 +118,8 @@ inline AttentionSize sizeOf(const sn_attention_shape &s) {
           windowOf(s.window),
           scaleOf(s.scale, s.head_size),
           false,
-          {}};
+          {},
+          s.key_lengths};
 }
 
 // Over a cache, of which only the device knows how much is filled.
@@ -131,7 +135,8 @@ inline AttentionSize sizeOf(sn_stream *stream, const sn_cache_shape &s, const in
           windowOf(s.window),
           scaleOf(s.scale, s.head_size),
           true,
-          {lengths, queries, capacity, kind, faultOf(stream)}};
+          {lengths, queries, capacity, kind, faultOf(stream)},
+          nullptr};
 }
 
 // A cache's keys or values.

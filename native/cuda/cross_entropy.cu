@@ -4,7 +4,6 @@
 // writes the gradient: one read and one write where a softmax by itself would need three reads. What of a long row
 // shared memory does not hold is read again, mostly out of the cache. Two rows of a GPT-2 in bf16 fit a multiprocessor
 // of compute capability 9.0: one loads while the other computes.
-//
 #include "cuda/device.h"
 #include "cuda/operations.h"
 #include "cuda/vector.h"
@@ -102,8 +101,24 @@ __device__ __forceinline__ float sumOfOthers(const Row<T> &row, int64_t target, 
   return blockSum(total, scratch);
 }
 
+// The mean of x - most over the vocabulary.
 template <typename T>
-__device__ __forceinline__ void storeGradient(const Row<T> &row, int64_t target, float most, float factor,
+__device__ __forceinline__ float meanBelow(const Row<T> &row, int64_t vocabulary, float most, float *scratch) {
+  float total = 0;
+  for (int64_t piece = threadIdx.x; piece < row.pieces(); piece += blockDim.x) {
+    float x[Row<T>::kCount], sum = 0;
+    row.again(piece).unpack(x);
+    int64_t at = row.place(piece);
+#pragma unroll
+    for (int i = 0; i < Row<T>::kCount; ++i) sum += at + i >= 0 && at + i < vocabulary ? x[i] - most : 0.0f;
+    total += sum;
+  }
+  return blockSum(total, scratch) / static_cast<float>(vocabulary);
+}
+
+// `share`: what smoothing takes of every column's gradient.
+template <typename T>
+__device__ __forceinline__ void storeGradient(const Row<T> &row, int64_t target, float most, float factor, float share,
                                               float atTarget) {
   for (int64_t piece = threadIdx.x; piece < row.allPieces(); piece += blockDim.x) {
     float x[Row<T>::kCount] = {};
@@ -111,7 +126,8 @@ __device__ __forceinline__ void storeGradient(const Row<T> &row, int64_t target,
       row.again(piece).unpack(x);
       int64_t at = row.place(piece);
 #pragma unroll
-      for (int i = 0; i < Row<T>::kCount; ++i) x[i] = at + i == target ? atTarget : expf(x[i] - most) * factor;
+      for (int i = 0; i < Row<T>::kCount; ++i)
+        x[i] = (at + i == target ? atTarget : expf(x[i] - most) * factor) - share;
     }
     row.store(piece, x);
   }
@@ -119,8 +135,8 @@ __device__ __forceinline__ void storeGradient(const Row<T> &row, int64_t target,
 
 template <typename T>
 __global__ void __launch_bounds__(kMostThreads, 2)
-    crossEntropy(int64_t vocabulary, int64_t stride, int64_t held, T *logits, const int32_t *targets, float scale,
-                 float *losses) {
+    crossEntropy(int64_t vocabulary, int64_t stride, int64_t held, float smoothing, T *logits, const int32_t *targets,
+                 const float *weights, float scale, float *losses) {
   SN_DYNAMIC_SHARED(shared);
   SN_SHARED(float, scratch, kMostThreads / kWarp);
   int64_t number = blockIdx.x;
@@ -140,14 +156,21 @@ __global__ void __launch_bounds__(kMostThreads, 2)
   float others = sumOfOthers(row, target, most, scratch);
   float atTarget = logit - most, total = others + expf(atTarget);
   // Where the target is the maximum, its power of 1 would swallow the digits of small others.
-  if (threadIdx.x == 0) losses[number] = atTarget == 0 ? log1pf(others) : logf(total) - atTarget;
-  if (scale != 0) storeGradient(row, target, most, scale / total, -scale * (others / total));
+  float loss = atTarget == 0 ? log1pf(others) : logf(total) - atTarget;
+  if (smoothing > 0) loss += smoothing * (atTarget - meanBelow(row, vocabulary, most, scratch));
+  float weight = weights == nullptr ? 1.0f : weights[number];
+  if (threadIdx.x == 0) losses[number] = weight * loss;
+  if (scale == 0) return;
+  scale *= weight;
+  float share = scale * smoothing / static_cast<float>(vocabulary);
+  storeGradient(row, target, most, scale / total, share, scale * (smoothing - others / total));
 }
 
 }  // namespace
 
 sn_status cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
-                        void *logits, const int32_t *targets, float gradient_scale, float *losses) {
+                        float smoothing, void *logits, const int32_t *targets, const float *weights,
+                        float gradient_scale, float *losses) {
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
     constexpr int64_t kPiece = sizeof(uint4), kCount = Vector<T>::kCount;
@@ -158,8 +181,8 @@ sn_status cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t
     int64_t threads = (pieces / kAtOnce + kWarp - 1) / kWarp * kWarp;
     threads = threads < kWarp ? kWarp : threads < kMostThreads ? threads : kMostThreads;
     return check(launch(crossEntropy<T>, dim3(static_cast<unsigned>(rows)), dim3(static_cast<unsigned>(threads)),
-                        static_cast<size_t>(held * kPiece), handleOf(stream), vocabulary, stride, held,
-                        static_cast<T *>(logits), targets, gradient_scale, losses),
+                        static_cast<size_t>(held * kPiece), handleOf(stream), vocabulary, stride, held, smoothing,
+                        static_cast<T *>(logits), targets, weights, gradient_scale, losses),
                  "cross_entropy");
   });
 }

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "cuda/device.h"
+#include "cuda/gemm_cublaslt.h"
 #include "cuda/operations.h"
 #include "cuda/plugin.h"
 #include "cuda/table.h"
@@ -73,6 +74,7 @@ sn_status open(int32_t ordinal, int32_t, const char *isa, sn_device **device) {
   created->isa = created->isaText.c_str();
   created->name = created->nameText.c_str();
   created->threads = created->multiprocessors;
+  created->cublasLt = std::make_shared<CublasLt>(ordinal);
   *device = created;
   return SN_OK;
 }

@@ -1,6 +1,7 @@
 // device.h: a GPU and its streams, as launchers see them.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "common/operations.h"
@@ -11,7 +12,7 @@ namespace sn::cuda {
 
 // What only a kernel can see, noted for the next synchronisation. It lies in pinned host memory.
 struct Fault {
-  enum Kind : int32_t { kNone = 0, kToken, kPosition, kAppendFull, kDecodeFull };
+  enum Kind : int32_t { kNone = 0, kToken, kPosition, kIndex, kAppendFull, kDecodeFull };
 
   Kind kind;
   int32_t value;  // the token, position or length that does not fit
@@ -30,6 +31,8 @@ struct Fault {
   }
 };
 
+class CublasLt;
+
 struct Device : sn_device {
   int ordinal = 0;
   int capability = 0;  // 90 for 9.0
@@ -37,6 +40,7 @@ struct Device : sn_device {
   size_t sharedBytes = 0;  // that one block may have
   size_t cacheBytes = 0;   // of the second-level cache
   std::string nameText, isaText;
+  std::shared_ptr<CublasLt> cublasLt;  // never null; without the library until it is asked for
 };
 
 struct Stream : sn_stream {

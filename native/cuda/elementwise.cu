@@ -1,4 +1,5 @@
 // elementwise.cu: operations on each element by itself, eight a thread: bound by memory.
+#include "cuda/activation.h"
 #include "cuda/device.h"
 #include "cuda/operations.h"
 #include "cuda/vector.h"
@@ -35,21 +36,25 @@ struct Add {
 };
 
 template <typename T>
-struct GeluForward {
+struct ActivationForward {
+  sn_activation activation;
   const T *x;
   T *out;
 
   __device__ void operator()(int64_t i, int count) const {
     float y[8];
     loadEight(x + i, count, y);
+    withActivation(activation, [&](auto f) {
 #pragma unroll
-    for (float &value : y) value = gelu(value);
+      for (float &value : y) value = f.value(value);
+    });
     storeEight(out + i, count, y);
   }
 };
 
 template <typename T>
-struct GeluBackward {
+struct ActivationBackward {
+  sn_activation activation;
   const T *x, *dout;
   T *dx;
 
@@ -57,8 +62,10 @@ struct GeluBackward {
     float y[8], g[8];
     loadEight(x + i, count, y);
     loadEight(dout + i, count, g);
+    withActivation(activation, [&](auto f) {
 #pragma unroll
-    for (int j = 0; j < 8; ++j) g[j] *= geluDerivative(y[j]);
+      for (int j = 0; j < 8; ++j) g[j] *= f.slope(y[j]);
+    });
     storeEight(dx + i, count, g);
   }
 };
@@ -126,19 +133,22 @@ sn_status random_normal(sn_stream *stream, int64_t count, float mean, float devi
   return check(launchEights(handleOf(stream), count, RandomNormal{mean, deviation, key, out}), "random_normal");
 }
 
-sn_status gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out) {
+sn_status activation_forward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count, const void *x,
+                             void *out) {
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
-    GeluForward<T> work{static_cast<const T *>(x), static_cast<T *>(out)};
-    return check(launchEights(handleOf(stream), count, work), "gelu_forward");
+    ActivationForward<T> work{activation, static_cast<const T *>(x), static_cast<T *>(out)};
+    return check(launchEights(handleOf(stream), count, work), "activation_forward");
   });
 }
 
-sn_status gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout, void *dx) {
+sn_status activation_backward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count, const void *x,
+                              const void *dout, void *dx) {
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
-    GeluBackward<T> work{static_cast<const T *>(x), static_cast<const T *>(dout), static_cast<T *>(dx)};
-    return check(launchEights(handleOf(stream), count, work), "gelu_backward");
+    ActivationBackward<T> work{activation, static_cast<const T *>(x), static_cast<const T *>(dout),
+                               static_cast<T *>(dx)};
+    return check(launchEights(handleOf(stream), count, work), "activation_backward");
   });
 }
 

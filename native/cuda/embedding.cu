@@ -29,6 +29,7 @@ __device__ __forceinline__ int warpOf() { return static_cast<int>(threadIdx.x) /
 template <typename T>
 struct Forward {
   int64_t places, length, width, vocabulary, positions;
+  float scale;
   const int32_t *tokens, *offsets;
   const T *tokenTable, *positionTable;
   T *out;
@@ -67,7 +68,7 @@ __global__ void __launch_bounds__(kThreads) embed(Forward<T> a) {
       word[i].unpack(x);
       shift[i].unpack(y);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) x[j] += y[j];
+      for (int j = 0; j < 8; ++j) x[j] = fmaf(x[j], a.scale, y[j]);
       storeElements(a.out + place * a.width + column, a.width - column, x);
     }
   }
@@ -145,14 +146,14 @@ __device__ __forceinline__ void sortByDigit(uint32_t count, int shift, const Loa
 // Leaves the occurrences in the order of their tokens, then of their places; tokens out of range count as `limit`. The
 // two arrays take turns: the last pass writes to the first.
 __global__ void __launch_bounds__(kSortThreads)
-    sortOccurrences(uint32_t count, uint32_t limit, int passes, const int32_t *tokens, Occurrence *first,
-                    Occurrence *second) {
+    sortOccurrences(uint32_t count, uint32_t limit, int32_t padding, int passes, const int32_t *tokens,
+                    Occurrence *first, Occurrence *second) {
   SN_SHARED(uint32_t, next, kDigits * kWarp);
   SN_SHARED(uint32_t, scratch, kWarp);
   Occurrence *to = passes % 2 == 1 ? first : second, *from = passes % 2 == 1 ? second : first;
   auto fromTokens = [=](uint32_t place) {
     auto token = static_cast<uint32_t>(tokens[place]);
-    return Occurrence{token < limit ? token : limit, place};
+    return Occurrence{token < limit && tokens[place] != padding ? token : limit, place};
   };
   sortByDigit(count, 0, fromTokens, to, next, scratch);
   for (int pass = 1; pass < passes; ++pass) {
@@ -170,6 +171,7 @@ template <typename T>
 struct Backward {
   uint32_t places;
   int64_t length, width, positions;
+  float scale;     // of tokens' rows
   uint32_t limit;  // tokens from here on are out of range
   const Occurrence *occurrences;
   const T *dout;
@@ -232,10 +234,10 @@ __device__ __forceinline__ void addLongRun(const Backward<T> &a, uint32_t begin,
   __syncthreads();
   int64_t column = slice * kSlice + threadIdx.x;
   if (column < a.width) {
-    float *target = a.dtokenTable + token * a.width + column, total = *target;
+    float *target = a.dtokenTable + token * a.width + column, total = 0;
 #pragma unroll
     for (int warp = 0; warp < kWarps; ++warp) total += scratch[warp * kSlice + threadIdx.x];
-    *target = total;
+    *target = fmaf(total, a.scale, *target);
   }
   __syncthreads();
 }
@@ -264,9 +266,11 @@ __global__ void __launch_bounds__(kThreads) addRuns(Backward<T> a) {
     float *target = a.dtokenTable + token * a.width + column;
     auto before = loadPacked<8>(target, count);
     uint32_t place = __shfl_down_sync(kAllLanes, o.place, 1);
-    float sums[8];
-    before.unpack(sums);
+    float sums[8] = {}, old[8];
     addRows(a, column, place, length, sums);
+    before.unpack(old);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sums[j] = fmaf(sums[j], a.scale, old[j]);
     storeElements(target, count, sums);
   }
   if (laneOf() == 0) isLong[warpOf()] = reachesOut;
@@ -297,21 +301,22 @@ __global__ void __launch_bounds__(kThreads) addPositions(Backward<T> a) {
 // What the sort can count.
 constexpr int64_t kMostPlaces = int64_t{1} << 31;
 
-cudaError_t sort(cudaStream_t stream, uint32_t count, uint32_t limit, const int32_t *tokens, Occurrence *occurrences) {
+cudaError_t sort(cudaStream_t stream, uint32_t count, uint32_t limit, int32_t padding, const int32_t *tokens,
+                 Occurrence *occurrences) {
   int passes = 1;
   while (passes * kDigitBits < 32 && limit >> (passes * kDigitBits) != 0) ++passes;
   // A small sort needs no more warps than have something to do.
   uint32_t threads = (count + kAtOnce * kWarp - 1) / (kAtOnce * kWarp) * kWarp;
   if (threads > kSortThreads) threads = kSortThreads;
-  return launch(sortOccurrences, dim3(1), dim3(threads), 0, stream, count, limit, passes, tokens, occurrences,
+  return launch(sortOccurrences, dim3(1), dim3(threads), 0, stream, count, limit, padding, passes, tokens, occurrences,
                 occurrences + count);
 }
 
 }  // namespace
 
 sn_status embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                            int64_t vocabulary, int64_t positions, const int32_t *tokens, const int32_t *offsets,
-                            const void *token_table, const void *position_table, void *out) {
+                            int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                            const int32_t *offsets, const void *token_table, const void *position_table, void *out) {
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
     Forward<T> work{batch * length,
@@ -319,6 +324,7 @@ sn_status embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, in
                     width,
                     vocabulary,
                     positions,
+                    scale,
                     tokens,
                     offsets,
                     static_cast<const T *>(token_table),
@@ -336,9 +342,9 @@ sn_status embedding_backward_workspace(const sn_device *, int64_t batch, int64_t
 }
 
 sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                             int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                             int32_t accumulate_positions, float *dtoken_table, float *dposition_table,
-                             void *workspace) {
+                             int64_t vocabulary, int64_t positions, float scale, int32_t padding, const int32_t *tokens,
+                             const void *dout, int32_t accumulate_positions, float *dtoken_table,
+                             float *dposition_table, void *workspace) {
   if (workspace == nullptr) return fail(SN_BAD_ARGUMENT, "embedding_backward: workspace is null");
   if (batch * length >= kMostPlaces) {
     return fail(SN_BAD_SHAPE, "embedding_backward: batch %lld, length %lld; fewer than 2^31 tokens on a GPU",
@@ -348,7 +354,7 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
   auto count = static_cast<uint32_t>(batch * length);
   // Tokens are signed: one below zero is out of range in any vocabulary.
   auto limit = static_cast<uint32_t>(vocabulary < kMostPlaces ? vocabulary : kMostPlaces);
-  cudaError_t error = sort(handleOf(stream), count, limit, tokens, occurrences);
+  cudaError_t error = sort(handleOf(stream), count, limit, padding, tokens, occurrences);
   if (error != cudaSuccess) return check(error, "embedding_backward");
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
@@ -356,6 +362,7 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
                      length,
                      width,
                      positions,
+                     scale,
                      limit,
                      occurrences,
                      static_cast<const T *>(dout),

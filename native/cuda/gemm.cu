@@ -4,9 +4,11 @@
 //   gemm_tensor_core bf16
 //   gemm_floats      fp32
 //   gemm_few_rows    both, for at most eight rows
+//   gemm_cublaslt    both, by NVIDIA's library, where it is there and a plan asks for it
 #include <algorithm>
 
 #include "cuda/gemm.h"
+#include "cuda/gemm_cublaslt.h"
 #include "cuda/operations.h"
 
 namespace sn::cuda {
@@ -67,7 +69,7 @@ cudaError_t multiply(const GemmPlan &plan, const sn_gemm_shape &s, const void *a
                      out};
   if (plan.splits == 1) return launchPlan(plan, s, product, multiprocessors, stream);
   int64_t stride = partialStride(s);
-  product.out = {SN_EPILOGUE_NONE, false, true, workspace, nullptr, nullptr, stride, s.m * stride};
+  product.out = {SN_EPILOGUE_NONE, s.activation, false, true, workspace, nullptr, nullptr, stride, s.m * stride};
   if (cudaError_t error = launchPlan(plan, s, product, multiprocessors, stream)) return error;
   int64_t blocks = (s.batch * s.m * (stride / 8) + kAddThreads - 1) / kAddThreads;
   return launch(addParts<T>, dim3(static_cast<unsigned>(blocks)), dim3(kAddThreads), 0, stream, workspace, s.batch,
@@ -86,30 +88,84 @@ sn_status checkSize(const sn_gemm_shape &s) {
               static_cast<long long>(s.k));
 }
 
+// What the shape's plan stands for.
+sn_status choosePlan(const Device &device, const sn_gemm_shape &s, GemmPlan *plan) {
+  if (s.plan == 0) {
+    *plan = planGemm(s, device.multiprocessors);
+    return SN_OK;
+  }
+  for (const GemmPlan &own : plansOf(s, device.multiprocessors)) {
+    if (codeOf(own) != s.plan) continue;
+    *plan = own;
+    return SN_OK;
+  }
+  for (int algorithm = 0, count = device.cublasLt->count(s); algorithm < count; ++algorithm) {
+    *plan = planOfCublasLt(s, algorithm);
+    if (codeOf(*plan) == s.plan) return SN_OK;
+  }
+  return fail(SN_BAD_ARGUMENT, "gemm: plan %lld is none of this shape's on this device%s",
+              static_cast<long long>(s.plan), device.cublasLt->version() == 0 ? ", without cuBLASLt" : "");
+}
+
+int64_t workspaceOf(const Device &device, const sn_gemm_shape &s, const GemmPlan &plan) {
+  if (plan.kernel == GemmKernel::cublasLt) return device.cublasLt->workspaceBytes(s, plan.tile);
+  return workspaceBytes(plan, s);
+}
+
 }  // namespace
 
+sn_status gemm_library(const sn_device *device, const char *folder, int64_t *version) {
+  *version = deviceOf(device).cublasLt->load(folder);
+  return SN_OK;
+}
+
+sn_status gemm_plans(const sn_device *device, const sn_gemm_shape *shape, int32_t capacity, int64_t *plans,
+                     int32_t *count) {
+  std::vector<int64_t> codes{0};
+  for (const GemmPlan &own : plansOf(*shape, deviceOf(device).multiprocessors)) codes.push_back(codeOf(own));
+  for (int algorithm = 0, all = deviceOf(device).cublasLt->count(*shape); algorithm < all; ++algorithm) {
+    codes.push_back(codeOf(planOfCublasLt(*shape, algorithm)));
+  }
+  *count = static_cast<int32_t>(codes.size());
+  std::copy_n(codes.begin(), std::min(capacity, *count), plans);
+  return SN_OK;
+}
+
 sn_status gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes) {
-  *bytes = workspaceBytes(planGemm(*shape, deviceOf(device).multiprocessors), *shape);
+  GemmPlan plan;
+  if (sn_status status = choosePlan(deviceOf(device), *shape, &plan); status != SN_OK) return status;
+  *bytes = workspaceOf(deviceOf(device), *shape, plan);
   return SN_OK;
 }
 
 sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c, const void *bias,
                void *aux, void *workspace) {
   const sn_gemm_shape &s = *shape;
+  const Device &device = deviceOf(stream);
   if (sn_status status = checkSize(s); status != SN_OK) return status;
-  int multiprocessors = deviceOf(stream).multiprocessors;
-  GemmPlan plan = planGemm(s, multiprocessors);
-  int64_t bytes = workspaceBytes(plan, s);
+  GemmPlan plan;
+  if (sn_status status = choosePlan(device, s, &plan); status != SN_OK) return status;
+  int64_t bytes = workspaceOf(device, s, plan);
   if (bytes > 0 && workspace == nullptr) {
     return fail(SN_BAD_ARGUMENT, "gemm: this shape needs a workspace of %lld bytes", static_cast<long long>(bytes));
   }
+  if (plan.kernel == GemmKernel::cublasLt) {
+    return device.cublasLt->multiply(s, plan.tile, {a, b, c, bias, aux}, workspace, handleOf(stream));
+  }
   return withType(s.dtype, [&](auto t) {
     using T = decltype(t);
-    Epilogue<T> out{
-        s.epilogue, s.accumulate != 0, s.c_dtype == SN_F32, c, static_cast<T *>(aux), static_cast<const T *>(bias),
-        s.c_stride, s.c_batch};
-    return check(multiply(plan, s, a, b, out, static_cast<float *>(workspace), multiprocessors, handleOf(stream)),
-                 "gemm");
+    Epilogue<T> out{s.epilogue,
+                    s.activation,
+                    s.accumulate != 0,
+                    s.c_dtype == SN_F32,
+                    c,
+                    static_cast<T *>(aux),
+                    static_cast<const T *>(bias),
+                    s.c_stride,
+                    s.c_batch};
+    return check(
+        multiply(plan, s, a, b, out, static_cast<float *>(workspace), device.multiprocessors, handleOf(stream)),
+        "gemm");
   });
 }
 

@@ -2,6 +2,7 @@
 // and how finished sums leave it.
 #pragma once
 
+#include "cuda/activation.h"
 #include "cuda/device.h"
 #include "cuda/gemm_plan.h"
 #include "cuda/vector.h"
@@ -12,6 +13,7 @@ namespace sn::cuda {
 template <typename T>
 struct Epilogue {
   sn_epilogue kind;
+  sn_activation activation;
   bool accumulate;
   bool wide;  // c is fp32 whatever T is
   void *c;
@@ -31,39 +33,83 @@ struct Product {
   Epilogue<T> out;    // of a product in parts: their sums as they are, one part after another
 };
 
+// The activation, or its slope, of a few numbers. In fp32 it is called, not inlined: temporaries of several at once
+// would take registers that the sums have.
+template <bool slope, typename F>
+__device__ __forceinline__ float activationOf(F f, float x) {
+  return slope ? f.slope(x) : f.value(x);
+}
+
+template <bool slope>
+__device__ __noinline__ float activationCalled(sn_activation activation, float x) {
+  withActivation(activation, [&](auto f) { x = activationOf<slope>(f, x); });
+  return x;
+}
+
+template <typename T, bool slope, int Count>
+__device__ __forceinline__ void activate(sn_activation activation, float (&x)[Count]) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+#pragma unroll
+    for (float &each : x) each = activationCalled<slope>(activation, each);
+  } else {
+    withActivation(activation, [&](auto f) {
+#pragma unroll
+      for (float &each : x) each = activationOf<slope>(f, each);
+    });
+  }
+}
+
+// Applies the epilogue to `Count` neighbours of a row, as finishEight.
+template <int Count, typename T>
+__device__ __forceinline__ void finish(const Epilogue<T> &out, int64_t at, int64_t column, int64_t count,
+                                       float (&sums)[Count]) {
+  float other[Count];
+  auto load = [&](const auto *from) { loadPacked<Count>(from, count).unpack(other); };
+  auto add = [&] {
+#pragma unroll
+    for (int j = 0; j < Count; ++j) sums[j] += other[j];
+  };
+  if (out.kind == SN_EPILOGUE_BIAS || out.kind == SN_EPILOGUE_BIAS_ACTIVATION ||
+      (out.kind == SN_EPILOGUE_BIAS_RESIDUAL && out.bias != nullptr)) {
+    load(out.bias + column);
+    add();
+  }
+  if (out.kind == SN_EPILOGUE_BIAS_ACTIVATION) {
+    if (out.aux != nullptr) storeElements(out.aux + at, count, sums);
+    activate<T, false>(out.activation, sums);
+  } else if (out.kind == SN_EPILOGUE_BIAS_RESIDUAL) {
+    load(out.aux + at);
+    add();
+  } else if (out.kind == SN_EPILOGUE_ACTIVATION_BACKWARD) {
+    load(out.aux + at);
+    activate<T, true>(out.activation, other);
+#pragma unroll
+    for (int j = 0; j < Count; ++j) sums[j] *= other[j];
+  } else if (out.accumulate) {
+    load(static_cast<const float *>(out.c) + at);
+    add();
+  }
+  if (out.wide) {
+    storeElements(static_cast<float *>(out.c) + at, count, sums);
+  } else {
+    storeElements(static_cast<T *>(out.c) + at, count, sums);
+  }
+}
+
 // Applies the epilogue to the sums of up to eight neighbours of a row; the first is at (row, column) of c, `at` its
-// place in memory. What comes before and after in the row may belong to other threads.
+// place in memory. What comes before and after in the row may belong to other threads. 16 bytes at a time: more would
+// need registers that the kernels do not have.
 template <typename T>
 __device__ __forceinline__ void finishEight(const Epilogue<T> &out, int64_t at, int64_t column, int count,
                                             float (&sums)[8]) {
-  float other[8];
-  if (out.kind == SN_EPILOGUE_BIAS || out.kind == SN_EPILOGUE_BIAS_GELU ||
-      (out.kind == SN_EPILOGUE_BIAS_RESIDUAL && out.bias != nullptr)) {
-    loadEight(out.bias + column, count, other);
+  constexpr int kAtOnce = Vector<T>::kCount;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) sums[j] += other[j];
-  }
-  if (out.kind == SN_EPILOGUE_BIAS_GELU) {
-    if (out.aux != nullptr) storeEight(out.aux + at, count, sums);
+  for (int first = 0; first < 8; first += kAtOnce) {
+    if (first >= count) break;
+    float part[kAtOnce];
 #pragma unroll
-    for (float &sum : sums) sum = gelu(sum);
-  } else if (out.kind == SN_EPILOGUE_BIAS_RESIDUAL) {
-    loadEight(out.aux + at, count, other);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) sums[j] += other[j];
-  } else if (out.kind == SN_EPILOGUE_GELU_BACKWARD) {
-    loadEight(out.aux + at, count, other);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) sums[j] *= geluDerivative(other[j]);
-  } else if (out.accumulate) {
-    loadEight(static_cast<const float *>(out.c) + at, count, other);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) sums[j] += other[j];
-  }
-  if (out.wide) {
-    storeEight(static_cast<float *>(out.c) + at, count, sums);
-  } else {
-    storeEight(static_cast<T *>(out.c) + at, count, sums);
+    for (int j = 0; j < kAtOnce; ++j) part[j] = sums[first + j];
+    finish(out, at + first, column + first, count - first, part);
   }
 }
 

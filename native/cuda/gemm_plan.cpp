@@ -54,24 +54,52 @@ double cyclesOf(const GemmTile &tile, const sn_gemm_shape &s, int64_t splits, co
   return cycles;
 }
 
+// More parts than fill the machine twice only cost.
+int64_t mostSplits(const GemmTile &tile, const sn_gemm_shape &s, const Machine &machine) {
+  int64_t useful = ceilDivide(2 * int64_t{machine.multiprocessors}, tilesOf(tile, s));
+  return std::max<int64_t>(1, std::min({kMostSplits, s.k / kLeastDepth, useful}));
+}
+
+// The kernel with tiles that a shape has.
+struct Tiled {
+  GemmKernel kernel;
+  std::span<const GemmTile> tiles;
+  Machine machine;
+};
+
+Tiled tiledOf(const sn_gemm_shape &s, int multiprocessors) {
+  if (s.dtype == SN_BF16) {
+    return {GemmKernel::tensorCore, kTensorCoreTiles, {multiprocessors, kTensorCoreProducts, 2}};
+  }
+  return {GemmKernel::floats, kFloatTiles, {multiprocessors, kFloatProducts, 4}};
+}
+
+GemmPlan planOf(GemmKernel kernel, size_t tile, const sn_gemm_shape &s, int64_t splits) {
+  int64_t depth = splits == 1 ? s.k : depthOf(s, splits);
+  // Rounding the depth up may leave nothing for the last parts.
+  return {kernel, static_cast<int>(tile), ceilDivide(s.k, depth), depth};
+}
+
 // The tile and the number of parts that take the fewest cycles; among equals the larger tile and the fewer parts.
-GemmPlan cheapest(GemmKernel kernel, std::span<const GemmTile> tiles, const sn_gemm_shape &s, const Machine &machine) {
-  GemmPlan best{kernel, 0, 1, s.k};
+GemmPlan cheapest(const sn_gemm_shape &s, const Tiled &tiled) {
+  GemmPlan best{};
   double least = -1;
-  for (size_t t = 0; t < tiles.size(); ++t) {
-    // More parts than fill the machine twice only cost.
-    int64_t useful = ceilDivide(2 * int64_t{machine.multiprocessors}, tilesOf(tiles[t], s));
-    int64_t most = std::max<int64_t>(1, std::min({kMostSplits, s.k / kLeastDepth, useful}));
+  for (size_t tile = 0; tile < tiled.tiles.size(); ++tile) {
+    int64_t most = mostSplits(tiled.tiles[tile], s, tiled.machine);
     for (int64_t splits = 1; splits <= most; ++splits) {
-      double cycles = cyclesOf(tiles[t], s, splits, machine);
+      double cycles = cyclesOf(tiled.tiles[tile], s, splits, tiled.machine);
       if (least >= 0 && cycles >= least) continue;
       least = cycles;
-      int64_t depth = splits == 1 ? s.k : depthOf(s, splits);
-      // Rounding the depth up may leave nothing for the last parts.
-      best = {kernel, static_cast<int>(t), ceilDivide(s.k, depth), depth};
+      best = planOf(tiled.kernel, tile, s, splits);
     }
   }
   return best;
+}
+
+// Whether the rows of bf16 operands keep the alignment to 16 bytes that their tensors have.
+bool rowsKeepAlignment(const sn_gemm_shape &s) {
+  bool batches = s.batch == 1 || (s.a_batch % 8 == 0 && s.b_batch % 8 == 0);
+  return batches && s.a_stride % 8 == 0 && s.b_stride % 8 == 0;
 }
 
 // Few rows, and enough columns for the blocks of the kernel that is made for them, or little to read.
@@ -85,10 +113,25 @@ bool suitsFewRows(const sn_gemm_shape &s, int multiprocessors) {
 
 GemmPlan planGemm(const sn_gemm_shape &shape, int multiprocessors) {
   if (suitsFewRows(shape, multiprocessors)) return {GemmKernel::fewRows, 0, 1, shape.k};
-  if (shape.dtype == SN_BF16) {
-    return cheapest(GemmKernel::tensorCore, kTensorCoreTiles, shape, {multiprocessors, kTensorCoreProducts, 2});
+  return cheapest(shape, tiledOf(shape, multiprocessors));
+}
+
+std::vector<GemmPlan> plansOf(const sn_gemm_shape &shape, int multiprocessors) {
+  std::vector<GemmPlan> plans;
+  if (shape.m <= kFewRows) plans.push_back({GemmKernel::fewRows, 0, 1, shape.k});
+  Tiled tiled = tiledOf(shape, multiprocessors);
+  for (size_t tile = 0; tile < tiled.tiles.size(); ++tile) {
+    // The others would all run as the one for rows that are not aligned.
+    bool suits = static_cast<int>(tile) == kUnalignedTile || rowsKeepAlignment(shape);
+    if (tiled.kernel == GemmKernel::tensorCore && !suits) continue;
+    int64_t most = mostSplits(tiled.tiles[tile], shape, tiled.machine), before = 0;
+    for (int64_t splits = 1; splits <= most; splits = splits == most ? most + 1 : std::min(2 * splits, most)) {
+      GemmPlan plan = planOf(tiled.kernel, tile, shape, splits);
+      if (plan.splits > before) plans.push_back(plan);
+      before = plan.splits;
+    }
   }
-  return cheapest(GemmKernel::floats, kFloatTiles, shape, {multiprocessors, kFloatProducts, 4});
+  return plans;
 }
 
 int64_t workspaceBytes(const GemmPlan &plan, const sn_gemm_shape &shape) {

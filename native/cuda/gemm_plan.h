@@ -5,6 +5,8 @@
 
 #include <sinter/sinter.h>
 
+#include <vector>
+
 namespace sn::cuda {
 
 // What one block computes of c, and in which steps along k it does.
@@ -38,16 +40,25 @@ constexpr int kFewRows = 8;
 // A part of k is a multiple of this, as all depths are divisors of it.
 constexpr int kDepthUnit = 64;
 
-enum class GemmKernel { fewRows, tensorCore, floats };
+enum class GemmKernel { fewRows, tensorCore, floats, cublasLt };
 
 struct GemmPlan {
   GemmKernel kernel;
-  int tile;        // of kTensorCoreTiles or kFloatTiles
+  int tile;        // of kTensorCoreTiles or kFloatTiles; of cuBLASLt the number of its algorithm
   int64_t splits;  // parts of k, each with blocks of its own; their sums meet in the workspace
   int64_t depth;   // of each part but the last
 };
 
+// What the cost model takes.
 GemmPlan planGemm(const sn_gemm_shape &shape, int multiprocessors);
+
+// What is worth measuring of our own kernels.
+std::vector<GemmPlan> plansOf(const sn_gemm_shape &shape, int multiprocessors);
+
+// A plan as sn_gemm_plans gives it: no two of a shape are alike, and none is 0.
+inline int64_t codeOf(const GemmPlan &plan) {
+  return (static_cast<int64_t>(plan.kernel) + 1) | int64_t{plan.tile} << 8 | plan.splits << 16;
+}
 
 // The row stride of the parts' sums in the workspace, which lie there as [batch][splits][m][stride].
 inline int64_t partialStride(const sn_gemm_shape &shape) { return (shape.n + 7) / 8 * 8; }

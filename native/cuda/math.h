@@ -26,21 +26,6 @@ __device__ __forceinline__ bf16 fromFloat<bf16>(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// 0.5 x (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3): the second form cancels nowhere.
-__device__ __forceinline__ float gelu(float x) {
-  float twice = 1.59576912f * fmaf(0.044715f * x * x, x, x);
-  return x / (1.0f + expf(-twice));
-}
-
-// d gelu(x) / dx = s + x s (1 - s) 2 u' with s = 1 / (1 + e^-2u); 1 - s = e^-2u s, as the difference would cancel. The
-// bound keeps the power finite: beyond it s is 0 to all digits.
-__device__ __forceinline__ float geluDerivative(float x) {
-  float square = x * x, twice = 1.59576912f * fmaf(0.044715f * square, x, x);
-  float e = expf(fminf(-twice, 80.0f)), s = 1.0f / (1.0f + e);
-  float slope = 1.59576912f * fmaf(3.0f * 0.044715f, square, 1.0f);
-  return fmaf(x * s * (e * s), slope, s);
-}
-
 // The sum over a warp, in every lane, always added in the same order.
 template <typename T>
 __device__ __forceinline__ T warpSum(T x) {

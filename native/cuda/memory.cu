@@ -19,6 +19,9 @@ sn_status takeFault(sn_stream *stream) {
     case Fault::kPosition:
       return fail(SN_BAD_ARGUMENT, "embedding_forward: position %d at place %lld; %lld positions are known",
                   fault.value, static_cast<long long>(fault.place), static_cast<long long>(fault.known));
+    case Fault::kIndex:
+      return fail(SN_BAD_ARGUMENT, "gather_forward: index %d at place %lld; there are %lld rows", fault.value,
+                  static_cast<long long>(fault.place), static_cast<long long>(fault.known));
     case Fault::kAppendFull:
     case Fault::kDecodeFull:
       return fail(SN_BAD_ARGUMENT, "%s: sequence %lld has %d positions; with %lld more they exceed the cache's %lld",

@@ -34,7 +34,8 @@ struct AttentionLayout {
     return s.scale == 0 ? 1 / std::sqrt(static_cast<double>(s.head_size)) : static_cast<double>(s.scale);
   }
 
-  bool sees(int64_t i, int64_t j) const {
+  bool sees(int64_t b, int64_t i, int64_t j) const {
+    if (s.key_lengths != nullptr && j >= s.key_lengths[b]) return false;
     int64_t last = i + s.keys - s.queries;
     return (!s.causal || j <= last) && (s.window == 0 || j > last - s.window);
   }
@@ -64,7 +65,7 @@ bool probabilities(const AttentionLayout &at, const Values &q, const Values &k, 
   for (int64_t j = 0; j < s.keys; ++j) {
     double score = 0;
     for (int64_t d = 0; d < s.head_size; ++d) score += q[at.q(b, i, h, d)] * k[at.k(b, j, h, d)];
-    (*p)[static_cast<size_t>(j)] = at.sees(i, j) ? at.scale() * score : -INFINITY;
+    (*p)[static_cast<size_t>(j)] = at.sees(b, i, j) ? at.scale() * score : -INFINITY;
     most = std::max(most, (*p)[static_cast<size_t>(j)]);
   }
   *lse = -INFINITY;
@@ -196,6 +197,16 @@ inline void checkRounded(const Tensor &actual, const std::vector<double> &expect
   if (count >= 4096) CHECK(std::sqrt(squares) <= 1.1 * std::sqrt(referenceSquares));
 }
 
+// Real keys of each sequence: all, none, one, and numbers within a tile. They live as long as the tests, where the
+// device sees them.
+inline const int32_t *keyLengths(int64_t batch, int64_t keys) {
+  static auto &kept = *new std::vector<Ints>;
+  auto all = static_cast<int32_t>(keys);
+  const int32_t values[] = {all * 2 / 3, 0, all, 1, all / 2};
+  kept.emplace_back(values, values + batch);
+  return kept.back().data();
+}
+
 // Shapes that meet every edge: one element, odd sizes, blocks that end early, shared heads, windows, columns of one
 // matrix, rows that see nothing, dropped probabilities.
 inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
@@ -204,6 +215,7 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
     int32_t causal;
     int64_t window;
     float dropout;
+    bool padded = false;
   };
   constexpr Case kCases[] = {
       {1, 1, 1, 1, 1, 1, 0, 1, 0, 0},
@@ -233,6 +245,11 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
       {1, 35, 64, 2, 1, 128, 0, 0, 0, 0.1f},
       {1, 20, 34, 1, 1, 200, 0, 1, 0, 0.2f},
       {1, 129, 129, 1, 1, 32, 0, 1, 2, 0},
+      // Sequences of which the last keys are padding; of one all are.
+      {5, 33, 129, 2, 1, 64, 0, 0, 0, 0, true},
+      {4, 70, 70, 1, 1, 32, 4, 0, 0, 0, true},
+      {3, 20, 100, 2, 2, 24, 0, 0, 0, 0.2f, true},
+      {2, 65, 65, 1, 1, 128, 0, 0, 0, 0, true},
   };
   std::vector<sn_attention_shape> shapes;
   for (const auto &c : kCases) {
@@ -249,6 +266,7 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
     s.dtype = dtype;
     s.causal = c.causal;
     s.window = c.window;
+    s.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
     // Of its own, and such that scores stay small enough for fp32 to hold the tolerances.
     s.scale = c.gap == 0 ? 0.0f : c.headSize <= 64 ? 0.3f : 0.1f;
     s.dropout = c.dropout;

@@ -132,6 +132,7 @@ TEST_CASE("attention decode equals attention in double over what each sequence's
                             dtype,
                             1,
                             s.window,
+                            nullptr,
                             0,
                             0,
                             {}}};

@@ -36,12 +36,12 @@ TEST_CASE("cross entropy: losses and the gradient in the logits' place equal the
           }
         }
         Tensor out(SN_F32, s.rows);
-        REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, logits, targets.data(), 0,
-                                 out.floats()) == SN_OK);
+        REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, 0, logits, targets.data(), nullptr,
+                                 0, out.floats()) == SN_OK);
         CHECK(logits.bytes() == before);
         checkClose(out, losses, 1e-6, 1e-6);
-        REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, logits, targets.data(), scale,
-                                 out.floats()) == SN_OK);
+        REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, 0, logits, targets.data(), nullptr,
+                                 scale, out.floats()) == SN_OK);
         checkClose(out, losses, 1e-6, 1e-6);
         checkClose(logits, gradient, 3e-6, 1e-9);
         on.same(out);
@@ -58,7 +58,8 @@ TEST_CASE("cross entropy: large logits overflow nothing; logits of -infinity hav
     row[50] = -INFINITY;
     Tensor logits(SN_F32, row), loss(SN_F32, 1);
     Ints target{3};
-    REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
+    REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, 0, logits, target.data(), nullptr, 1, loss.floats()) ==
+            SN_OK);
     CHECK(loss[0] == 0);
     checkClose(logits, std::vector<double>(70), 0, 0);
   });
@@ -71,14 +72,60 @@ TEST_CASE("cross entropy: NaN in a row gives a NaN loss, an unknown target too")
       row[place] = NAN;
       Tensor logits(SN_F32, row), loss(SN_F32, 1);
       Ints target{3};
-      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
+      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, 0, logits, target.data(), nullptr, 1, loss.floats()) ==
+              SN_OK);
       CHECK(std::isnan(loss[0]));
     }
     for (int32_t unknown : {-1, 70}) {
       Tensor logits(SN_F32, std::vector<double>(70, 0.5)), loss(SN_F32, 1);
       Ints target{unknown};
-      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, logits, target.data(), 1, loss.floats()) == SN_OK);
+      REQUIRE(sn_cross_entropy(on.stream, SN_F32, 1, 70, 70, 0, logits, target.data(), nullptr, 1, loss.floats()) ==
+              SN_OK);
       CHECK(std::isnan(loss[0]));
+    }
+  });
+}
+
+TEST_CASE("cross entropy: smoothed targets and weights of rows, against the definition in double") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (const auto &s : kShapes) {
+        for (float smoothing : {0.0f, 0.1f, 0.6f}) {
+          CAPTURE(s.vocabulary);
+          CAPTURE(smoothing);
+          Tensor logits(dtype, Numbers(1).normal(s.rows * s.stride, 3, 100)),
+              weights(SN_F32, Numbers(3).normal(s.rows));
+          auto targets = Numbers(2).below(s.rows, static_cast<int32_t>(s.vocabulary));
+          if (s.rows > 2) targets[1] = -100, weights.set(2, 0);
+          const float scale = 0.25f;
+          double rest = static_cast<double>(smoothing) / static_cast<double>(s.vocabulary);
+          std::vector<double> losses, gradient(logits.size());
+          for (int64_t i = 0; i < s.rows; ++i) {
+            auto first = static_cast<size_t>(i * s.stride), columns = static_cast<size_t>(s.vocabulary);
+            int32_t target = targets[static_cast<size_t>(i)];
+            double weight = target < 0 ? 0 : weights[static_cast<size_t>(i)], most = -INFINITY, total = 0, loss = 0;
+            for (size_t j = 0; j < columns; ++j) most = std::max(most, logits[first + j]);
+            for (size_t j = 0; j < columns; ++j) total += std::exp(logits[first + j] - most);
+            for (size_t j = 0; j < columns; ++j) {
+              double log = logits[first + j] - most - std::log(total), wanted = rest;
+              if (static_cast<int32_t>(j) == target) wanted += 1 - static_cast<double>(smoothing);
+              loss -= wanted * log;
+              gradient[first + j] = scale * weight * (std::exp(log) - wanted);
+            }
+            losses.push_back(weight * loss);
+          }
+          Tensor out(SN_F32, s.rows);
+          REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, smoothing, logits, targets.data(),
+                                   weights.floats(), 0, out.floats()) == SN_OK);
+          checkClose(out, losses, 2e-6, 1e-6);
+          REQUIRE(sn_cross_entropy(on.stream, dtype, s.rows, s.vocabulary, s.stride, smoothing, logits, targets.data(),
+                                   weights.floats(), scale, out.floats()) == SN_OK);
+          checkClose(out, losses, 2e-6, 1e-6);
+          checkClose(logits, gradient, 4e-6, 2e-8);
+          on.same(out);
+          on.same(logits);
+        }
+      }
     }
   });
 }

@@ -1,5 +1,5 @@
+#include "activation.h"
 #include "common/philox.h"
-#include "testing.h"
 
 using namespace sn::testing;
 
@@ -7,16 +7,6 @@ namespace {
 
 constexpr int64_t kCounts[] = {1, 3, 15, 16, 17, 63, 1000, 40001};
 constexpr sn_dtype kDtypes[] = {SN_F32, SN_BF16};
-
-double tanhArgument(double x) { return std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x); }
-
-// 1 + tanh u = 2 / (1 + e^-2u) without the cancellation of the left side.
-double gelu(double x) { return x / (1 + std::exp(-2 * tanhArgument(x))); }
-
-double geluDerivative(double x) {
-  double t = std::tanh(tanhArgument(x));
-  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
-}
 
 template <typename F>
 std::vector<double> each(const Tensor &x, F &&f) {
@@ -68,43 +58,66 @@ TEST_CASE("add is the sum, also in the place of an operand") {
   });
 }
 
-TEST_CASE("gelu forward equals the formula in double to 1e-6, far below zero too") {
+TEST_CASE("activation forward equals the formula in double to 1e-6, far below zero too, also in x's place") {
   everywhere([](Machine &on) {
-    for (auto dtype : kDtypes) {
-      Tensor x(dtype, manyNumbers());
-      auto count = static_cast<int64_t>(x.size());
-      Tensor out(dtype, count);
-      REQUIRE(sn_gelu_forward(on.stream, dtype, count, x, out) == SN_OK);
-      checkClose(out, each(x, gelu), 1e-6, 1e-9);
-      on.same(out);
+    for (auto activation : kActivations) {
+      CAPTURE(activation);
+      for (auto dtype : kDtypes) {
+        Tensor x(dtype, manyNumbers());
+        auto count = static_cast<int64_t>(x.size());
+        Tensor out(dtype, count);
+        auto expected = each(x, [&](double value) { return activationValue(activation, value); });
+        REQUIRE(sn_activation_forward(on.stream, activation, dtype, count, x, out) == SN_OK);
+        checkClose(out, expected, 1e-6, 1e-9);
+        REQUIRE(sn_activation_forward(on.stream, activation, dtype, count, x, x) == SN_OK);
+        CHECK(x.bytes() == out.bytes());
+        on.same(out);
+      }
     }
   });
 }
 
-TEST_CASE("gelu backward is dout times the derivative, also in dout's place") {
+TEST_CASE("activation backward is dout times the derivative, also in dout's place") {
   everywhere([](Machine &on) {
-    for (auto dtype : kDtypes) {
-      auto numbers = manyNumbers();
-      numbers[10] = 0;  // the derivative of infinity is of no use
-      Tensor x(dtype, numbers);
-      auto count = static_cast<int64_t>(x.size());
-      Tensor dout(dtype, Numbers(2).normal(count)), dx(dtype, count);
-      auto expected = each(x, geluDerivative);
-      for (size_t i = 0; i < expected.size(); ++i) expected[i] *= dout[i];
-      REQUIRE(sn_gelu_backward(on.stream, dtype, count, x, dout, dx) == SN_OK);
-      checkClose(dx, expected, 1e-6, 1e-6);
-      REQUIRE(sn_gelu_backward(on.stream, dtype, count, x, dout, dout) == SN_OK);
-      CHECK(dout.bytes() == dx.bytes());
-      on.same(dx);
+    for (auto activation : kActivations) {
+      CAPTURE(activation);
+      for (auto dtype : kDtypes) {
+        auto numbers = manyNumbers();
+        numbers[10] = 0;  // the derivative of infinity is of no use
+        Tensor x(dtype, numbers);
+        auto count = static_cast<int64_t>(x.size());
+        Tensor dout(dtype, Numbers(2).normal(count)), dx(dtype, count);
+        auto expected = each(x, [&](double value) { return activationSlope(activation, value); });
+        for (size_t i = 0; i < expected.size(); ++i) expected[i] *= dout[i];
+        REQUIRE(sn_activation_backward(on.stream, activation, dtype, count, x, dout, dx) == SN_OK);
+        checkClose(dx, expected, 1e-6, 1e-6);
+        REQUIRE(sn_activation_backward(on.stream, activation, dtype, count, x, dout, dout) == SN_OK);
+        CHECK(dout.bytes() == dx.bytes());
+        on.same(dx);
+      }
     }
   });
 }
 
-TEST_CASE("the double gelu that the tests use is the paper's, and its derivative is its slope") {
+TEST_CASE("an activation keeps NaN") {
+  everywhere([](Machine &on) {
+    for (auto activation : kActivations) {
+      Tensor x(SN_F32, std::vector<double>{NAN, 1}), out(SN_F32, 2);
+      REQUIRE(sn_activation_forward(on.stream, activation, SN_F32, 2, x, out) == SN_OK);
+      CHECK(std::isnan(out[0]));
+    }
+  });
+}
+
+TEST_CASE("the double activations that the tests use are the papers', and their derivatives are their slopes") {
   for (double x = -6; x < 6; x += 0.37) {
-    CHECK(gelu(x) == doctest::Approx(0.5 * x * (1 + std::tanh(tanhArgument(x)))).epsilon(1e-8));
-    double h = 1e-5, slope = (gelu(x + h) - gelu(x - h)) / (2 * h);
-    CHECK(geluDerivative(x) == doctest::Approx(slope).epsilon(1e-7));
+    CHECK(activationValue(SN_GELU_TANH, x) ==
+          doctest::Approx(0.5 * x * (1 + std::tanh(tanhArgument(x)))).epsilon(1e-8));
+    CHECK(activationValue(SN_GELU, x) == doctest::Approx(0.5 * x * (1 + std::erf(x / std::sqrt(2)))).epsilon(1e-8));
+    for (auto activation : kActivations) {
+      double h = 1e-5, slope = (activationValue(activation, x + h) - activationValue(activation, x - h)) / (2 * h);
+      CHECK(activationSlope(activation, x) == doctest::Approx(slope).epsilon(1e-7));
+    }
   }
 }
 

@@ -1,5 +1,7 @@
+#include <set>
 #include <tuple>
 
+#include "activation.h"
 #include "gemm_tiles.h"
 #include "testing.h"
 
@@ -10,6 +12,7 @@ namespace {
 struct Call {
   sn_gemm_shape shape;
   int64_t aSize, bSize, cSize;
+  bool spare = false;  // leaves out the operands that may be null
 };
 
 // Operands with rows of their own stride, a little wider than needed.
@@ -33,15 +36,10 @@ Call callOf(int64_t batch, int64_t m, int64_t n, int64_t k, int32_t transposeA, 
                       dtype,
                       cDtype,
                       epilogue,
-                      accumulate};
+                      SN_GELU_TANH,
+                      accumulate,
+                      0};
   return {shape, batch * aRows * aColumns, batch * bRows * bColumns, batch * m * cColumns};
-}
-
-double gelu(double x) { return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
-
-double geluDerivative(double x) {
-  double t = std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
-  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
 }
 
 // Checks one product on one machine, poison between the rows of c included.
@@ -55,15 +53,19 @@ void check(Machine &on, const Call &call) {
   CAPTURE(s.transpose_b);
   CAPTURE(s.dtype);
   CAPTURE(s.epilogue);
+  CAPTURE(s.activation);
   CAPTURE(s.accumulate);
+  CAPTURE(s.plan);
+  CAPTURE(call.spare);
   Tensor a(s.dtype, Numbers(1).normal(call.aSize)), b(s.dtype, Numbers(2).normal(call.bSize));
   Tensor bias(s.dtype, Numbers(3).normal(s.n)), aux(s.dtype, Numbers(4).normal(call.cSize));
   Tensor c(s.c_dtype, call.cSize), before(s.c_dtype, Numbers(5).normal(call.cSize));
   if (s.accumulate) c = before;
   Tensor auxBefore = aux;
-  bool wantsBias =
-      s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_GELU || s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
+  bool wantsBias = s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION ||
+                   s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
   bool wantsAux = s.epilogue != SN_EPILOGUE_NONE && s.epilogue != SN_EPILOGUE_BIAS;
+  if (call.spare) (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL ? wantsBias : wantsAux) = false;
 
   int64_t bytes = -1;
   REQUIRE(sn_gemm_workspace(on.device, &s, &bytes) == SN_OK);
@@ -85,23 +87,45 @@ void check(Machine &on, const Call &call) {
         auto at = static_cast<size_t>(batch * s.c_batch + i * s.c_stride + j);
         if (wantsBias) sum += bias[static_cast<size_t>(j)];
         if (s.accumulate) sum += before[at];
-        if (s.epilogue == SN_EPILOGUE_BIAS_GELU) {
+        if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION) {
           expectedAux[at] = sum;
-          sum = gelu(sum);
+          sum = activationValue(s.activation, sum);
         }
         if (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL) sum += auxBefore[at];
-        if (s.epilogue == SN_EPILOGUE_GELU_BACKWARD) sum *= geluDerivative(auxBefore[at]);
+        if (s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD) sum *= activationSlope(s.activation, auxBefore[at]);
         expected[at] = sum;
       }
     }
   }
   // Relative to what is summed: k products of standard normal numbers.
   double absolute = 2e-6 * std::sqrt(static_cast<double>(s.k));
-  if (s.epilogue == SN_EPILOGUE_GELU_BACKWARD) absolute *= 2;
+  if (s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD) absolute *= 2;
   checkClose(c, expected, 1e-5, absolute);
-  if (s.epilogue == SN_EPILOGUE_BIAS_GELU) checkClose(aux, expectedAux, 1e-5, absolute);
+  if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION && wantsAux) checkClose(aux, expectedAux, 1e-5, absolute);
   on.same(c);
 }
+
+std::vector<int64_t> plansOf(const sn_device *device, const sn_gemm_shape &shape) {
+  int32_t count = -1;
+  REQUIRE(sn_gemm_plans(device, &shape, 0, nullptr, &count) == SN_OK);
+  REQUIRE(count >= 1);
+  std::vector<int64_t> plans(static_cast<size_t>(count));
+  REQUIRE(sn_gemm_plans(device, &shape, count, plans.data(), &count) == SN_OK);
+  return plans;
+}
+
+// Lets a GPU have the cuBLASLt that is there: the one that stands in for it, where the tests name its folder.
+int64_t loadLibrary(const sn_device *device) {
+  const char *folder = std::getenv("SN_TEST_CUBLASLT");
+  int64_t version = -1;
+  REQUIRE(sn_gemm_library(device, folder, &version) == SN_OK);
+  CHECK(version >= 0);
+  if (folder != nullptr && device == cudaDevice()) CHECK(version == 130100);
+  return version;
+}
+
+// In multiples of 8 elements: what cuBLASLt wants of aux.
+int64_t slackOf(int64_t n) { return (8 - n % 8) % 8; }
 
 }  // namespace
 
@@ -168,12 +192,28 @@ TEST_CASE("gemm epilogues: bias, GELU with what it keeps, residual, GELU's gradi
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       for (int64_t m : {2, 35}) {
-        for (auto epilogue :
-             {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_GELU, SN_EPILOGUE_BIAS_RESIDUAL, SN_EPILOGUE_GELU_BACKWARD}) {
+        for (auto epilogue : {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_BIAS_RESIDUAL,
+                              SN_EPILOGUE_ACTIVATION_BACKWARD}) {
           check(on, callOf(1, m, 77, 40, 0, 0, dtype, dtype, epilogue, 0, 5));
         }
         check(on, callOf(1, m, 77, 40, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
         check(on, callOf(1, m, 77, 40, 0, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 5));
+      }
+    }
+  });
+}
+
+TEST_CASE("gemm epilogues with every activation, in tiles, in parts of k and of few rows") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (auto activation : kActivations) {
+        for (auto epilogue : {SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_ACTIVATION_BACKWARD}) {
+          for (auto [m, k] : {std::pair<int64_t, int64_t>{3, 40}, {35, 40}, {35, 1101}}) {
+            auto call = callOf(1, m, 77, k, 0, 0, dtype, dtype, epilogue, 0, 5);
+            call.shape.activation = activation;
+            check(on, call);
+          }
+        }
       }
     }
   });
@@ -188,7 +228,7 @@ TEST_CASE("gemm through every tile of a GPU, sizes that end within them, rows al
       for (int32_t transposes = 0; transposes < 4; ++transposes) {
         check(on, callOf(1, m, n, k, transposes & 1, transposes >> 1, dtype, dtype, SN_EPILOGUE_NONE, 0, 3));
       }
-      check(on, callOf(1, m, n, k, 0, 0, dtype, SN_F32, SN_EPILOGUE_BIAS_GELU, 0, 1));
+      check(on, callOf(1, m, n, k, 0, 0, dtype, SN_F32, SN_EPILOGUE_BIAS_ACTIVATION, 0, 1));
     }
   });
 }
@@ -197,12 +237,12 @@ TEST_CASE("gemm of a long k, in parts where few tiles would leave a GPU idle, th
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       const int64_t m = 45, n = 61, k = 1101;
-      for (auto epilogue :
-           {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_GELU, SN_EPILOGUE_BIAS_RESIDUAL, SN_EPILOGUE_GELU_BACKWARD}) {
+      for (auto epilogue : {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_BIAS_RESIDUAL,
+                            SN_EPILOGUE_ACTIVATION_BACKWARD}) {
         check(on, callOf(1, m, n, k, 0, 0, dtype, dtype, epilogue, 0, 3));
       }
       check(on, callOf(1, m, n, k, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 3));
-      check(on, callOf(2, m, n, k, 1, 1, dtype, dtype, SN_EPILOGUE_BIAS_GELU, 0, 2));
+      check(on, callOf(2, m, n, k, 1, 1, dtype, dtype, SN_EPILOGUE_BIAS_ACTIVATION, 0, 2));
     }
   });
 }
@@ -270,7 +310,7 @@ TEST_CASE("gemm adds to a residual in place, and keeps nothing of a GELU where i
         bool alike = inPlace.bytes() == out.bytes();
         CHECK(alike);
 
-        call.shape.epilogue = SN_EPILOGUE_BIAS_GELU;
+        call.shape.epilogue = SN_EPILOGUE_BIAS_ACTIVATION;
         Tensor kept(dtype, call.cSize), first(dtype, call.cSize), second(dtype, call.cSize);
         REQUIRE(sn_gemm(on.stream, &call.shape, a, b, first, bias, kept, workspace) == SN_OK);
         REQUIRE(sn_gemm(on.stream, &call.shape, a, b, second, bias, nullptr, workspace) == SN_OK);
@@ -362,5 +402,95 @@ TEST_CASE("gemm of few rows gives each row the bits that it has alone") {
         }
       }
     }
+  });
+}
+
+TEST_CASE("gemm has the reference's result by every plan, epilogue, transpose and dtype") {
+  everywhere([](Machine &on) {
+    bool library = loadLibrary(on.device) != 0;
+    auto checkPlans = [&](Call call) {
+      auto plans = plansOf(on.device, call.shape);
+      CHECK(plans[0] == 0);
+      CHECK((plans.size() > 1) == on.isCuda());
+      for (int64_t plan : plans) {
+        call.shape.plan = plan;
+        check(on, call);
+      }
+    };
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int32_t transposes = 0; transposes < 4; ++transposes) {
+        int32_t a = transposes & 1, b = transposes >> 1;
+        checkPlans(callOf(1, 35, 61, 77, a, b, dtype, dtype, SN_EPILOGUE_NONE, 0, 3));
+        checkPlans(callOf(2, 19, 45, 23, a, b, dtype, SN_F32, SN_EPILOGUE_NONE, 0, 2));
+        checkPlans(callOf(1, 3, 61, 601, a, b, dtype, dtype, SN_EPILOGUE_BIAS, 0, 3));
+      }
+      for (auto epilogue : {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_BIAS_RESIDUAL,
+                            SN_EPILOGUE_ACTIVATION_BACKWARD}) {
+        for (int64_t batch : {1, 2}) {
+          auto call = callOf(batch, 25, 61, 530, 0, 0, dtype, dtype, epilogue, 0, slackOf(61));
+          checkPlans(call);
+          call.spare = epilogue == SN_EPILOGUE_BIAS_ACTIVATION || epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
+          if (call.spare) checkPlans(call);
+        }
+        checkPlans(callOf(1, 5, 45, 69, 0, 1, dtype, dtype, epilogue, 0, 1));
+      }
+      checkPlans(callOf(1, 45, 61, 1101, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 0, 3));
+      checkPlans(callOf(1, 45, 61, 1101, 1, 0, dtype, SN_F32, SN_EPILOGUE_NONE, 1, 3));
+      // With and without the library there is a way to each shape, and the library is one.
+      auto call = callOf(1, 35, 61, 77, 0, 0, dtype, dtype, SN_EPILOGUE_NONE, 0, 3);
+      sn_device *without = nullptr;
+      if (!on.isCuda() || !library) continue;
+      REQUIRE(sn_device_create(SN_CUDA, 0, 0, nullptr, &without) == SN_OK);
+      auto all = plansOf(on.device, call.shape), own = plansOf(without, call.shape);
+      CHECK(all.size() > own.size());
+      call.shape.plan = all.back();
+      int64_t bytes = -1;
+      CHECK(sn_gemm_workspace(without, &call.shape, &bytes) == SN_BAD_ARGUMENT);
+      CHECK(std::string(sn_last_error()).find("without cuBLASLt") != std::string::npos);
+      sn_device_destroy(without);
+    }
+  });
+}
+
+TEST_CASE("gemm refuses a plan that is none of the shape's") {
+  everywhere([](Machine &on) {
+    loadLibrary(on.device);
+    auto call = callOf(1, 40, 24, 64, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
+    Tensor a(SN_F32, call.aSize), b(SN_F32, call.bSize), c(SN_F32, call.cSize), workspace(SN_F32, 4096);
+    auto plans = plansOf(on.device, call.shape);
+    CHECK(std::set<int64_t>(plans.begin(), plans.end()).size() == plans.size());
+    for (int64_t plan : {int64_t{-1}, int64_t{1}, int64_t{99}, int64_t{1} << 40, plans.back() + (1 << 8),
+                         plans.back() + (int64_t{64} << 16)}) {
+      CAPTURE(plan);
+      call.shape.plan = plan;
+      int64_t bytes = -1;
+      CHECK(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_BAD_ARGUMENT);
+      CHECK(bytes == -1);
+      CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_BAD_ARGUMENT);
+      CHECK(std::string(sn_last_error()).find("plan") != std::string::npos);
+    }
+    // A list that is too short takes what it can.
+    std::vector<int64_t> few(2, -7);
+    int32_t count = -1;
+    call.shape.plan = 0;
+    CHECK(sn_gemm_plans(on.device, &call.shape, 1, few.data(), &count) == SN_OK);
+    CHECK(count == static_cast<int32_t>(plans.size()));
+    CHECK(few == std::vector<int64_t>{0, -7});
+    CHECK(sn_gemm_plans(on.device, &call.shape, -1, few.data(), &count) == SN_BAD_ARGUMENT);
+    CHECK(sn_gemm_plans(on.device, &call.shape, 1, nullptr, &count) == SN_BAD_ARGUMENT);
+    call.shape.m = 0;
+    CHECK(sn_gemm_plans(on.device, &call.shape, 2, few.data(), &count) == SN_BAD_SHAPE);
+  });
+}
+
+TEST_CASE("gemm says it where cuBLASLt would need aligned operands") {
+  everywhere([](Machine &on) {
+    if (loadLibrary(on.device) == 0) return;
+    auto call = callOf(1, 40, 24, 64, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
+    Tensor a(SN_F32, call.aSize + 1), b(SN_F32, call.bSize), c(SN_F32, call.cSize), workspace(SN_F32, 4096);
+    call.shape.plan = plansOf(on.device, call.shape).back();
+    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    CHECK(sn_gemm(on.stream, &call.shape, a.floats() + 1, b, c, nullptr, nullptr, workspace) == SN_BAD_ARGUMENT);
+    CHECK(std::string(sn_last_error()).find("16 bytes") != std::string::npos);
   });
 }

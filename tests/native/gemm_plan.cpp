@@ -94,3 +94,40 @@ TEST_CASE("few rows are read as vectors unless that leaves most of the GPU idle 
   CHECK(plan.kernel == GemmKernel::tensorCore);
   CHECK(plan.splits > 8);
 }
+
+TEST_CASE("the plans to measure cover k, differ, and hold every tile that suits the rows") {
+  for (int multiprocessors : {4, 132}) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int64_t m : {1, 8, 9, 768, 65536}) {
+        for (int64_t k : {1, 63, 513, 1100, 65536}) {
+          for (int64_t stride : {65536, 65537}) {
+            CAPTURE(m);
+            CAPTURE(k);
+            CAPTURE(stride);
+            auto shape = shapeOf(m, 768, k, dtype);
+            shape.a_stride = shape.b_stride = stride;
+            std::set<int64_t> codes;
+            std::set<int> tiles;
+            bool few = false;
+            for (const auto &plan : plansOf(shape, multiprocessors)) {
+              CHECK(plan.depth * plan.splits >= k);
+              CHECK(plan.depth * (plan.splits - 1) < k);
+              CHECK(codeOf(plan) != 0);
+              CHECK(codes.insert(codeOf(plan)).second);
+              if (plan.kernel == GemmKernel::fewRows) {
+                few = true;
+              } else {
+                tiles.insert(plan.tile);
+              }
+            }
+            CHECK(few == (m <= kFewRows));
+            size_t suiting = dtype == SN_F32   ? std::size(kFloatTiles)
+                             : stride % 8 != 0 ? 1
+                                               : std::size(kTensorCoreTiles);
+            CHECK(tiles.size() == suiting);
+          }
+        }
+      }
+    }
+  }
+}

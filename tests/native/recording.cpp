@@ -126,13 +126,13 @@ TEST_CASE("operations with workspaces replay to the bits of direct calls, again 
     auto call = [&](State &s) {
       const int64_t count = vocabulary * width;
       const sn_adamw_step step{1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 1.0f, 1, 99};
-      REQUIRE(sn_embedding_forward(on.stream, SN_F32, 1, rows, width, vocabulary, 0, s.tokens.data(), nullptr, s.table,
-                                   nullptr, s.words) == SN_OK);
+      REQUIRE(sn_embedding_forward(on.stream, SN_F32, 1, rows, width, vocabulary, 0, 1, s.tokens.data(), nullptr,
+                                   s.table, nullptr, s.words) == SN_OK);
       REQUIRE(sn_layer_norm_forward(on.stream, SN_F32, rows, width, 1e-5f, s.words, nullptr, s.master, nullptr, nullptr,
                                     s.out, nullptr, nullptr) == SN_OK);
-      REQUIRE(sn_cross_entropy(on.stream, SN_F32, rows, width, width, s.out, s.tokens.data(), 1, s.losses.floats()) ==
-              SN_OK);
-      REQUIRE(sn_embedding_backward(on.stream, SN_F32, 1, rows, width, vocabulary, 0, s.tokens.data(), s.out, 0,
+      REQUIRE(sn_cross_entropy(on.stream, SN_F32, rows, width, width, 0, s.out, s.tokens.data(), nullptr, 1,
+                               s.losses.floats()) == SN_OK);
+      REQUIRE(sn_embedding_backward(on.stream, SN_F32, 1, rows, width, vocabulary, 0, 1, -1, s.tokens.data(), s.out, 0,
                                     s.gradient.floats(), nullptr, s.places.data()) == SN_OK);
       REQUIRE(sn_global_norm(on.stream, count, s.gradient.floats(), s.norm.floats(), s.sums.data()) == SN_OK);
       REQUIRE(sn_adamw(on.stream, &step, count, s.gradient.floats(), s.norm.floats(), nullptr, s.master.floats(),
@@ -179,7 +179,7 @@ TEST_CASE("a fault in a replay is reported by the next synchronisation, once") {
     Tensor table(SN_F32, Numbers(1).normal(12)), out(SN_F32, 6);
     Ints tokens{1, 4};
     Recording recording(on, [&] {
-      REQUIRE(sn_embedding_forward(on.stream, SN_F32, 1, 2, 3, 4, 0, tokens.data(), nullptr, table, nullptr, out) ==
+      REQUIRE(sn_embedding_forward(on.stream, SN_F32, 1, 2, 3, 4, 0, 1, tokens.data(), nullptr, table, nullptr, out) ==
               SN_OK);
     });
     recording.replay();

@@ -35,6 +35,12 @@ struct Sight {
   }
 };
 
+// Of sequence b of a call.
+inline Sight sightOf(const sn_attention_shape &s, int64_t b) {
+  int64_t keys = s.key_lengths == nullptr ? s.keys : s.key_lengths[b];
+  return {s.keys - s.queries, s.causal != 0, s.window, keys < 0 ? 0 : keys < s.keys ? keys : s.keys};
+}
+
 // Hides what queries `query ..` must not see of keys `key .. key + count`: scores [count][kQueryBlock] become
 // -infinity.
 inline void hide(const Sight &sight, int64_t query, int64_t queries, int64_t key, int64_t count, float *scores) {

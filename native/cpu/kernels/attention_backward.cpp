@@ -65,7 +65,6 @@ sn_status attention_backward(sn_stream *stream, const sn_attention_shape *shape,
                              const void *v, const void *out, const float *lse, const void *dout, void *dq, void *dk,
                              void *dv, void *workspace) {
   const auto &s = *shape;
-  const Sight sight{s.keys - s.queries, s.causal != 0, s.window, s.keys};
   const float scale = scaleOf(s.scale, s.head_size);
   const Dropout dropout{s.dropout, keyNow(s.key), s.keys};
   const int64_t group = s.heads / s.kv_heads, width = padded(s.head_size), size = s.head_size;
@@ -73,6 +72,7 @@ sn_status attention_backward(sn_stream *stream, const sn_attention_shape *shape,
     using T = decltype(t);
     parallel(poolOf(stream), s.batch * s.kv_heads, [&](int64_t part, int32_t worker) {
       int64_t b = part / s.kv_heads, shared = part % s.kv_heads;
+      const Sight sight = sightOf(s, b);
       GradientScratch scratch(deviceOf(stream).scratch(worker), width);
       float *dqueries = static_cast<float *>(workspace) + worker * groupFloats(s);
       float *rowSums = dqueries + group * s.queries * width;

@@ -10,7 +10,6 @@ namespace sn::cpu::SN_ISA {
 sn_status attention_forward(sn_stream *stream, const sn_attention_shape *shape, const void *q, const void *k,
                             const void *v, void *out, float *lse) {
   const auto &s = *shape;
-  Sight sight{s.keys - s.queries, s.causal != 0, s.window, s.keys};
   float scale = scaleOf(s.scale, s.head_size);
   Dropout dropout{s.dropout, keyNow(s.key), s.keys};
   int64_t blocks = (s.queries + kQueryBlock - 1) / kQueryBlock;
@@ -29,7 +28,7 @@ sn_status attention_forward(sn_stream *stream, const sn_attention_shape *shape, 
       int64_t query = block * kQueryBlock;
       int64_t queries = s.queries - query < kQueryBlock ? s.queries - query : kQueryBlock;
       AttentionScratch scratch(deviceOf(stream).scratch(worker), padded(s.head_size));
-      attendBlock(head, sight, scale, dropout, index * s.queries + query, query, queries, scratch,
+      attendBlock(head, sightOf(s, b), scale, dropout, index * s.queries + query, query, queries, scratch,
                   static_cast<T *>(out) + b * s.queries * s.out_stride + h * s.head_size, s.out_stride,
                   lse == nullptr ? nullptr : lse + index * s.queries);
     });

@@ -1,6 +1,7 @@
 // elementwise.cpp: operations on each element by itself.
 #include <cmath>
 
+#include "cpu/kernels/activation.h"
 #include "cpu/kernels/operations.h"
 #include "cpu/kernels/random.h"
 
@@ -61,23 +62,29 @@ sn_status random_normal(sn_stream *stream, int64_t count, float mean, float devi
   return SN_OK;
 }
 
-sn_status gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out) {
+sn_status activation_forward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count, const void *x,
+                             void *out) {
   withType(dtype, [&](auto t) {
     using T = decltype(t);
     auto *source = static_cast<const T *>(x);
     auto *target = static_cast<T *>(out);
-    forAll(stream, count, [&](int64_t i, int64_t n) { storeUpTo(target + i, gelu(loadUpTo(source + i, n)), n); });
+    withActivation(activation, [&](auto f) {
+      forAll(stream, count, [&](int64_t i, int64_t n) { storeUpTo(target + i, f.value(loadUpTo(source + i, n)), n); });
+    });
   });
   return SN_OK;
 }
 
-sn_status gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout, void *dx) {
+sn_status activation_backward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count, const void *x,
+                              const void *dout, void *dx) {
   withType(dtype, [&](auto t) {
     using T = decltype(t);
     auto *source = static_cast<const T *>(x), *upper = static_cast<const T *>(dout);
     auto *target = static_cast<T *>(dx);
-    forAll(stream, count, [&](int64_t i, int64_t n) {
-      storeUpTo(target + i, loadUpTo(upper + i, n) * geluDerivative(loadUpTo(source + i, n)), n);
+    withActivation(activation, [&](auto f) {
+      forAll(stream, count, [&](int64_t i, int64_t n) {
+        storeUpTo(target + i, loadUpTo(upper + i, n) * f.slope(loadUpTo(source + i, n)), n);
+      });
     });
   });
   return SN_OK;

@@ -9,8 +9,8 @@
 namespace sn::cpu::SN_ISA {
 
 sn_status embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                            int64_t vocabulary, int64_t positions, const int32_t *tokens, const int32_t *offsets,
-                            const void *token_table, const void *position_table, void *out) {
+                            int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                            const int32_t *offsets, const void *token_table, const void *position_table, void *out) {
   std::atomic<int64_t> bad{-1};
   withType(dtype, [&](auto t) {
     using T = decltype(t);
@@ -25,7 +25,7 @@ sn_status embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, in
         forVectors(width, [&](int64_t j, int64_t n) {
           Vec v{};
           if (known) {
-            v = loadUpTo(words + token * width + j, n);
+            v = scale * loadUpTo(words + token * width + j, n);
             if (places != nullptr) v += loadUpTo(places + position * width + j, n);
           }
           storeUpTo(rows + i * width + j, v, n);
@@ -46,8 +46,9 @@ sn_status embedding_backward_workspace(const sn_device *, int64_t, int64_t, int6
 }
 
 sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                             int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                             int32_t accumulate_positions, float *dtoken_table, float *dposition_table, void *) {
+                             int64_t vocabulary, int64_t positions, float scale, int32_t padding, const int32_t *tokens,
+                             const void *dout, int32_t accumulate_positions, float *dtoken_table,
+                             float *dposition_table, void *) {
   constexpr int64_t kStrip = 4 * kLanes;
   int64_t strips = (width + kStrip - 1) / kStrip;
   int64_t stripsPerPart = kGrain / (batch * length * kStrip) + 1;
@@ -56,11 +57,11 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
     parallelRange(poolOf(stream), strips, stripsPerPart, [&](int64_t begin, int64_t end) {
       int64_t first = begin * kStrip, last = end * kStrip < width ? end * kStrip : width;
       for (int64_t i = 0; i < batch * length; ++i) {
-        if (tokens[i] < 0 || tokens[i] >= vocabulary) continue;
+        if (tokens[i] < 0 || tokens[i] >= vocabulary || tokens[i] == padding) continue;
         float *target = dtoken_table + tokens[i] * width + first;
         const auto *source = rows + i * width + first;
         forVectors(last - first, [&](int64_t j, int64_t n) {
-          storeUpTo(target + j, loadUpTo(target + j, n) + loadUpTo(source + j, n), n);
+          storeUpTo(target + j, fma(loadUpTo(source + j, n), broadcast(scale), loadUpTo(target + j, n)), n);
         });
       }
       if (dposition_table == nullptr) return;

@@ -591,9 +591,28 @@ sn_status runShape(sn_stream *stream, const sn_gemm_shape &s, const void *a, con
   return SN_OK;
 }
 
+// Each shape has one way here.
+sn_status checkPlan(const sn_gemm_shape &s) {
+  if (s.plan == 0) return SN_OK;
+  return fail(SN_BAD_ARGUMENT, "gemm: plan %lld is none of this shape's on a CPU; 0 is",
+              static_cast<long long>(s.plan));
+}
+
 }  // namespace
 
+sn_status gemm_library(const sn_device *, const char *, int64_t *version) {
+  *version = 0;
+  return SN_OK;
+}
+
+sn_status gemm_plans(const sn_device *, const sn_gemm_shape *, int32_t capacity, int64_t *plans, int32_t *count) {
+  *count = 1;
+  if (capacity > 0) plans[0] = 0;
+  return SN_OK;
+}
+
 sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *shape, int64_t *bytes) {
+  if (sn_status status = checkPlan(*shape); status != SN_OK) return status;
   if (fewRows(*shape)) {
     *bytes = 0;
     return SN_OK;
@@ -607,6 +626,7 @@ sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *shape, int64_t 
 sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c, const void *bias,
                void *aux, void *workspace) {
   const auto &s = *shape;
+  if (sn_status status = checkPlan(s); status != SN_OK) return status;
   if (s.dtype == SN_F32) return runShape<float, float>(stream, s, a, b, c, bias, aux, workspace);
   if (s.c_dtype == SN_F32) return runShape<bf16, float>(stream, s, a, b, c, bias, aux, workspace);
   return runShape<bf16, bf16>(stream, s, a, b, c, bias, aux, workspace);

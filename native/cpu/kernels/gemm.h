@@ -3,6 +3,7 @@
 
 #include <sinter/sinter.h>
 
+#include "cpu/kernels/activation.h"
 #include "cpu/kernels/rows.h"
 
 namespace sn::cpu::SN_ISA {
@@ -31,11 +32,13 @@ inline void finishBlock(const sn_gemm_shape &s, const float *sums, int64_t strid
     case SN_EPILOGUE_BIAS:
       finish([&](Vec v, int64_t, int64_t j, int64_t n) { return v + loadUpTo(bias + j, n); });
       break;
-    case SN_EPILOGUE_BIAS_GELU:
-      finish([&](Vec v, int64_t at, int64_t j, int64_t n) {
-        v += loadUpTo(bias + j, n);
-        if (aux != nullptr) storeUpTo(aux + at, v, n);
-        return gelu(v);
+    case SN_EPILOGUE_BIAS_ACTIVATION:
+      withActivation(s.activation, [&](auto activation) {
+        finish([&](Vec v, int64_t at, int64_t j, int64_t n) {
+          v += loadUpTo(bias + j, n);
+          if (aux != nullptr) storeUpTo(aux + at, v, n);
+          return activation.value(v);
+        });
       });
       break;
     case SN_EPILOGUE_BIAS_RESIDUAL:
@@ -44,8 +47,10 @@ inline void finishBlock(const sn_gemm_shape &s, const float *sums, int64_t strid
         return v + loadUpTo(aux + at, n);
       });
       break;
-    case SN_EPILOGUE_GELU_BACKWARD:
-      finish([&](Vec v, int64_t at, int64_t, int64_t n) { return v * geluDerivative(loadUpTo(aux + at, n)); });
+    case SN_EPILOGUE_ACTIVATION_BACKWARD:
+      withActivation(s.activation, [&](auto activation) {
+        finish([&](Vec v, int64_t at, int64_t, int64_t n) { return v * activation.slope(loadUpTo(aux + at, n)); });
+      });
       break;
   }
 }

@@ -116,6 +116,8 @@ inline Vec squareRoot(Vec v) {
 }
 
 // Of each lane a > b ? a : b, and a < b ? a : b: b where one of them is NaN.
+inline Vec absolute(Vec v) { return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(v) & 0x7fffffff); }
+
 inline Vec maximum(Vec a, Vec b) {
 #if defined(__AVX512F__)
   return _mm512_maskz_max_ps(0xffff, a, b);
@@ -253,23 +255,6 @@ inline void turn(Vec turns, Vec *cosine, Vec *sine) {
   Vec across = swapped ? s : c, up = swapped ? c : s;
   *cosine = ((quarter + 1) & 2) != 0 ? -across : across;
   *sine = (quarter & 2) != 0 ? -up : up;
-}
-
-// 0.5 x (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3): the second form cancels nowhere.
-inline Vec gelu(Vec x) {
-  Vec twice = 1.59576912f * fma(0.044715f * x * x, x, x);
-  return x / (1.0f + exp(-twice));
-}
-
-// d gelu(x) / dx = s + x s (1 - s) 2 u' with s = 1 / (1 + e^-2u); 1 - s = e^-2u s, as the difference would cancel. The
-// bound keeps the power finite: beyond it s is 0 to all digits.
-inline Vec geluDerivative(Vec x) {
-  Vec square = x * x;
-  Vec twice = 1.59576912f * fma(0.044715f * square, x, x);
-  Vec e = exp(minimum(-twice, broadcast(80.0f)));
-  Vec s = 1.0f / (1.0f + e);
-  Vec slope = 1.59576912f * fma(broadcast(3.0f * 0.044715f), square, broadcast(1.0f));
-  return fma(x * s * (e * s), slope, s);
 }
 
 }  // namespace sn::cpu::SN_ISA

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /** Changes with every incompatible change of this header; the Java side checks it at load. */
-#define SN_VERSION 3
+#define SN_VERSION 4
 
 typedef enum sn_status {
   SN_OK = 0,
@@ -169,12 +169,21 @@ SN_API sn_status sn_add(sn_stream *stream, sn_dtype dtype, int64_t count, const 
 SN_API sn_status sn_random_normal(sn_stream *stream, int64_t count, float mean, float deviation, sn_random_key key,
                                   float *out);
 
-/** out = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))   (Hendrycks and Gimpel 2016, section 2). */
-SN_API sn_status sn_gelu_forward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, void *out);
+/** Functions of one number that stand between two products. */
+typedef enum sn_activation {
+  SN_GELU_TANH = 0, /* 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))  (Hendrycks and Gimpel 2016, section 2) */
+  SN_GELU = 1,      /* 0.5 x (1 + erf(x / sqrt(2)))                     (the same, the exact form)             */
+  SN_RELU = 2,      /* max(x, 0); its derivative at 0 is 0                                                      */
+  SN_TANH = 3
+} sn_activation;
 
-/** dx = dout * gelu'(x). `dx` may be `dout`. */
-SN_API sn_status sn_gelu_backward(sn_stream *stream, sn_dtype dtype, int64_t count, const void *x, const void *dout,
-                                  void *dx);
+/** out = activation(x). `out` may be `x`. */
+SN_API sn_status sn_activation_forward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count,
+                                       const void *x, void *out);
+
+/** dx = dout * activation'(x). `dx` may be `dout`. */
+SN_API sn_status sn_activation_backward(sn_stream *stream, sn_activation activation, sn_dtype dtype, int64_t count,
+                                        const void *x, const void *dout, void *dx);
 
 /**
  * out = residual + keep(x) / (1 - p), where each element is kept with probability 1 - p   (Srivastava et al. 2014).
@@ -187,11 +196,12 @@ SN_API sn_status sn_dropout(sn_stream *stream, sn_dtype dtype, int64_t count, fl
 /* ---- matrix product ------------------------------------------------------------------------------------------ */
 
 typedef enum sn_epilogue {
-  SN_EPILOGUE_NONE = 0,          /* c = ab                                                         */
-  SN_EPILOGUE_BIAS = 1,          /* c = ab + bias                                                  */
-  SN_EPILOGUE_BIAS_GELU = 2,     /* c = gelu(ab + bias); where aux is not null, aux = ab + bias     */
-  SN_EPILOGUE_BIAS_RESIDUAL = 3, /* c = aux + ab + bias; bias may be null                          */
-  SN_EPILOGUE_GELU_BACKWARD = 4  /* c = ab * gelu'(aux): the input gradient of a GELU before a product */
+  SN_EPILOGUE_NONE = 0,            /* c = ab                                                                      */
+  SN_EPILOGUE_BIAS = 1,            /* c = ab + bias                                                               */
+  SN_EPILOGUE_BIAS_ACTIVATION = 2, /* c = activation(ab + bias); where aux is not null, aux = ab + bias            */
+  SN_EPILOGUE_BIAS_RESIDUAL = 3,   /* c = aux + ab + bias; bias may be null                                       */
+  SN_EPILOGUE_ACTIVATION_BACKWARD =
+      4 /* c = ab * activation'(aux): the input gradient of what stands before a product */
 } sn_epilogue;
 
 /**
@@ -202,6 +212,7 @@ typedef enum sn_epilogue {
  * a and b are of `dtype`, c of `c_dtype`; bias [n] and aux [m, n] (stride c_stride) are of `dtype`.
  * accumulate: c += the product (c_dtype SN_F32 and SN_EPILOGUE_NONE only).
  * c_dtype is `dtype` or SN_F32.
+ * plan: 0 = as the device itself chooses, by the shape alone; else one of sn_gemm_plans.
  */
 typedef struct sn_gemm_shape {
   int64_t batch, m, n, k;
@@ -210,16 +221,36 @@ typedef struct sn_gemm_shape {
   int64_t a_batch, b_batch, c_batch;
   sn_dtype dtype, c_dtype;
   sn_epilogue epilogue;
+  sn_activation activation; /* of the epilogues that have one */
   int32_t accumulate;
+  int64_t plan;
 } sn_gemm_shape;
 
-/** Bytes of workspace that sn_gemm needs for this shape on this device; 0 is usual for small products. */
+/**
+ * Looks for cuBLASLt, whose products are from then on among this device's plans: first in `folder` (null: none), then
+ * where the system looks. Its `version` (130100 for 13.1.0), or 0 where there is none. What was found stays.
+ */
+SN_API sn_status sn_gemm_library(const sn_device *device, const char *folder, int64_t *version);
+
+/**
+ * The ways in which the device can compute this shape, the one that it chooses itself, 0, first: `count` of them, of
+ * which no more than `capacity` are written. They are the same for both values of accumulate. A plan means the same as
+ * long as device, version of this library and version of cuBLASLt are the same.
+ */
+SN_API sn_status sn_gemm_plans(const sn_device *device, const sn_gemm_shape *shape, int32_t capacity, int64_t *plans,
+                               int32_t *count);
+
+/**
+ * Bytes of workspace that sn_gemm needs for this shape on this device; 0 is usual for small products. Errors:
+ * SN_BAD_ARGUMENT (a plan that is none of this shape's).
+ */
 SN_API sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, int64_t *bytes);
 
 /**
  * c = epilogue(op(a) op(b)), accumulated in fp32. `c` may be `aux` (residual in place).
- * The order of the sum over k depends on the shape alone, never on the number of threads.
- * Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing bias, aux or workspace).
+ * The order of the sum over k depends on the shape and its plan alone, never on the number of threads. Plans of
+ * cuBLASLt want all operands at multiples of 16 bytes. Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing
+ * bias, aux or workspace; a plan that is none of the shape's).
  */
 SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c,
                          const void *bias, void *aux, void *workspace);
@@ -231,14 +262,14 @@ SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t row
 /* ---- embedding ----------------------------------------------------------------------------------------------- */
 
 /**
- * out[b, t] = token_table[tokens[b, t]] + position_table[offsets[b] + t].
+ * out[b, t] = scale * token_table[tokens[b, t]] + position_table[offsets[b] + t].
  *   tokens [batch, length] int32, each 0 <= token < vocabulary; offsets [batch] int32, or null for zeros
  *   token_table [vocabulary, width], position_table [positions, width] or null; out [batch, length, width]: all dtype
  * A token or position out of range reads as a zero row and makes the call fail with SN_BAD_ARGUMENT (CPU) or the next
  * sn_synchronize or sn_read (GPU).
  */
 SN_API sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                                      int64_t vocabulary, int64_t positions, const int32_t *tokens,
+                                      int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
                                       const int32_t *offsets, const void *token_table, const void *position_table,
                                       void *out);
 
@@ -248,14 +279,30 @@ SN_API sn_status sn_embedding_backward_workspace(const sn_device *device, int64_
 
 /**
  * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in an order that depends on the tokens
- * alone: dtoken_table[tokens[b, t]] += dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
+ * alone: dtoken_table[tokens[b, t]] += scale * dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
  * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros. A token out of range is left
- * out.
+ * out of dtoken_table, and so is `padding` (-1: no token is).
  */
 SN_API sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
-                                       int64_t vocabulary, int64_t positions, const int32_t *tokens, const void *dout,
-                                       int32_t accumulate_positions, float *dtoken_table, float *dposition_table,
-                                       void *workspace);
+                                       int64_t vocabulary, int64_t positions, float scale, int32_t padding,
+                                       const int32_t *tokens, const void *dout, int32_t accumulate_positions, float *dtoken_table,
+                                       float *dposition_table, void *workspace);
+
+/* ---- rows ---------------------------------------------------------------------------------------------------- */
+
+/**
+ * out[i] = in[indices[i]]: chosen rows. in [rows, width], out [count, width] dtype; indices [count] int32; -1 gives a
+ * zero row. Other indices out of range: as a token in sn_embedding_forward.
+ */
+SN_API sn_status sn_gather_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, int64_t count,
+                                   const int32_t *indices, const void *in, void *out);
+
+/**
+ * The gradient of sn_gather_forward: din [rows, width] is overwritten; din[indices[i]] = dout[i], other rows zero. No
+ * row may be chosen twice: of equal indices one is taken, which is not said. Indices out of range are left out.
+ */
+SN_API sn_status sn_gather_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, int64_t count,
+                                    const int32_t *indices, const void *dout, void *din);
 
 /* ---- layer norm ---------------------------------------------------------------------------------------------- */
 
@@ -289,8 +336,8 @@ SN_API sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64
  * q, k and v may be columns of one [batch, t, 3 * heads * head_size] matrix; k and v alike with keys and kv_heads.
  * out and dout have the row stride out_stride; dq, dk, dv those of q, k, v.
  * Row i sees key j where (not causal, or j <= i + keys - queries) and (window == 0, or j > i + keys - queries -
- * window). A row that sees nothing gives zeros. scale 0 means 1 / sqrt(head_size). 0 <= dropout < 1 drops
- * probabilities.
+ * window), of the first key_lengths[b] keys: the others are padding. A row that sees nothing gives zeros. scale 0 means
+ * 1 / sqrt(head_size). 0 <= dropout < 1 drops probabilities.
  */
 typedef struct sn_attention_shape {
   int64_t batch, queries, keys, heads, kv_heads, head_size;
@@ -298,6 +345,7 @@ typedef struct sn_attention_shape {
   sn_dtype dtype;
   int32_t causal;
   int64_t window;
+  const int32_t *key_lengths; /* [batch] in device memory, 0 to keys each; null: all keys. Not causal, no window. */
   float scale;
   float dropout;
   sn_random_key key;
@@ -357,12 +405,28 @@ SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *sh
 /* ---- loss ---------------------------------------------------------------------------------------------------- */
 
 /**
- * losses[i] = -log softmax(logits[i])[targets[i]], fp32; a target of -100 gives 0 and no gradient (ignored row).
- *   logits [rows, vocabulary] dtype with the row stride `stride`; targets [rows] int32
- * gradient_scale != 0: logits are overwritten by gradient_scale * (softmax - one-hot), columns past `vocabulary` by 0.
+ * losses[i] = weights[i] * ((1 - smoothing) nll(targets[i]) + smoothing * mean over all columns j of nll(j)), fp32,
+ * with nll(j) = -log softmax(logits[i])[j]   (Szegedy et al. 2016, section 7). A target of -100 gives 0 and no
+ * gradient. logits [rows, vocabulary] dtype with the row stride `stride`; targets [rows] int32 weights [rows] fp32;
+ * null: ones. 0 <= smoothing < 1 gradient_scale != 0: logits are overwritten by gradient_scale * the gradient of
+ * losses[i], columns past `vocabulary` by 0.
  */
 SN_API sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
-                                  void *logits, const int32_t *targets, float gradient_scale, float *losses);
+                                  float smoothing, void *logits, const int32_t *targets, const float *weights,
+                                  float gradient_scale, float *losses);
+
+typedef enum sn_error {
+  SN_SQUARED_ERROR = 0,       /* (x - target)^2                                                                  */
+  SN_BINARY_CROSS_ENTROPY = 1 /* of the logit x and the probability `target`: log(1 + e^x) - target x            */
+} sn_error;
+
+/**
+ * losses[i] = weights[i] * error(x[i], targets[i]), each element by itself, fp32.
+ *   x [count] dtype; targets, weights [count] fp32 (weights null: ones)
+ * gradient_scale != 0: x is overwritten by gradient_scale * the gradient of losses[i].
+ */
+SN_API sn_status sn_element_loss(sn_stream *stream, sn_error error, sn_dtype dtype, int64_t count, void *x,
+                                 const float *targets, const float *weights, float gradient_scale, float *losses);
 
 /** Bytes of workspace for sn_sum and sn_global_norm of so many elements; 0 on a CPU. */
 SN_API sn_status sn_reduce_workspace(const sn_device *device, int64_t count, int64_t *bytes);

@@ -1,6 +1,9 @@
 package dev.sinter;
 
 import dev.sinter.evaluate.Scorer;
+import dev.sinter.generate.Batch;
+import dev.sinter.generate.BeamSearch;
+import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
 import dev.sinter.generate.Sampling;
 import dev.sinter.generate.Token;
@@ -77,15 +80,7 @@ public final class Gpt implements AutoCloseable {
       throws IOException {
     Tokenizer tokenizer = Tokenizer.load(folder);
     GptConfig config = ModelFiles.readConfig(folder);
-    if (tokenizer.size() > config.vocabulary()) {
-      throw new IOException(
-          folder
-              + ": the tokenizer has "
-              + tokenizer.size()
-              + " tokens, config.json a vocabulary of "
-              + config.vocabulary()
-              + "; they are of different models");
-    }
+    Facades.checkVocabulary(folder, tokenizer, config.vocabulary());
     return new Gpt(ModelFiles.load(folder, device, dtype), tokenizer, owned);
   }
 
@@ -155,6 +150,41 @@ public final class Gpt implements AutoCloseable {
         listener.accept(token);
       }
       return stream.completion();
+    }
+  }
+
+  /**
+   * Completes several texts together: each as it would be alone, with the seed of the settings plus
+   * its number.
+   *
+   * @param prompts each at least one token of text, and fewer than the context
+   * @param sampling how tokens are chosen
+   * @return a completion of each
+   */
+  public List<Completion> generate(List<String> prompts, Sampling sampling) {
+    acquire();
+    try {
+      return Batch.complete(
+          model, tokenizer, prompts.stream().map(tokenizer::encode).toList(), sampling);
+    } finally {
+      release();
+    }
+  }
+
+  /**
+   * Completes a text by beam search.
+   *
+   * @param prompt at least one token of text, and fewer than the context
+   * @param sampling end, and processors; those of sampling must be off
+   * @param beams how the search goes
+   * @return completions, the best first
+   */
+  public List<Completion> generate(String prompt, Sampling sampling, Beams beams) {
+    acquire();
+    try {
+      return BeamSearch.complete(model, tokenizer, tokenizer.encode(prompt), sampling, beams);
+    } finally {
+      release();
     }
   }
 

@@ -1,22 +1,38 @@
 package dev.sinter.cli;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.Gpt;
+import dev.sinter.generate.Batch;
+import dev.sinter.generate.BeamSearch;
+import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
 import dev.sinter.generate.Sampling;
+import dev.sinter.generate.Token;
 import dev.sinter.graph.Device;
+import dev.sinter.model.LanguageModel;
+import dev.sinter.model.ModelFiles;
+import dev.sinter.text.Tokenizer;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
-/** Completes a text. */
+/** Completes texts. */
 @Command(
     name = "generate",
     description = "Completes a text with a model; the text streams as it comes.",
@@ -24,9 +40,18 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     footer = {
       "",
+      "--json prints one object when all is done:",
+      "  {\"completions\": [{\"prompt\": 0, \"text\": \"…\", \"ids\": […], \"logprobs\": […],",
+      "    \"score\": …, \"finish\": \"length\"}, …]}",
+      "prompt: its number; text: not with --ids; logprobs: of each token under the",
+      "model's own distribution; score: their sum, with --beams that of the beam;",
+      "finish: length, context, end_of_text or stop.",
+      "",
       "Examples:",
       "  ./sinter generate --model model --prompt 'To be' --temperature 0.8 --top-p 0.9",
-      "  echo 'public static' | ./sinter generate --model model --prompt - --count 3 --stop '}'"
+      "  echo 'public static' | ./sinter generate --model model --prompt - --count 3 --stop '}'",
+      "  ./sinter generate --model model --prompt 'To be' --beams 4 --no-repeat-ngram 3",
+      "  ./sinter generate --model model --ids 15496,11 --ids 995 --eos 50256 --json"
     })
 final class GenerateCommand implements Callable<Integer> {
   @Spec private CommandSpec spec;
@@ -38,12 +63,24 @@ final class GenerateCommand implements Callable<Integer> {
       description = "Folder of the model.")
   private Path model;
 
-  @Option(
-      names = "--prompt",
-      paramLabel = "TEXT",
-      required = true,
-      description = "What to complete; -: read it from standard input.")
-  private String prompt;
+  @ArgGroup(multiplicity = "1")
+  private Prompts prompts;
+
+  private static final class Prompts {
+    @Option(
+        names = "--prompt",
+        paramLabel = "TEXT",
+        required = true,
+        description = "What to complete; -: read it from standard input. Several decode together.")
+    private List<String> texts;
+
+    @Option(
+        names = "--ids",
+        paramLabel = "ID,ID…",
+        required = true,
+        description = "Token ids instead of a text, in and out; needs no tokenizer.")
+    private List<String> ids;
+  }
 
   @Option(
       names = "--count",
@@ -52,51 +89,167 @@ final class GenerateCommand implements Callable<Integer> {
       description = "Completions, each of the next seed (default: ${DEFAULT-VALUE}).")
   private int count;
 
+  @Option(names = "--json", description = "Print one JSON object.")
+  private boolean json;
+
   @Mixin private SamplingOptions sampling;
+
+  @Mixin private ProcessorOptions processors;
+
+  @Mixin private BeamOptions beams;
 
   @Mixin private DeviceOptions.DtypeOption dtype;
 
   @Mixin private DeviceOptions device;
+
+  /** A completion and the number of its prompt. */
+  private record Numbered(int prompt, Completion completion) {}
 
   @Override
   public Integer call() throws IOException {
     if (count < 1) {
       throw new IllegalArgumentException("--count " + count + "; 1 or more");
     }
-    Sampling first = sampling.get();
-    String text =
-        prompt.equals("-")
-            ? new String(System.in.readAllBytes(), StandardCharsets.UTF_8).stripTrailing()
-            : prompt;
-    PrintWriter out = spec.commandLine().getOut();
-    PrintWriter err = spec.commandLine().getErr();
-    try (Device where = device.open();
-        Gpt gpt = Gpt.load(model, where, dtype.get())) {
-      for (int i = 0; i < count; i++) {
-        if (count > 1) {
-          err.println("--- " + (i + 1) + " of " + count);
+    Sampling first = sampling.get().with(processors.get());
+    Optional<Beams> search = beams.get(count);
+    List<String> texts = new ArrayList<>();
+    for (String text : prompts.texts == null ? List.<String>of() : prompts.texts) {
+      texts.add(text.equals("-") ? standardInput() : text);
+    }
+    try (Device where = device.open()) {
+      if (texts.isEmpty()) {
+        try (LanguageModel weights = ModelFiles.load(model, where, dtype.get())) {
+          List<int[]> ids = prompts.ids.stream().map(GenerateCommand::parse).toList();
+          show(complete(weights, null, ids, first, search), texts);
         }
-        out.print(text);
-        out.flush();
-        Completion completion =
-            gpt.generate(
-                text,
-                first.withSeed(first.seed() + i),
-                token -> {
-                  out.print(token.text());
-                  out.flush();
-                });
-        out.println();
-        err.printf(
+        return 0;
+      }
+      try (Gpt gpt = Gpt.load(model, where, dtype.get())) {
+        if (texts.size() == 1 && search.isEmpty() && !json) {
+          stream(gpt, texts.get(0), first);
+        } else {
+          List<int[]> ids = texts.stream().map(gpt.tokenizer()::encode).toList();
+          show(complete(gpt.model(), gpt.tokenizer(), ids, first, search), texts);
+        }
+      }
+    }
+    return 0;
+  }
+
+  private static String standardInput() throws IOException {
+    return new String(System.in.readAllBytes(), StandardCharsets.UTF_8).stripTrailing();
+  }
+
+  private static int[] parse(String ids) {
+    return ProcessorOptions.ids(ids).stream().mapToInt(Integer::intValue).toArray();
+  }
+
+  private void stream(Gpt gpt, String text, Sampling first) {
+    PrintWriter out = spec.commandLine().getOut();
+    for (int i = 0; i < count; i++) {
+      if (count > 1) {
+        spec.commandLine().getErr().println("--- " + (i + 1) + " of " + count);
+      }
+      out.print(text);
+      out.flush();
+      Completion completion =
+          gpt.generate(
+              text,
+              first.withSeed(first.seed() + i),
+              token -> {
+                out.print(token.text());
+                out.flush();
+              });
+      out.println();
+      printEnd(completion);
+    }
+  }
+
+  /** Where there are several prompts, each completion of a prompt has the seed after the last. */
+  private List<Numbered> complete(
+      LanguageModel weights,
+      Tokenizer tokenizer,
+      List<int[]> ids,
+      Sampling first,
+      Optional<Beams> search) {
+    List<Numbered> all = new ArrayList<>();
+    if (search.isPresent()) {
+      for (int i = 0; i < ids.size(); i++) {
+        for (Completion one :
+            BeamSearch.complete(weights, tokenizer, ids.get(i), first, search.get())) {
+          all.add(new Numbered(i, one));
+        }
+      }
+      return all;
+    }
+    List<int[]> rows = new ArrayList<>();
+    ids.forEach(prompt -> rows.addAll(Collections.nCopies(count, prompt)));
+    List<Completion> completions = Batch.complete(weights, tokenizer, rows, first);
+    for (int i = 0; i < completions.size(); i++) {
+      all.add(new Numbered(i / count, completions.get(i)));
+    }
+    return all;
+  }
+
+  /**
+   * @param texts of the prompts; none: ids alone
+   */
+  private void show(List<Numbered> all, List<String> texts) throws IOException {
+    if (json) {
+      printJson(all, !texts.isEmpty());
+      return;
+    }
+    PrintWriter out = spec.commandLine().getOut();
+    for (int i = 0; i < all.size(); i++) {
+      if (all.size() > 1) {
+        spec.commandLine().getErr().println("--- " + (i + 1) + " of " + all.size());
+      }
+      Completion one = all.get(i).completion;
+      out.println(
+          texts.isEmpty()
+              ? one.tokens().stream()
+                  .map(token -> Integer.toString(token.id()))
+                  .collect(Collectors.joining(","))
+              : texts.get(all.get(i).prompt) + one.text());
+      out.flush();
+      printEnd(one);
+    }
+  }
+
+  private void printEnd(Completion completion) {
+    spec.commandLine()
+        .getErr()
+        .printf(
             Locale.ROOT,
             "[%d + %d tokens, first after %.0f ms, then %.1f tok/s, ended by %s]%n",
             completion.promptTokens(),
             completion.tokens().size(),
             completion.prefill().toNanos() / 1e6,
             completion.tokensPerSecond(),
-            completion.finishReason().toString().toLowerCase(Locale.ROOT).replace('_', ' '));
+            finish(completion).replace('_', ' '));
+  }
+
+  private static String finish(Completion completion) {
+    return completion.finishReason().toString().toLowerCase(Locale.ROOT);
+  }
+
+  private void printJson(List<Numbered> all, boolean hasText) throws IOException {
+    ObjectMapper mapper = new ObjectMapper();
+    ObjectNode root = mapper.createObjectNode();
+    ArrayNode completions = root.putArray("completions");
+    for (Numbered one : all) {
+      ObjectNode node = completions.addObject().put("prompt", one.prompt);
+      if (hasText) {
+        node.put("text", one.completion.text());
       }
+      ArrayNode ids = node.putArray("ids");
+      ArrayNode logprobs = node.putArray("logprobs");
+      for (Token token : one.completion.tokens()) {
+        ids.add(token.id());
+        logprobs.add(token.logprob());
+      }
+      node.put("score", one.completion.score()).put("finish", finish(one.completion));
     }
-    return 0;
+    spec.commandLine().getOut().println(mapper.writeValueAsString(root));
   }
 }

@@ -1,8 +1,8 @@
 package dev.sinter.cli;
 
 import dev.sinter.graph.Device;
-import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Telemetry;
+import dev.sinter.graph.Tuning;
 import dev.sinter.io.SafetensorsFile;
 import dev.sinter.io.TensorInfo;
 import dev.sinter.model.GptConfig;
@@ -53,6 +53,9 @@ final class InfoCommand implements Callable<Integer> {
           memory.total() / 0x1p30,
           memory.available() / 0x1p30);
       where.telemetry().ifPresent(gpu -> printTelemetry(gpu, out));
+      if (!where.kind().equals("cpu")) {
+        out.printf("tuning    %d products in %s%n", where.tuning().size(), Tuning.file(where));
+      }
     }
     if (model != null) {
       printModel(out);
@@ -76,17 +79,21 @@ final class InfoCommand implements Callable<Integer> {
   }
 
   private void printModel(PrintWriter out) throws IOException {
-    GptConfig config = ModelFiles.readConfig(model);
-    out.printf(
-        Locale.ROOT,
-        "%nmodel     gpt2: %d layers, width %d, %d heads, context %d, vocabulary %d%nparameters"
-            + " %,d%n%n",
-        config.layers(),
-        config.width(),
-        config.heads(),
-        config.context(),
-        config.vocabulary(),
-        config.parameters());
+    String family = ModelFiles.readFamily(model);
+    out.printf("%nmodel     %s", family);
+    if (!family.equals("bert") && !family.equals("marian")) {
+      GptConfig config = ModelFiles.readConfig(model);
+      out.printf(
+          Locale.ROOT,
+          ": %d layers, width %d, %d heads, context %d, vocabulary %d%nparameters %,d",
+          config.layers(),
+          config.width(),
+          config.heads(),
+          config.context(),
+          config.vocabulary(),
+          config.parameters());
+    }
+    out.printf("%n%n");
     try (SafetensorsFile file = SafetensorsFile.open(model.resolve(ModelFiles.WEIGHTS))) {
       out.printf("%-44s %-6s %-16s %14s%n", "parameter", "dtype", "shape", "elements");
       for (String name : file.names()) {
@@ -97,7 +104,7 @@ final class InfoCommand implements Callable<Integer> {
             name,
             tensor.dtype(),
             Arrays.toString(tensor.shape()),
-            new ParameterSpec(name, tensor.shape(), 0, 0).elements());
+            tensor.elements());
       }
     }
   }

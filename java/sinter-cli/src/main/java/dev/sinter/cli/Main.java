@@ -10,18 +10,25 @@ import picocli.CommandLine.Option;
 /** The command {@code sinter}. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
 @Command(
     name = "sinter",
-    description = "Trains and runs GPT models on the JVM.",
+    description = "Trains and runs Transformers on the JVM: GPT, BERT, encoder-decoders.",
     mixinStandardHelpOptions = true,
     versionProvider = Version.class,
     synopsisSubcommandLabel = "COMMAND",
     subcommands = {
       QuickstartCommand.class,
       TrainCommand.class,
+      PretrainCommand.class,
+      TrainPairsCommand.class,
       GenerateCommand.class,
+      TranslateCommand.class,
+      FillMaskCommand.class,
+      EmbedCommand.class,
+      ClassifyCommand.class,
       EvalCommand.class,
       ScoreCommand.class,
       InfoCommand.class,
-      BenchCommand.class
+      BenchCommand.class,
+      TuneCommand.class
     },
     footer = {"", "./sinter COMMAND --help explains a command and gives examples."})
 public final class Main {

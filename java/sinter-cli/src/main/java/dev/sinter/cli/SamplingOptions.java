@@ -2,7 +2,9 @@ package dev.sinter.cli;
 
 import dev.sinter.generate.Sampling;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Set;
 import picocli.CommandLine.Option;
 
 /** How a completion is chosen. */
@@ -10,9 +12,21 @@ final class SamplingOptions {
   @Option(
       names = "--max-new-tokens",
       paramLabel = "N",
-      defaultValue = "256",
-      description = "Most tokens of the completion (default: ${DEFAULT-VALUE}).")
-  private int maxNewTokens;
+      description = "Most tokens of the completion (default: 256, without --max-length).")
+  private Integer maxNewTokens;
+
+  @Option(
+      names = "--max-length",
+      paramLabel = "N",
+      description = "Most tokens of prompt and completion; --max-new-tokens goes first.")
+  private Integer maxLength;
+
+  @Option(
+      names = "--eos",
+      paramLabel = "ID",
+      split = ",",
+      description = "Tokens that end the completion (default: the tokenizer's end of text).")
+  private Set<Integer> endTokens = new LinkedHashSet<>();
 
   @Option(
       names = "--temperature",
@@ -63,14 +77,19 @@ final class SamplingOptions {
   private List<String> stop = new ArrayList<>();
 
   Sampling get() {
-    return new Sampling(
-        (float) temperature,
-        topK,
-        (float) topP,
-        (float) minP,
-        (float) repetitionPenalty,
-        seed,
-        maxNewTokens,
-        stop);
+    Sampling sampling =
+        Sampling.defaults()
+            .withTemperature(temperature)
+            .withTopK(topK)
+            .withTopP(topP)
+            .withMinP(minP)
+            .withRepetitionPenalty(repetitionPenalty)
+            .withSeed(seed)
+            .withEndTokens(endTokens)
+            .withStop(stop.toArray(String[]::new));
+    if (maxNewTokens != null) {
+      return sampling.withMaxNewTokens(maxNewTokens);
+    }
+    return maxLength == null ? sampling : sampling.withMaxLength(maxLength);
   }
 }

@@ -41,7 +41,7 @@ import picocli.CommandLine.Spec;
 /** Trains a model from text. */
 @Command(
     name = "train",
-    description = "Trains a GPT-2 model on text, from scratch.",
+    description = "Trains a GPT on text, from scratch.",
     mixinStandardHelpOptions = true,
     sortOptions = false,
     footer = {
@@ -99,28 +99,34 @@ final class TrainCommand implements Callable<Integer> {
   private String tokenizer;
 
   @Option(
-      names = "--layers",
-      defaultValue = "4",
-      description = "Blocks (default: ${DEFAULT-VALUE}).")
-  private int layers;
+      names = "--family",
+      description = "gpt1, gpt2 or gpt3, whose every other layer is banded (default: gpt2).")
+  private GptConfig.Family family;
 
   @Option(
-      names = "--heads",
-      defaultValue = "4",
-      description = "Attention heads (default: ${DEFAULT-VALUE}).")
-  private int heads;
+      names = "--window",
+      paramLabel = "N",
+      description = "Tokens that gpt3's banded layers see (default: a quarter of the context).")
+  private Integer window;
 
   @Option(
-      names = "--width",
-      defaultValue = "128",
-      description = "Hidden width (default: ${DEFAULT-VALUE}).")
-  private int width;
+      names = "--preset",
+      paramLabel = "NAME",
+      description =
+          "Family and sizes of a published model: openai-gpt, gpt2, gpt2-medium, gpt3-small, ….")
+  private String preset;
 
-  @Option(
-      names = "--context",
-      defaultValue = "64",
-      description = "Tokens of a sequence (default: ${DEFAULT-VALUE}).")
-  private int context;
+  @Option(names = "--layers", description = "Blocks (default: 4).")
+  private Integer layers;
+
+  @Option(names = "--heads", description = "Attention heads (default: 4).")
+  private Integer heads;
+
+  @Option(names = "--width", description = "Hidden width (default: 128).")
+  private Integer width;
+
+  @Option(names = "--context", description = "Tokens of a sequence (default: 64, or the preset's).")
+  private Integer context;
 
   @Option(
       names = "--batch",
@@ -323,6 +329,8 @@ final class TrainCommand implements Callable<Integer> {
       throw new IllegalArgumentException(
           out + ": holds a training already; go on with --resume, or name another folder");
     }
+    GptConfig shape = shape();
+    keep(shape);
     Files.createDirectories(out);
 
     String text = TextFiles.read(data);
@@ -338,8 +346,7 @@ final class TrainCommand implements Callable<Integer> {
               + " anew");
     }
 
-    GptConfig config =
-        GptConfig.of(tokens.size(), context, width, layers, heads).withDropout(dropout);
+    GptConfig config = shape.withVocabulary(tokens.size());
     try (Device where = device.open();
         Gpt gpt = Gpt.create(config, tokens, where, dtype.get(), seed)) {
       Trainer trainer =
@@ -378,6 +385,53 @@ final class TrainCommand implements Callable<Integer> {
       }
       return run(gpt, trainer, valid, settings, err);
     }
+  }
+
+  /** The model without its vocabulary, which the text decides. */
+  private GptConfig shape() {
+    if (preset != null) {
+      if (family != null || layers != null || heads != null || width != null) {
+        throw new IllegalArgumentException(
+            "--preset names family, layers, heads and width; leave those out");
+      }
+      GptConfig named = GptConfig.preset(preset);
+      GptConfig sized = context == null ? named : named.withContext(context);
+      return banded(sized, sized.family(), sized.window()).withDropout(dropout);
+    }
+    int positions = otherwise(context, 64);
+    GptConfig sized =
+        GptConfig.of(
+            1, positions, otherwise(width, 128), otherwise(layers, 4), otherwise(heads, 4));
+    GptConfig.Family kind = family == null ? GptConfig.Family.GPT2 : family;
+    return banded(sized, kind, Math.max(1, positions / 4)).withDropout(dropout);
+  }
+
+  /** A checkpoint keeps what the defaults were, so that it can be compared with what is asked. */
+  private void keep(GptConfig shape) {
+    context = shape.context();
+    if (preset == null) {
+      family = shape.family();
+      layers = shape.layers();
+      heads = shape.heads();
+      width = shape.width();
+    }
+    if (shape.family() == GptConfig.Family.GPT3) {
+      window = shape.window();
+    }
+  }
+
+  private GptConfig banded(GptConfig sized, GptConfig.Family kind, int usual) {
+    if (kind == GptConfig.Family.GPT3) {
+      return sized.withFamily(kind, otherwise(window, usual));
+    }
+    if (window != null) {
+      throw new IllegalArgumentException("--window " + window + "; only gpt3 has banded layers");
+    }
+    return sized.withFamily(kind, 0);
+  }
+
+  private static int otherwise(Integer given, int value) {
+    return given == null ? value : given;
   }
 
   private int run(

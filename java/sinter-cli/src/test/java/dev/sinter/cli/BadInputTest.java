@@ -167,6 +167,14 @@ class BadInputTest {
   }
 
   @Test
+  void tuningWithoutAGpuOrAModel() {
+    run("tune", "--model", model, "--device", "cpu").failed(2, "cpu", "nothing to tune");
+    run("tune", "--preset", "gpt7", "--device", "cpu").failed(2, "gpt7", "gpt2-xl");
+    run("tune", "--model", model, "--context", 9, "--device", "cpu").failed(2, "context");
+    run("tune", "--device", "cpu").failed(2, "--model");
+  }
+
+  @Test
   void aFolderThatCannotBeWritten() throws IOException {
     Path file = Files.writeString(folder.resolve("file"), "not a folder");
     train(text, file.resolve("m")).failed(1, "file");

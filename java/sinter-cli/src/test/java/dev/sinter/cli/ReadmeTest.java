@@ -3,9 +3,12 @@ package dev.sinter.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -13,7 +16,7 @@ import javax.tools.ToolProvider;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Compiles and runs the README's Java as it stands: first its training, then its generation. */
+/** Compiles and runs the README's Java as it stands, on models that are trained for it. */
 class ReadmeTest {
   private static final String IMPORTS =
       """
@@ -24,9 +27,41 @@ class ReadmeTest {
       import dev.sinter.model.*;
       import dev.sinter.text.*;
       import java.nio.file.*;
+      import java.util.List;
       """;
 
   @TempDir Path folder;
+
+  @Test
+  void theReadmesJavaFillsMasksAndTranslates() throws Exception {
+    List<String> blocks =
+        Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
+            .matcher(Files.readString(Path.of("../../README.md")))
+            .results()
+            .map(block -> block.group(1))
+            .toList();
+    String sentence = "Paris is the capital of France.\nit is a text.\n\n";
+    train("pretrain", sentence.repeat(40), "bert", "--tokenizer", "wordpiece:100");
+    train(
+        "train-pairs", "A man sleeps.\tEin Mann.\n".repeat(40), "en-de", "--tokenizer", "bpe:300");
+    String masks = run("Masks", blocks.get(2));
+    assertTrue(masks.contains("capital 0.") && masks.endsWith("32\n"), masks);
+    String translation = run("Translation", blocks.get(3));
+    assertTrue(translation.contains("Ein Mann."), translation);
+  }
+
+  private void train(String command, String text, String out, String... more) throws Exception {
+    Path data = Files.writeString(folder.resolve("data.txt"), text);
+    List<String> words =
+        new ArrayList<>(
+            List.of(command, "--data", data.toString(), "--out", folder.resolve(out).toString()));
+    words.addAll(List.of("--layers", "1", "--heads", "2", "--width", "32", "--length", "24"));
+    words.addAll(List.of("--steps", "200", "--batch", "4", "--lr", "5e-3"));
+    words.addAll(List.of(more));
+    StringWriter err = new StringWriter();
+    PrintWriter to = new PrintWriter(err, true);
+    assertEquals(0, Main.run(to, to, words.toArray(String[]::new)), err.toString());
+  }
 
   @Test
   void theReadmesJavaTrainsAModelAndGeneratesFromIt() throws Exception {

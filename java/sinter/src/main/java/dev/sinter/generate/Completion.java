@@ -9,6 +9,7 @@ import java.util.List;
  * @param text without the prompt and without the stop text
  * @param tokens as they were generated
  * @param finishReason why it ended
+ * @param score of a beam search the hypothesis's score; else the sum of the tokens' logprobs
  * @param promptTokens number of tokens of the prompt
  * @param prefill time until the first token was chosen
  * @param decode time of all tokens after the first
@@ -17,6 +18,7 @@ public record Completion(
     String text,
     List<Token> tokens,
     FinishReason finishReason,
+    double score,
     int promptTokens,
     Duration prefill,
     Duration decode) {

@@ -2,11 +2,11 @@ package dev.sinter.generate;
 
 /** Why a completion ended. */
 public enum FinishReason {
-  /** {@code maxNewTokens} were generated. */
+  /** As many tokens as {@link Ending} allows are there. */
   LENGTH,
   /** The model's context is full. */
   CONTEXT,
-  /** The tokenizer's end-of-text token was chosen. */
+  /** An end token was chosen: the tokenizer's end-of-text, or one of {@link Ending#tokens}. */
   END_OF_TEXT,
   /** A stop text was met. */
   STOP,

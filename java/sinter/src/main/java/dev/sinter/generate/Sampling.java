@@ -1,11 +1,13 @@
 package dev.sinter.generate;
 
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 
 /**
  * How a completion is chosen and when it ends. Processors act in the order of Hugging Face's {@code
- * generate}: repetition penalty, temperature, top-k, top-p, min-p. Equal settings, seed and device
- * give equal text.
+ * generate}: those that {@link #with} adds have their places between repetition penalty,
+ * temperature, top-k, top-p and min-p. Equal settings, seed and device give equal text.
  *
  * @param temperature divides the logits; 0: greedy
  * @param topK keeps the k likeliest tokens; 0: all
@@ -14,8 +16,8 @@ import java.util.List;
  * @param repetitionPenalty divides positive and multiplies negative scores of tokens seen before;
  *     1: none
  * @param seed of the draws
- * @param maxNewTokens the most tokens to generate
- * @param stop texts that end the completion; they are not part of it
+ * @param ending when it ends
+ * @param processors what else changes the scores, in the order in which they act
  */
 public record Sampling(
     float temperature,
@@ -24,10 +26,10 @@ public record Sampling(
     float minP,
     float repetitionPenalty,
     long seed,
-    int maxNewTokens,
-    List<String> stop) {
+    Ending ending,
+    List<Processor> processors) {
 
-  /** Checks the ranges. */
+  /** Checks the ranges and puts the processors in order. */
   public Sampling {
     check(
         temperature >= 0 && temperature <= 1000,
@@ -38,9 +40,7 @@ public record Sampling(
     check(
         repetitionPenalty > 0 && repetitionPenalty <= 1000,
         "repetition penalty " + repetitionPenalty + "; more than 0, 1 for none");
-    check(maxNewTokens >= 1, "max new tokens " + maxNewTokens + "; 1 or more");
-    stop = List.copyOf(stop);
-    check(stop.stream().noneMatch(String::isEmpty), "a stop text is empty");
+    processors = Processors.ordered(processors);
   }
 
   private static void check(boolean right, String message) {
@@ -55,7 +55,7 @@ public record Sampling(
    * @return the settings
    */
   public static Sampling defaults() {
-    return new Sampling(1, 0, 1, 0, 1, 0, 256, List.of());
+    return new Sampling(1, 0, 1, 0, 1, 0, new Ending(256, 0, Set.of(), List.of()), List.of());
   }
 
   /**
@@ -75,7 +75,7 @@ public record Sampling(
    */
   public Sampling withTemperature(double value) {
     return new Sampling(
-        (float) value, topK, topP, minP, repetitionPenalty, seed, maxNewTokens, stop);
+        (float) value, topK, topP, minP, repetitionPenalty, seed, ending, processors);
   }
 
   /**
@@ -86,7 +86,7 @@ public record Sampling(
    */
   public Sampling withTopK(int value) {
     return new Sampling(
-        temperature, value, topP, minP, repetitionPenalty, seed, maxNewTokens, stop);
+        temperature, value, topP, minP, repetitionPenalty, seed, ending, processors);
   }
 
   /**
@@ -97,7 +97,7 @@ public record Sampling(
    */
   public Sampling withTopP(double value) {
     return new Sampling(
-        temperature, topK, (float) value, minP, repetitionPenalty, seed, maxNewTokens, stop);
+        temperature, topK, (float) value, minP, repetitionPenalty, seed, ending, processors);
   }
 
   /**
@@ -108,7 +108,7 @@ public record Sampling(
    */
   public Sampling withMinP(double value) {
     return new Sampling(
-        temperature, topK, topP, (float) value, repetitionPenalty, seed, maxNewTokens, stop);
+        temperature, topK, topP, (float) value, repetitionPenalty, seed, ending, processors);
   }
 
   /**
@@ -118,7 +118,7 @@ public record Sampling(
    * @return new settings
    */
   public Sampling withRepetitionPenalty(double value) {
-    return new Sampling(temperature, topK, topP, minP, (float) value, seed, maxNewTokens, stop);
+    return new Sampling(temperature, topK, topP, minP, (float) value, seed, ending, processors);
   }
 
   /**
@@ -129,7 +129,17 @@ public record Sampling(
    */
   public Sampling withSeed(long value) {
     return new Sampling(
-        temperature, topK, topP, minP, repetitionPenalty, value, maxNewTokens, stop);
+        temperature, topK, topP, minP, repetitionPenalty, value, ending, processors);
+  }
+
+  /**
+   * Changes when the completion ends.
+   *
+   * @param value length, end tokens and stop texts
+   * @return new settings
+   */
+  public Sampling withEnding(Ending value) {
+    return new Sampling(temperature, topK, topP, minP, repetitionPenalty, seed, value, processors);
   }
 
   /**
@@ -139,7 +149,29 @@ public record Sampling(
    * @return new settings
    */
   public Sampling withMaxNewTokens(int value) {
-    return new Sampling(temperature, topK, topP, minP, repetitionPenalty, seed, value, stop);
+    check(value >= 1, "max new tokens " + value + "; 1 or more");
+    return withEnding(new Ending(value, 0, ending.tokens(), ending.stop()));
+  }
+
+  /**
+   * Changes how long prompt and completion together may be.
+   *
+   * @param value the most tokens; takes the place of {@link #withMaxNewTokens}
+   * @return new settings
+   */
+  public Sampling withMaxLength(int value) {
+    check(value >= 1, "max length " + value + "; 1 or more");
+    return withEnding(new Ending(0, value, ending.tokens(), ending.stop()));
+  }
+
+  /**
+   * Changes the tokens that end the completion.
+   *
+   * @param ids any of these; none: the tokenizer's end-of-text
+   * @return new settings
+   */
+  public Sampling withEndTokens(Set<Integer> ids) {
+    return withEnding(new Ending(ending.maxNewTokens(), ending.maxLength(), ids, ending.stop()));
   }
 
   /**
@@ -149,7 +181,19 @@ public record Sampling(
    * @return new settings
    */
   public Sampling withStop(String... values) {
-    return new Sampling(
-        temperature, topK, topP, minP, repetitionPenalty, seed, maxNewTokens, List.of(values));
+    return withEnding(
+        new Ending(ending.maxNewTokens(), ending.maxLength(), ending.tokens(), List.of(values)));
+  }
+
+  /**
+   * Adds processors. Of two for the same place in the order the later counts.
+   *
+   * @param more of {@link Processors}, or own ones
+   * @return new settings
+   */
+  public Sampling with(Processor... more) {
+    List<Processor> all = new ArrayList<>(processors);
+    all.addAll(List.of(more));
+    return new Sampling(temperature, topK, topP, minP, repetitionPenalty, seed, ending, all);
   }
 }

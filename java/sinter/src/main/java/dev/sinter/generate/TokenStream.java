@@ -1,11 +1,8 @@
 package dev.sinter.generate;
 
-import dev.sinter.model.Decoder;
 import dev.sinter.model.LanguageModel;
-import dev.sinter.text.TokenDecoder;
 import dev.sinter.text.Tokenizer;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.NoSuchElementException;
@@ -15,19 +12,9 @@ import java.util.NoSuchElementException;
  * thread at a time; many streams may share a model.
  */
 public final class TokenStream implements Iterable<Token>, AutoCloseable {
-  private final Sampling sampling;
-  private final int context;
-  private final int endOfText;
-  private final int promptTokens;
-  private final Decoder decoder;
-  private final TokenDecoder text;
-  private final StopTexts stops;
+  private final Progress progress;
+  private final Rows rows;
   private final Runnable onClose;
-  private final List<Token> tokens = new ArrayList<>();
-  private final StringBuilder all = new StringBuilder();
-  private final float[] logprob = new float[1];
-  private int[] fed;
-  private FinishReason finishReason;
   private long started;
   private long first;
   private long last;
@@ -37,7 +24,7 @@ public final class TokenStream implements Iterable<Token>, AutoCloseable {
    * Starts a completion; the prompt is computed with the first token.
    *
    * @param model whose weights
-   * @param tokenizer of the model
+   * @param tokenizer of the model; null: tokens have ids and no text
    * @param prompt at least one token, less than the model's context
    * @param sampling how tokens are chosen
    * @param onClose called once when the stream is closed
@@ -45,40 +32,11 @@ public final class TokenStream implements Iterable<Token>, AutoCloseable {
    */
   public TokenStream(
       LanguageModel model, Tokenizer tokenizer, int[] prompt, Sampling sampling, Runnable onClose) {
-    this.sampling = sampling;
-    this.context = model.config().context();
-    this.endOfText = tokenizer.endOfText().orElse(-1);
-    this.promptTokens = prompt.length;
     this.onClose = onClose;
-    if (prompt.length == 0) {
-      throw new IllegalArgumentException("the prompt is empty; it needs at least one token");
-    }
-    if (prompt.length >= context) {
-      throw new IllegalArgumentException(
-          "the prompt has "
-              + prompt.length
-              + " tokens; the model's context of "
-              + context
-              + " leaves room for "
-              + (context - 1));
-    }
-    this.text = tokenizer.decoder();
-    this.stops = new StopTexts(sampling.stop());
-    this.decoder =
-        model.decoder(1, (int) Math.min(context, (long) prompt.length + sampling.maxNewTokens()));
-    decoder
-        .sampler()
-        .set(
-            sampling.repetitionPenalty(),
-            sampling.temperature(),
-            sampling.topK(),
-            sampling.topP(),
-            sampling.minP());
-    decoder.sampler().seed(sampling.seed());
-    for (int token : prompt) {
-      decoder.sampler().remember(0, token);
-    }
-    fed = prompt.clone();
+    int context = model.config().context();
+    Sequence sequence = Progress.sequence(0, prompt, context, sampling.ending(), tokenizer);
+    progress = new Progress(sequence, context, sampling.ending(), tokenizer);
+    rows = new Rows(model, List.of(sequence), sampling);
   }
 
   /** What is left of the completion: every iterator goes on where the stream stands. */
@@ -103,7 +61,7 @@ public final class TokenStream implements Iterable<Token>, AutoCloseable {
    * @return false at the end of the completion and after {@link #close}
    */
   public boolean hasNext() {
-    return finishReason == null && !closed;
+    return !progress.ended() && !closed;
   }
 
   /**
@@ -120,47 +78,12 @@ public final class TokenStream implements Iterable<Token>, AutoCloseable {
     if (started == 0) {
       started = System.nanoTime();
     }
-    int id = decoder.next(fed, tokens.size())[0];
+    rows.next();
     last = System.nanoTime();
-    if (tokens.isEmpty()) {
+    if (progress.tokens() == 0) {
       first = last;
     }
-    if (id < 0) {
-      throw new ArithmeticException(
-          "the model gives no finite logit after "
-              + (promptTokens + tokens.size())
-              + " tokens; its weights are damaged or training diverged");
-    }
-    decoder.sampler().logprobs(logprob);
-    Token token = finish(id, logprob[0]);
-    tokens.add(token);
-    all.append(token.text());
-    if (finishReason == null) {
-      decoder.sampler().remember(0, id);
-      fed = fed.length == 1 ? fed : new int[1];
-      fed[0] = id;
-    }
-    return token;
-  }
-
-  private Token finish(int id, float logprobOfToken) {
-    if (id == endOfText) {
-      finishReason = FinishReason.END_OF_TEXT;
-      return new Token(id, stops.push(text.flush()) + stops.flush(), logprobOfToken);
-    }
-    String piece = stops.push(text.push(id));
-    if (stops.met()) {
-      finishReason = FinishReason.STOP;
-    } else if (tokens.size() + 1 >= sampling.maxNewTokens()) {
-      finishReason = FinishReason.LENGTH;
-    } else if (promptTokens + tokens.size() + 1 >= context) {
-      finishReason = FinishReason.CONTEXT;
-    }
-    if (finishReason == FinishReason.LENGTH || finishReason == FinishReason.CONTEXT) {
-      piece += stops.push(text.flush());
-      piece += stops.flush();
-    }
-    return new Token(id, piece, logprobOfToken);
+    return progress.add(rows.logprob(0));
   }
 
   /**
@@ -169,13 +92,7 @@ public final class TokenStream implements Iterable<Token>, AutoCloseable {
    * @return the completion; its reason is {@link FinishReason#CANCELLED} before the end
    */
   public Completion completion() {
-    return new Completion(
-        all.toString(),
-        tokens,
-        finishReason == null ? FinishReason.CANCELLED : finishReason,
-        promptTokens,
-        Duration.ofNanos(first - started),
-        Duration.ofNanos(last - first));
+    return progress.completion(Duration.ofNanos(first - started), Duration.ofNanos(last - first));
   }
 
   /** Frees the cache. Closing twice is harmless. */
@@ -183,7 +100,7 @@ public final class TokenStream implements Iterable<Token>, AutoCloseable {
   public void close() {
     if (!closed) {
       closed = true;
-      decoder.close();
+      rows.close();
       onClose.run();
     }
   }

@@ -25,8 +25,7 @@ final class Attention extends Operation {
       long heads,
       long kvHeads,
       long headSize,
-      boolean causal,
-      long window,
+      Mask mask,
       float dropout,
       long seed,
       long number) {}
@@ -42,7 +41,7 @@ final class Attention extends Operation {
    * @param lse fp32 [batch, heads, queries], kept for the backward pass; null in inference
    */
   Attention(Columns q, Columns k, Columns v, Settings settings, Tensor out, Tensor lse) {
-    super("attention_forward", distinct(q.of, k.of, v.of), present(out, lse));
+    super("attention_forward", distinct(q.of, k.of, v.of, lengths(settings)), present(out, lse));
     this.q = q;
     this.k = k;
     this.v = v;
@@ -52,7 +51,19 @@ final class Attention extends Operation {
   }
 
   private static List<Tensor> distinct(Tensor... tensors) {
-    return java.util.Arrays.stream(tensors).distinct().toList();
+    return present(tensors).stream().distinct().toList();
+  }
+
+  private static Tensor lengths(Settings settings) {
+    return settings.mask.lengths();
+  }
+
+  /** The shape, with the address of the lengths once they have one. */
+  private sn_attention_shape boundShape(Place at) {
+    sn_attention_shape shape = shape();
+    shape.key().clock(at.clock());
+    Tensor lengths = lengths(settings);
+    return shape.key_lengths(lengths == null ? null : lengths.address());
   }
 
   private sn_attention_shape shape() {
@@ -69,8 +80,8 @@ final class Attention extends Operation {
         .v_stride(v.of.columns())
         .out_stride(out.columns())
         .dtype(out.dtype().code())
-        .causal(settings.causal ? 1 : 0)
-        .window(settings.window)
+        .causal(settings.mask.causal() ? 1 : 0)
+        .window(settings.mask.window())
         .scale(0)
         .dropout(settings.dropout);
     shape.key().seed(settings.seed).step(0).tensor(settings.number);
@@ -126,8 +137,7 @@ final class Attention extends Operation {
 
   @Override
   Call bind(Place at) {
-    sn_attention_shape shape = shape();
-    shape.key().clock(at.clock());
+    sn_attention_shape shape = boundShape(at);
     Pointer pq = q.address();
     Pointer pk = k.address();
     Pointer pv = v.address();
@@ -161,7 +171,7 @@ final class Attention extends Operation {
         Columns dv) {
       super(
           "attention_backward",
-          distinct(q.of, k.of, v.of, out, lse, dout),
+          distinct(q.of, k.of, v.of, out, lse, dout, lengths(forward.settings)),
           distinct(dq.of, dk.of, dv.of));
       this.forward = forward;
       this.q = q;
@@ -185,8 +195,7 @@ final class Attention extends Operation {
 
     @Override
     Call bind(Place at) {
-      sn_attention_shape shape = forward.shape();
-      shape.key().clock(at.clock());
+      sn_attention_shape shape = forward.boundShape(at);
       Pointer pq = q.address();
       Pointer pk = k.address();
       Pointer pv = v.address();

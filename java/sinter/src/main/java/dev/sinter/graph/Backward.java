@@ -49,9 +49,17 @@ final class Backward {
       Set<Tensor> kept) {
     Backward backward = new Backward(forward, parameters, dtype, recompute, kept);
     for (int i = forward.size() - 1; i >= 0; i--) {
-      forward.get(i).differentiate(backward);
+      Operation operation = forward.get(i);
+      if (operation.isRoot() || operation.writes().stream().anyMatch(backward::reaches)) {
+        operation.differentiate(backward);
+      }
     }
     return backward.operations;
+  }
+
+  /** Whether a gradient has come to this tensor: what no loss reads has none. */
+  private boolean reaches(Tensor tensor) {
+    return gradients.get(tensor) != null;
   }
 
   void emit(Operation operation) {
@@ -94,6 +102,11 @@ final class Backward {
     Tensor total = activation("d " + tensor.name(), tensor.shape());
     emit(new Elementwise.Add(before, contribution, total));
     gradients.put(tensor, total);
+  }
+
+  /** Whether a parameter is trained: a table of constants is not. */
+  boolean trains(Tensor parameter) {
+    return parameters.trains(parameter);
   }
 
   /** The gradient of a parameter, in fp32. */

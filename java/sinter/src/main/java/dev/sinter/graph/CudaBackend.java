@@ -6,6 +6,8 @@ import java.io.IOException;
 import java.net.URL;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Loader;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Loads the CUDA backend, a library of its own: only where a driver is there, so that nothing of
@@ -18,6 +20,10 @@ final class CudaBackend {
    */
   static final String LIBRARY = "dev.sinter.cuda.library";
 
+  /** Names a folder with cuBLASLt, which then comes before all others. */
+  static final String CUBLASLT = "dev.sinter.cublaslt";
+
+  private static final Logger LOG = LoggerFactory.getLogger(CudaBackend.class);
   private static final String RESOURCE =
       "/dev/sinter/natives/" + Loader.getPlatform() + "/libsinter_cuda.so";
 
@@ -37,6 +43,40 @@ final class CudaBackend {
     try (BytePointer path = new BytePointer(library)) {
       Natives.check(sinter.sn_load_cuda(path));
     }
+  }
+
+  /**
+   * Lets a GPU have cuBLASLt, where it is: in the folder that {@link #CUBLASLT} names, in a jar of
+   * org.bytedeco:cuda on the class path, or on the system.
+   *
+   * @return its version; 0 where there is none
+   */
+  static int cublasLt(Device device) {
+    String named = System.getProperty(CUBLASLT);
+    String folder = named == null ? cublasLtFromJar() : named;
+    long[] version = new long[1];
+    try (BytePointer path = folder == null ? null : new BytePointer(folder)) {
+      Natives.check(sinter.sn_gemm_library(device.handle().device, path, version));
+    }
+    return Math.toIntExact(version[0]);
+  }
+
+  /** The folder that it was unpacked to; null where no jar has it. */
+  private static String cublasLtFromJar() {
+    for (String file : new String[] {"libcublasLt.so.13", "libcublasLt.so.12"}) {
+      URL resource =
+          CudaBackend.class
+              .getClassLoader()
+              .getResource("org/bytedeco/cuda/" + Loader.getPlatform() + "/" + file);
+      if (resource != null) {
+        try {
+          return Loader.cacheResource(resource).getParent();
+        } catch (IOException e) {
+          LOG.warn("cuBLASLt is not used: cannot unpack {}: {}", resource, e.getMessage());
+        }
+      }
+    }
+    return null;
   }
 
   private static String fromJar() {

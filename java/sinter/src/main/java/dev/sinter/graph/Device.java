@@ -29,6 +29,7 @@ public final class Device implements AutoCloseable {
   private final String name;
   private final String isa;
   private final int threads;
+  private final Tuning tuning;
 
   /**
    * The native device. It is destroyed when the device and all memory on it have been given back.
@@ -61,6 +62,7 @@ public final class Device implements AutoCloseable {
     this.threads = sinter.sn_device_threads(handle.device);
     Handle kept = handle;
     cleanable = CLEANER.register(this, kept::release);
+    tuning = cuda ? Tuning.read(this) : Tuning.NONE;
   }
 
   /**
@@ -212,6 +214,15 @@ public final class Device implements AutoCloseable {
    */
   public int threads() {
     return threads;
+  }
+
+  /**
+   * Returns the plans that were measured for this device before it was opened.
+   *
+   * @return empty for a CPU, and where no {@link Tuner} has run
+   */
+  public Tuning tuning() {
+    return tuning;
   }
 
   /**

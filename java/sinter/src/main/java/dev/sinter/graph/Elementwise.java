@@ -29,6 +29,20 @@ final class Elementwise {
     }
 
     @Override
+    void differentiate(Backward b) {
+      Tensor dout = b.gradient(out);
+      b.add(this.a, dout);
+      b.add(this.b, dout);
+    }
+
+    @Override
+    Tensor recompute(Tensor output, Backward b) {
+      Tensor again = b.activation(out.name() + " again", out.shape());
+      b.emit(new Add(b.saved(this.a), b.saved(this.b), again));
+      return again;
+    }
+
+    @Override
     Call bind(Place at) {
       int dtype = out.dtype().code();
       long count = out.elements();
@@ -39,35 +53,40 @@ final class Elementwise {
     }
   }
 
-  /** out = gelu(x). */
-  static final class GeluForward extends Operation {
+  /** out = activation(x). */
+  static final class ActivationForward extends Operation {
+    private final Activation activation;
     private final Tensor x;
     private final Tensor out;
 
-    GeluForward(Tensor x, Tensor out) {
-      super("gelu_forward", List.of(x), List.of(out));
+    ActivationForward(Activation activation, Tensor x, Tensor out) {
+      super("activation_forward", List.of(x), List.of(out));
+      this.activation = activation;
       this.x = x;
       this.out = out;
     }
 
     @Override
     Call bind(Place at) {
+      int kind = activation.code();
       int dtype = out.dtype().code();
       long count = out.elements();
       Pointer px = x.address();
       Pointer po = out.address();
-      return (stream, run) -> sinter.sn_gelu_forward(stream, dtype, count, px, po);
+      return (stream, run) -> sinter.sn_activation_forward(stream, kind, dtype, count, px, po);
     }
   }
 
-  /** dx = dout * gelu'(x). */
-  static final class GeluBackward extends Operation {
+  /** dx = dout * activation'(x). */
+  static final class ActivationBackward extends Operation {
+    private final Activation activation;
     private final Tensor x;
     private final Tensor dout;
     private final Tensor dx;
 
-    GeluBackward(Tensor x, Tensor dout, Tensor dx) {
-      super("gelu_backward", List.of(x, dout), List.of(dx));
+    ActivationBackward(Activation activation, Tensor x, Tensor dout, Tensor dx) {
+      super("activation_backward", List.of(x, dout), List.of(dx));
+      this.activation = activation;
       this.x = x;
       this.dout = dout;
       this.dx = dx;
@@ -80,12 +99,80 @@ final class Elementwise {
 
     @Override
     Call bind(Place at) {
+      int kind = activation.code();
       int dtype = dx.dtype().code();
       long count = dx.elements();
       Pointer px = x.address();
       Pointer pout = dout.address();
       Pointer pdx = dx.address();
-      return (stream, run) -> sinter.sn_gelu_backward(stream, dtype, count, px, pout, pdx);
+      return (stream, run) ->
+          sinter.sn_activation_backward(stream, kind, dtype, count, px, pout, pdx);
+    }
+  }
+
+  /** out = x in other sizes: the same memory, and no work. */
+  static final class View extends Operation {
+    private final Tensor x;
+    private final Tensor out;
+
+    View(Tensor x, Tensor out) {
+      super("view", List.of(x), List.of(out));
+      this.x = x;
+      this.out = out;
+    }
+
+    @Override
+    void differentiate(Backward b) {
+      Tensor dout = b.gradient(out);
+      Tensor dx = Tensor.view(dout, x.shape());
+      b.emit(new View(dout, dx));
+      b.add(x, dx);
+    }
+
+    @Override
+    Tensor recompute(Tensor output, Backward b) {
+      Tensor saved = b.saved(x);
+      Tensor again = Tensor.view(saved, out.shape());
+      b.emit(new View(saved, again));
+      return again;
+    }
+
+    @Override
+    Call bind(Place at) {
+      return (stream, run) -> sinter.SN_OK;
+    }
+  }
+
+  /** out = x in another dtype. */
+  static final class Cast extends Operation {
+    private final Tensor x;
+    private final Tensor out;
+
+    Cast(Tensor x, Tensor out) {
+      super("cast", List.of(x), List.of(out));
+      this.x = x;
+      this.out = out;
+    }
+
+    /** Only of inputs, which have no gradient. */
+    @Override
+    void differentiate(Backward b) {}
+
+    @Override
+    Tensor recompute(Tensor output, Backward b) {
+      Tensor again = Tensor.activation(out.name() + " again", out.dtype(), out.shape());
+      b.emit(new Cast(x, again));
+      return again;
+    }
+
+    @Override
+    Call bind(Place at) {
+      int from = x.dtype().code();
+      int to = out.dtype().code();
+      long count = out.elements();
+      Pointer px = x.address();
+      Pointer po = out.address();
+      return (stream, run) -> sinter.sn_cast(stream, count, from, px, to, po);
     }
   }
 

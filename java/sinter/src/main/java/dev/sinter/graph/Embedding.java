@@ -6,25 +6,38 @@ import dev.sinter.natives.global.sinter;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
-/** Rows of a token table plus rows of a position table. */
+/** Rows of a token table, scaled, plus rows of a position table. */
 final class Embedding extends Operation {
   private final Tensor tokens;
   private final Tensor offsets;
   private final Tensor tokenTable;
   private final Tensor positionTable;
+  private final float scale;
+  private final int padding;
   private final Tensor out;
 
   /**
    * @param offsets the position of each sequence's first token [batch], or null for zero
    * @param positionTable or null
+   * @param scale of the tokens' rows
+   * @param padding a token whose row gets no gradient; -1: none
    * @param out [batch, length, width]
    */
-  Embedding(Tensor tokens, Tensor offsets, Tensor tokenTable, Tensor positionTable, Tensor out) {
+  Embedding(
+      Tensor tokens,
+      Tensor offsets,
+      Tensor tokenTable,
+      Tensor positionTable,
+      float scale,
+      int padding,
+      Tensor out) {
     super("embedding_forward", present(tokens, offsets, tokenTable, positionTable), List.of(out));
     this.tokens = tokens;
     this.offsets = offsets;
     this.tokenTable = tokenTable;
     this.positionTable = positionTable;
+    this.scale = scale;
+    this.padding = padding;
     this.out = out;
   }
 
@@ -37,20 +50,21 @@ final class Embedding extends Operation {
     if (b.first(tokenTable)) {
       b.emit(new Clear(b.parameterGradient(tokenTable)));
     }
-    boolean firstPositions = positionTable == null || b.first(positionTable);
+    boolean positionsTrain = positionTable != null && b.trains(positionTable);
+    boolean firstPositions = !positionsTrain || b.first(positionTable);
     b.emit(
         new Gradient(
             this,
             b.gradient(out),
             b.parameterGradient(tokenTable),
-            positionTable == null ? null : b.parameterGradient(positionTable),
+            positionsTrain ? b.parameterGradient(positionTable) : null,
             firstPositions));
   }
 
   @Override
   Tensor recompute(Tensor output, Backward b) {
     Tensor again = b.activation(out.name() + " again", out.shape());
-    b.emit(new Embedding(tokens, offsets, tokenTable, positionTable, again));
+    b.emit(new Embedding(tokens, offsets, tokenTable, positionTable, scale, padding, again));
     return again;
   }
 
@@ -69,7 +83,19 @@ final class Embedding extends Operation {
     Pointer pout = out.address();
     return (stream, run) ->
         sinter.sn_embedding_forward(
-            stream, dtype, batch, length, width, vocabulary, positions, pt, po, ptt, ppt, pout);
+            stream,
+            dtype,
+            batch,
+            length,
+            width,
+            vocabulary,
+            positions,
+            scale,
+            pt,
+            po,
+            ptt,
+            ppt,
+            pout);
   }
 
   /** Zeroes a gradient before the first addition to it. */
@@ -130,6 +156,8 @@ final class Embedding extends Operation {
       long width = dout.size(2);
       long vocabulary = forward.tokenTable.size(0);
       long positions = forward.positions();
+      float scale = forward.scale;
+      int padding = forward.padding;
       Pointer pt = forward.tokens.address();
       Pointer pd = dout.address();
       Pointer pdt = dtokenTable.address();
@@ -144,6 +172,8 @@ final class Embedding extends Operation {
               width,
               vocabulary,
               positions,
+              scale,
+              padding,
               pt,
               pd,
               overwrite && !run.accumulating ? 0 : 1,

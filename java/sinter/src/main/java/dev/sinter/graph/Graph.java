@@ -7,6 +7,7 @@ import java.nio.IntBuffer;
 import java.nio.LongBuffer;
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -74,7 +75,7 @@ public final class Graph implements AutoCloseable {
     for (int i = 0; i < calls.length; i++) {
       long workspace = plan.workspaceOffset(i);
       Pointer at = workspace < 0 ? null : arena.at(workspace);
-      calls[i] = operations.get(i).bind(new Operation.Place(at, clockPointer));
+      calls[i] = operations.get(i).bind(new Operation.Place(device, at, clockPointer));
     }
     List<Mirror> written = new ArrayList<>();
     for (Tensor tensor : inputs) {
@@ -200,6 +201,17 @@ public final class Graph implements AutoCloseable {
           "tensor " + tensor.name() + " is no input or output of this graph");
     }
     return mirror.host();
+  }
+
+  /** Its matrix products, each once. */
+  Set<Gemm> products() {
+    Set<Gemm> products = new LinkedHashSet<>();
+    for (Operation operation : operations) {
+      if (operation.product() != null) {
+        products.add(operation.product());
+      }
+    }
+    return products;
   }
 
   /**

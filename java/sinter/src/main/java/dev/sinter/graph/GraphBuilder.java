@@ -1,6 +1,8 @@
 package dev.sinter.graph;
 
+import dev.sinter.natives.global.sinter;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
@@ -69,6 +71,19 @@ public final class GraphBuilder {
   }
 
   /**
+   * Declares an fp32 input, to be written before each run.
+   *
+   * @param name for messages
+   * @param shape its sizes
+   * @return the tensor
+   */
+  public Tensor floatInput(String name, long... shape) {
+    Tensor tensor = Tensor.input(name, DType.F32, shape);
+    inputs.add(tensor);
+    return tensor;
+  }
+
+  /**
    * Keeps a tensor until the end of the run, for the caller to read.
    *
    * @param tensor an activation
@@ -91,18 +106,101 @@ public final class GraphBuilder {
   }
 
   /**
-   * Looks up token and position embeddings and adds them.
+   * Looks up token embeddings, scales them and adds those of positions.
    *
+   * @param name for {@code describe()}
    * @param tokens int32 [batch, length]
    * @param offsets int32 [batch], the position of each sequence's first token, or null for zeros
    * @param tokenTable [vocabulary, width]
    * @param positionTable [positions, width], or null
+   * @param scale of the tokens' rows; 1: as they are
+   * @param padding a token whose row is not trained here; -1: none
    * @return [batch, length, width]
    */
-  public Tensor embedding(Tensor tokens, Tensor offsets, Tensor tokenTable, Tensor positionTable) {
+  public Tensor embedding(
+      String name,
+      Tensor tokens,
+      Tensor offsets,
+      Tensor tokenTable,
+      Tensor positionTable,
+      float scale,
+      int padding) {
     Tensor out =
-        Tensor.activation("embedding", dtype(), tokens.size(0), tokens.size(1), tokenTable.size(1));
-    return append(new Embedding(tokens, offsets, tokenTable, positionTable, out), out);
+        Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(1));
+    return append(
+        new Embedding(tokens, offsets, tokenTable, positionTable, scale, padding, out), out);
+  }
+
+  /**
+   * Adds two tensors.
+   *
+   * @param name for {@code describe()}
+   * @param a any shape
+   * @param b like a
+   * @return like a
+   */
+  public Tensor add(String name, Tensor a, Tensor b) {
+    Tensor out = Tensor.activation(name, a.dtype(), a.shape());
+    return append(new Elementwise.Add(a, b, out), out);
+  }
+
+  /**
+   * Takes the same elements in other sizes.
+   *
+   * @param x an activation
+   * @param shape of as many elements
+   * @return the view
+   */
+  public Tensor view(Tensor x, long... shape) {
+    Tensor out = Tensor.view(x, shape);
+    return append(new Elementwise.View(x, out), out);
+  }
+
+  /**
+   * Widens to fp32, for the host to read.
+   *
+   * @param x any shape
+   * @return like x, or x itself where it is fp32
+   */
+  public Tensor widen(Tensor x) {
+    if (x.dtype() == DType.F32) {
+      return x;
+    }
+    Tensor out = Tensor.activation(x.name() + " in fp32", DType.F32, x.shape());
+    return append(new Elementwise.Cast(x, out), out);
+  }
+
+  /**
+   * Takes chosen rows.
+   *
+   * @param name for {@code describe()}
+   * @param x [.., width]
+   * @param indices int32, of rows over all of x; -1: zeros. In training none comes twice.
+   * @return [indices.., width]
+   */
+  public Tensor gather(String name, Tensor x, Tensor indices) {
+    long[] shape = Arrays.copyOf(indices.shape(), indices.shape().length + 1);
+    shape[shape.length - 1] = x.columns();
+    Tensor out = Tensor.activation(name, x.dtype(), shape);
+    return append(new Gather(x, indices, out), out);
+  }
+
+  /**
+   * Adds up the rows of each sequence, weighted.
+   *
+   * @param name for {@code describe()}
+   * @param weights fp32 input [batch, length]: 1 / n for the n rows to take the mean of, else 0
+   * @param x [batch, length, width]
+   * @return [batch, width]
+   */
+  public Tensor weightedRows(String name, Tensor weights, Tensor x) {
+    Tensor narrow = weights;
+    if (x.dtype() != weights.dtype()) {
+      narrow = Tensor.activation(weights.name(), x.dtype(), weights.shape());
+      operations.add(new Elementwise.Cast(weights, narrow));
+    }
+    Tensor out = Tensor.activation(name, x.dtype(), x.size(0), x.columns());
+    return append(new WeightedRows(narrow, x, out), out);
   }
 
   /**
@@ -150,23 +248,27 @@ public final class GraphBuilder {
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Tensor residual) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
     return append(
-        new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, false, out, null), out);
+        new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, null, out, null), out);
   }
 
   /**
-   * Multiplies by a weight and applies the tanh form of GELU.
+   * Multiplies by a weight and applies an activation.
    *
    * @param name for {@code describe()}
    * @param x [.., in]
    * @param weight in the given layout
    * @param layout of the weight
    * @param bias [out]
+   * @param activation of each element
    * @return [.., out]
    */
-  public Tensor linearGelu(String name, Tensor x, Tensor weight, Layout layout, Tensor bias) {
+  public Tensor linear(
+      String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Activation activation) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
-    Tensor pre = training() ? Tensor.activation(name + " before gelu", dtype(), out.shape()) : null;
-    return append(new Linear(x, weight, layout == Layout.OUT_IN, bias, null, true, out, pre), out);
+    Tensor pre =
+        training() ? Tensor.activation(name + " before activation", dtype(), out.shape()) : null;
+    return append(
+        new Linear(x, weight, layout == Layout.OUT_IN, bias, null, activation, out, pre), out);
   }
 
   /**
@@ -174,11 +276,12 @@ public final class GraphBuilder {
    *
    * @param x [.., width]
    * @param weight [vocabulary, width]
+   * @param bias [vocabulary] or null
    * @return [.., vocabulary]
    */
-  public Tensor logits(Tensor x, Tensor weight) {
+  public Tensor logits(Tensor x, Tensor weight, Tensor bias) {
     Tensor out = linearOutput("logits", x, weight, Layout.OUT_IN, training() ? dtype() : DType.F32);
-    return append(new Linear(x, weight, true, null, null, false, out, null), out);
+    return append(new Linear(x, weight, true, bias, null, null, out, null), out);
   }
 
   private Tensor linearOutput(String name, Tensor x, Tensor weight, Layout layout, DType dtype) {
@@ -193,43 +296,79 @@ public final class GraphBuilder {
   }
 
   /**
-   * Causal self-attention over the queries, keys and values that stand beside each other in each
-   * row.
+   * Self-attention over the queries, keys and values that stand beside each other in each row.
    *
    * @param name for {@code describe()}
    * @param qkv [batch, length, 3 width]
    * @param heads divides the width
-   * @param window how many keys a query sees, itself included; 0: all before it
+   * @param mask which keys a query sees
    * @param dropout probability that a weight is dropped in training
    * @return [batch, length, width]
    */
-  public Tensor attention(String name, Tensor qkv, int heads, int window, float dropout) {
+  public Tensor attention(String name, Tensor qkv, int heads, Mask mask, float dropout) {
     long width = qkv.columns() / 3;
-    Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), width);
+    return attention(
+        name,
+        new Attention.Columns(qkv, 0),
+        new Attention.Columns(qkv, width),
+        new Attention.Columns(qkv, 2 * width),
+        width,
+        heads,
+        mask,
+        dropout);
+  }
+
+  /**
+   * Attention of one sequence over another, whose keys and values stand beside each other in each
+   * row.
+   *
+   * @param name for {@code describe()}
+   * @param q [batch, length, width]
+   * @param kv [batch, source length, 2 width]
+   * @param heads divides the width
+   * @param mask which keys a query sees
+   * @param dropout probability that a weight is dropped in training
+   * @return [batch, length, width]
+   */
+  public Tensor crossAttention(
+      String name, Tensor q, Tensor kv, int heads, Mask mask, float dropout) {
+    long width = q.columns();
+    return attention(
+        name,
+        new Attention.Columns(q, 0),
+        new Attention.Columns(kv, 0),
+        new Attention.Columns(kv, width),
+        width,
+        heads,
+        mask,
+        dropout);
+  }
+
+  private Tensor attention(
+      String name,
+      Attention.Columns q,
+      Attention.Columns k,
+      Attention.Columns v,
+      long width,
+      int heads,
+      Mask mask,
+      float dropout) {
+    long batch = q.of().size(0);
+    long length = q.of().size(1);
+    Tensor out = Tensor.activation(name, dtype(), batch, length, width);
     Tensor lse =
-        training()
-            ? Tensor.activation(name + " lse", DType.F32, qkv.size(0), heads, qkv.size(1))
-            : null;
+        training() ? Tensor.activation(name + " lse", DType.F32, batch, heads, length) : null;
     var settings =
         new Attention.Settings(
-            qkv.size(0),
+            batch,
             heads,
             heads,
             width / heads,
-            true,
-            window,
+            mask,
             training() ? dropout : 0,
             seed,
             randomTensors++);
-    return append(
-        new Attention(
-            new Attention.Columns(qkv, 0),
-            new Attention.Columns(qkv, width),
-            new Attention.Columns(qkv, 2 * width),
-            settings,
-            out,
-            lse),
-        out);
+    return append(new Attention(q, k, v, settings, out, lse), out);
   }
 
   /**
@@ -248,6 +387,37 @@ public final class GraphBuilder {
     Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), qkv.columns() / 3);
     caches.add(cache);
     return append(new CachedAttention(qkv, cache, layer, heads, window, out), out);
+  }
+
+  /**
+   * Writes the keys and values of another sequence into an empty cache, for {@link
+   * #cachedCrossAttention}.
+   *
+   * @param kv [batch, source length, 2 width]
+   * @param cache of these alone; its lengths are zeros in this graph
+   * @param layer which of the cache
+   * @param heads divides the width
+   */
+  public void fillCache(Tensor kv, KvCache cache, int layer, int heads) {
+    caches.add(cache);
+    operations.add(new CachedCrossAttention.Fill(kv, cache, layer, heads));
+  }
+
+  /**
+   * Attention of one new token of each sequence over the cache of another sequence.
+   *
+   * @param name for {@code describe()}
+   * @param q [batch, 1, width]
+   * @param cache that {@link #fillCache} filled; its lengths are those of the other sequences, less
+   *     one
+   * @param layer which of the cache
+   * @param heads divides the width
+   * @return [batch, 1, width]
+   */
+  public Tensor cachedCrossAttention(String name, Tensor q, KvCache cache, int layer, int heads) {
+    Tensor out = Tensor.activation(name, dtype(), q.shape());
+    caches.add(cache);
+    return append(new CachedCrossAttention(q, cache, layer, heads, out), out);
   }
 
   /**
@@ -276,31 +446,56 @@ public final class GraphBuilder {
   }
 
   /**
-   * Takes the last row of each sequence.
-   *
-   * @param x [batch, length, width]
-   * @return [batch, 1, width]
-   */
-  public Tensor lastRows(Tensor x) {
-    if (x.size(1) == 1) {
-      return x;
-    }
-    Tensor out = Tensor.activation("last rows", x.dtype(), x.size(0), 1, x.columns());
-    return append(new LastRows(x, out), out);
-  }
-
-  /**
    * The cross-entropy of each row. In training its gradient takes the logits' place.
    *
    * @param logits [.., vocabulary]
    * @param targets int32, one a row; -100 is ignored
+   * @param weights fp32 input, one a row, which multiplies loss and gradient; null: ones
+   * @param smoothing the share of each target that all columns have alike (Szegedy et al. 2016)
    * @param gradientScale what the gradient of each row is multiplied by: 1 / rows for a mean
    * @return fp32, one a row
    */
-  public Tensor crossEntropy(Tensor logits, Tensor targets, float gradientScale) {
+  public Tensor crossEntropy(
+      Tensor logits, Tensor targets, Tensor weights, float smoothing, float gradientScale) {
     Tensor losses = Tensor.activation("losses", DType.F32, logits.rows());
     Tensor dlogits = training() ? Tensor.alias("d logits", logits) : null;
-    return append(new Loss.CrossEntropy(logits, targets, losses, dlogits, gradientScale), losses);
+    return append(
+        new Loss.CrossEntropy(logits, targets, weights, smoothing, losses, dlogits, gradientScale),
+        losses);
+  }
+
+  /**
+   * The squared error of each number. In training its gradient takes the number's place.
+   *
+   * @param x any shape
+   * @param targets fp32 input, as many
+   * @param weights fp32 input, as many, which multiply loss and gradient; null: ones
+   * @param gradientScale what the gradient is multiplied by
+   * @return fp32, as many
+   */
+  public Tensor squaredError(Tensor x, Tensor targets, Tensor weights, float gradientScale) {
+    return elementLoss(sinter.SN_SQUARED_ERROR, x, targets, weights, gradientScale);
+  }
+
+  /**
+   * The binary cross-entropy of each logit. In training its gradient takes the logit's place.
+   *
+   * @param x any shape
+   * @param targets fp32 input, probabilities, as many
+   * @param weights fp32 input, as many, which multiply loss and gradient; null: ones
+   * @param gradientScale what the gradient is multiplied by
+   * @return fp32, as many
+   */
+  public Tensor binaryCrossEntropy(Tensor x, Tensor targets, Tensor weights, float gradientScale) {
+    return elementLoss(sinter.SN_BINARY_CROSS_ENTROPY, x, targets, weights, gradientScale);
+  }
+
+  private Tensor elementLoss(
+      int error, Tensor x, Tensor targets, Tensor weights, float gradientScale) {
+    Tensor losses = Tensor.activation("losses", DType.F32, x.elements());
+    Tensor dx = training() ? Tensor.alias("d " + x.name(), x) : null;
+    return append(
+        new Loss.ElementLoss(error, x, targets, weights, losses, dx, gradientScale), losses);
   }
 
   /**

@@ -1,12 +1,15 @@
 package dev.sinter.graph;
 
+import dev.sinter.natives.global.sinter;
 import java.nio.IntBuffer;
+import org.bytedeco.javacpp.Pointer;
 
 /**
  * Keys and values of all positions that sequences have behind them, for each layer, and how many
  * those are. Graphs that extend and read the cache share it.
  */
 public final class KvCache implements AutoCloseable {
+  private final Device device;
   private final Memory memory;
   private final Stream stream;
   private final Tensor[] keys;
@@ -14,6 +17,7 @@ public final class KvCache implements AutoCloseable {
   private final Mirror lengths;
   private final IntBuffer lengthsOnHost;
   private final long capacity;
+  private Memory scratch; // a row for each sequence, from the first reorder on
 
   /**
    * Allocates an empty cache.
@@ -29,7 +33,7 @@ public final class KvCache implements AutoCloseable {
       Parameters parameters, int layers, int batch, int kvHeads, int headSize, int capacity) {
     this.capacity = capacity;
     this.stream = parameters.stream();
-    Device device = parameters.device();
+    this.device = parameters.device();
     DType dtype = parameters.dtype();
     long perLayer = Math.multiplyExact((long) batch * kvHeads * headSize, (long) capacity);
     long step = MemoryPlan.align(Math.multiplyExact(perLayer, (long) dtype.bytes()));
@@ -115,8 +119,75 @@ public final class KvCache implements AutoCloseable {
     }
   }
 
+  /**
+   * Lets each sequence go on from where another stands: sequence i takes the keys, values and
+   * length that sequence {@code parents[i]} had. Queued behind the runs before it.
+   *
+   * @param parents one a sequence; several may have the same
+   */
+  public void reorder(int[] parents) {
+    int batch = lengthsOnHost.capacity();
+    if (parents.length != batch) {
+      throw new IllegalArgumentException(parents.length + " parents of " + batch + " sequences");
+    }
+    int[] before = new int[batch];
+    boolean stays = true;
+    for (int i = 0; i < batch; i++) {
+      if (parents[i] < 0 || parents[i] >= batch) {
+        throw new IllegalArgumentException("parent " + parents[i] + "; 0 to " + (batch - 1));
+      }
+      before[i] = length(i);
+      stays &= parents[i] == i;
+    }
+    if (stays) {
+      return;
+    }
+    stream.lock();
+    try {
+      stream.settle();
+      for (int layer = 0; layer < keys.length; layer++) {
+        reorder(keys[layer], parents);
+        reorder(values[layer], parents);
+      }
+      stream.queued();
+    } finally {
+      stream.unlock();
+    }
+    for (int i = 0; i < batch; i++) {
+      lengthsOnHost.put(i, before[parents[i]]);
+    }
+  }
+
+  /** A row that is itself replaced is read before any is written, by way of the scratch. */
+  private void reorder(Tensor tensor, int[] parents) {
+    long elements = tensor.elements() / parents.length;
+    long bytes = elements * tensor.dtype().bytes();
+    if (scratch == null) {
+      scratch = new Memory(device, bytes * parents.length);
+    }
+    for (int i = 0; i < parents.length; i++) {
+      if (parents[i] != i && parents[parents[i]] != parents[i]) {
+        copy(scratch.at(i * bytes), tensor.address(parents[i] * elements), bytes);
+      }
+    }
+    for (int i = 0; i < parents.length; i++) {
+      if (parents[i] != i) {
+        boolean kept = parents[parents[i]] == parents[i];
+        Pointer from = kept ? tensor.address(parents[i] * elements) : scratch.at(i * bytes);
+        copy(tensor.address(i * elements), from, bytes);
+      }
+    }
+  }
+
+  private void copy(Pointer to, Pointer from, long bytes) {
+    Natives.check(sinter.sn_copy(stream.handle(), to, from, bytes));
+  }
+
   @Override
   public void close() {
     memory.close();
+    if (scratch != null) {
+      scratch.close();
+    }
   }
 }

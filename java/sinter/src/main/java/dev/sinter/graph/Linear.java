@@ -8,8 +8,8 @@ import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * out = x W + bias, with GELU or a residual sum in the same pass where asked. The backward pass
- * fuses the derivative of a GELU that made x into the product that gives x's gradient.
+ * out = x W + bias, with an activation or a residual sum in the same pass where asked. The backward
+ * pass fuses the derivative of an activation that made x into the product that gives x's gradient.
  */
 final class Linear extends Operation {
   private final Tensor x;
@@ -18,15 +18,15 @@ final class Linear extends Operation {
   private final Tensor residual;
   private final Tensor out;
   private final Tensor preActivation;
-  private final boolean gelu;
+  private final Activation activation;
   private final boolean outByIn;
 
   /**
    * @param weight [in, out], or [out, in] where {@code outByIn}
-   * @param bias [out] or null; GELU needs one
+   * @param bias [out] or null; an activation needs one
    * @param residual like out, or null
-   * @param gelu whether out = gelu(x W + bias)
-   * @param preActivation receives x W + bias before the GELU, for the backward pass; null in
+   * @param activation out = activation(x W + bias); null: none
+   * @param preActivation receives x W + bias before the activation, for the backward pass; null in
    *     inference
    */
   Linear(
@@ -35,7 +35,7 @@ final class Linear extends Operation {
       boolean outByIn,
       Tensor bias,
       Tensor residual,
-      boolean gelu,
+      Activation activation,
       Tensor out,
       Tensor preActivation) {
     super("gemm", present(x, weight, bias, residual), present(out, preActivation));
@@ -44,14 +44,16 @@ final class Linear extends Operation {
     this.outByIn = outByIn;
     this.bias = bias;
     this.residual = residual;
-    this.gelu = gelu;
+    this.activation = activation;
     this.out = out;
     this.preActivation = preActivation;
   }
 
-  /** Whether this is the tensor after the GELU: cheap to compute again from the one before it. */
+  /**
+   * Whether this is the tensor after the activation: cheap to compute again from the one before it.
+   */
   boolean isActivated(Tensor tensor) {
-    return gelu && tensor == out;
+    return activation != null && tensor == out;
   }
 
   private long in() {
@@ -67,31 +69,27 @@ final class Linear extends Operation {
     return residual;
   }
 
-  private sn_gemm_shape shape() {
+  @Override
+  Gemm product() {
     int epilogue =
-        gelu
-            ? sinter.SN_EPILOGUE_BIAS_GELU
+        activation != null
+            ? sinter.SN_EPILOGUE_BIAS_ACTIVATION
             : residual != null
                 ? sinter.SN_EPILOGUE_BIAS_RESIDUAL
                 : bias != null ? sinter.SN_EPILOGUE_BIAS : sinter.SN_EPILOGUE_NONE;
-    return Gemm.shape(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype())
-        .epilogue(epilogue);
-  }
-
-  @Override
-  long workspace(Device device) {
-    return Gemm.workspace(device, shape());
+    return Gemm.plain(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype())
+        .with(epilogue, activation, bias != null, residual != null || preActivation != null);
   }
 
   @Override
   Call bind(Place at) {
-    sn_gemm_shape shape = shape();
+    sn_gemm_shape shape = product().shape(at.device());
     Pointer px = x.address();
     Pointer pw = weight.address();
     Pointer po = out.address();
     Pointer pb = bias == null ? null : bias.address();
     Pointer aux =
-        gelu
+        activation != null
             ? (preActivation == null ? null : preActivation.address())
             : residual == null ? null : residual.address();
     return (stream, run) -> sinter.sn_gemm(stream, shape, px, pw, po, pb, aux, at.workspace());
@@ -99,17 +97,19 @@ final class Linear extends Operation {
 
   @Override
   Tensor recompute(Tensor output, Backward b) {
-    if (output == out && gelu && b.keeps(preActivation)) {
+    if (output == out && activation != null && b.keeps(preActivation)) {
       Tensor again = b.activation(out.name() + " again", out.shape());
-      b.emit(new Elementwise.GeluForward(preActivation, again));
+      b.emit(new Elementwise.ActivationForward(activation, preActivation, again));
       return again;
     }
     Tensor again = b.activation(out.name() + " again", out.shape());
-    Tensor preAgain = gelu ? b.activation(preActivation.name() + " again", out.shape()) : null;
+    Tensor preAgain =
+        activation != null ? b.activation(preActivation.name() + " again", out.shape()) : null;
     Tensor residualSaved = residual == null ? null : b.saved(residual);
-    b.emit(new Linear(b.saved(x), weight, outByIn, bias, residualSaved, gelu, again, preAgain));
+    b.emit(
+        new Linear(b.saved(x), weight, outByIn, bias, residualSaved, activation, again, preAgain));
     b.recomputed(out, again);
-    if (gelu) {
+    if (activation != null) {
       b.recomputed(preActivation, preAgain);
     }
     return output == out ? again : preAgain;
@@ -117,19 +117,21 @@ final class Linear extends Operation {
 
   @Override
   void differentiate(Backward b) {
-    Tensor dout = gelu ? preActivationGradient(b) : b.gradient(out);
+    Tensor dout = activation != null ? preActivationGradient(b) : b.gradient(out);
     if (residual != null) {
       b.add(residual, dout);
     }
-    Tensor input = b.saved(x);
-    Tensor dweight = b.parameterGradient(weight);
-    boolean first = b.first(weight);
-    if (outByIn) {
-      b.emit(new WeightGradient(dout, input, dweight, first));
-    } else {
-      b.emit(new WeightGradient(input, dout, dweight, first));
+    if (b.trains(weight)) {
+      Tensor input = b.saved(x);
+      Tensor dweight = b.parameterGradient(weight);
+      boolean first = b.first(weight);
+      if (outByIn) {
+        b.emit(new WeightGradient(dout, input, dweight, first));
+      } else {
+        b.emit(new WeightGradient(input, dout, dweight, first));
+      }
     }
-    if (bias != null) {
+    if (bias != null && b.trains(bias)) {
       b.emit(new BiasGradient(dout, b.parameterGradient(bias), b.first(bias)));
     }
     if (!b.wants(x)) {
@@ -137,10 +139,12 @@ final class Linear extends Operation {
     }
     Tensor dx = b.activation("d " + x.name(), x.shape());
     if (b.producer(x) instanceof Linear before && before.isActivated(x) && b.readOnce(x)) {
-      b.emit(new InputGradient(dout, weight, outByIn, b.saved(before.preActivation), dx));
+      b.emit(
+          new InputGradient(
+              dout, weight, outByIn, before.activation, b.saved(before.preActivation), dx));
       b.add(before.preActivation, dx);
     } else {
-      b.emit(new InputGradient(dout, weight, outByIn, null, dx));
+      b.emit(new InputGradient(dout, weight, outByIn, null, null, dx));
       b.add(x, dx);
     }
   }
@@ -151,41 +155,45 @@ final class Linear extends Operation {
       return fused;
     }
     Tensor dpre = b.activation("d " + preActivation.name(), out.shape());
-    b.emit(new Elementwise.GeluBackward(b.saved(preActivation), b.gradient(out), dpre));
+    b.emit(
+        new Elementwise.ActivationBackward(
+            activation, b.saved(preActivation), b.gradient(out), dpre));
     return dpre;
   }
 
-  /** dx = dout W^T, times gelu'(pre) where x came from a GELU. */
+  /** dx = dout W^T, times activation'(pre) where x came from an activation. */
   private static final class InputGradient extends Operation {
     private final Tensor dout;
     private final Tensor weight;
     private final boolean outByIn;
+    private final Activation activation;
     private final Tensor pre;
     private final Tensor dx;
 
-    InputGradient(Tensor dout, Tensor weight, boolean outByIn, Tensor pre, Tensor dx) {
+    InputGradient(
+        Tensor dout, Tensor weight, boolean outByIn, Activation activation, Tensor pre, Tensor dx) {
       super("gemm", present(dout, weight, pre), List.of(dx));
       this.dout = dout;
       this.weight = weight;
       this.outByIn = outByIn;
+      this.activation = activation;
       this.pre = pre;
       this.dx = dx;
     }
 
-    private sn_gemm_shape shape() {
-      return Gemm.shape(
-              dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype())
-          .epilogue(pre == null ? sinter.SN_EPILOGUE_NONE : sinter.SN_EPILOGUE_GELU_BACKWARD);
-    }
-
     @Override
-    long workspace(Device device) {
-      return Gemm.workspace(device, shape());
+    Gemm product() {
+      Gemm plain =
+          Gemm.plain(
+              dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype());
+      return pre == null
+          ? plain
+          : plain.with(sinter.SN_EPILOGUE_ACTIVATION_BACKWARD, activation, false, true);
     }
 
     @Override
     Call bind(Place at) {
-      sn_gemm_shape shape = shape();
+      sn_gemm_shape shape = product().shape(at.device());
       Pointer pd = dout.address();
       Pointer pw = weight.address();
       Pointer px = dx.address();
@@ -209,20 +217,15 @@ final class Linear extends Operation {
       this.first = first;
     }
 
-    private sn_gemm_shape shape(boolean accumulate) {
-      return Gemm.shape(a.columns(), b.columns(), a.rows(), true, false, a.dtype(), DType.F32)
-          .accumulate(accumulate ? 1 : 0);
-    }
-
     @Override
-    long workspace(Device device) {
-      return Gemm.workspace(device, shape(true));
+    Gemm product() {
+      return Gemm.plain(a.columns(), b.columns(), a.rows(), true, false, a.dtype(), DType.F32);
     }
 
     @Override
     Call bind(Place at) {
-      sn_gemm_shape overwrite = shape(!first);
-      sn_gemm_shape accumulate = shape(true);
+      sn_gemm_shape overwrite = product().shape(at.device()).accumulate(first ? 0 : 1);
+      sn_gemm_shape accumulate = product().shape(at.device()).accumulate(1);
       Pointer pa = a.address();
       Pointer pb = b.address();
       Pointer pw = dweight.address();

@@ -1,5 +1,7 @@
 package dev.sinter.graph;
 
+import static dev.sinter.graph.Elementwise.present;
+
 import dev.sinter.natives.global.sinter;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
@@ -15,25 +17,42 @@ final class Loss {
   static final class CrossEntropy extends Operation {
     private final Tensor logits;
     private final Tensor targets;
+    private final Tensor weights;
+    private final float smoothing;
     private final Tensor losses;
     private final Tensor dlogits;
     private final float gradientScale;
 
     /**
+     * @param weights of the rows, fp32, or null
+     * @param smoothing the share of each target that all columns have alike
      * @param dlogits an alias of logits, or null in evaluation
      * @param gradientScale what each row's gradient is multiplied by
      */
     CrossEntropy(
-        Tensor logits, Tensor targets, Tensor losses, Tensor dlogits, float gradientScale) {
+        Tensor logits,
+        Tensor targets,
+        Tensor weights,
+        float smoothing,
+        Tensor losses,
+        Tensor dlogits,
+        float gradientScale) {
       super(
           "cross_entropy",
-          List.of(logits, targets),
+          present(logits, targets, weights),
           dlogits == null ? List.of(losses) : List.of(losses, dlogits));
       this.logits = logits;
       this.targets = targets;
+      this.weights = weights;
+      this.smoothing = smoothing;
       this.losses = losses;
       this.dlogits = dlogits;
       this.gradientScale = gradientScale;
+    }
+
+    @Override
+    boolean isRoot() {
+      return true;
     }
 
     @Override
@@ -48,10 +67,69 @@ final class Loss {
       long vocabulary = logits.columns();
       Pointer pl = logits.address();
       Pointer pt = targets.address();
+      Pointer pw = weights == null ? null : weights.address();
       Pointer po = losses.address();
       float scale = dlogits == null ? 0 : gradientScale;
       return (stream, run) ->
-          sinter.sn_cross_entropy(stream, dtype, rows, vocabulary, vocabulary, pl, pt, scale, po);
+          sinter.sn_cross_entropy(
+              stream, dtype, rows, vocabulary, vocabulary, smoothing, pl, pt, pw, scale, po);
+    }
+  }
+
+  /** The loss of each number by itself; in training the numbers become their own gradient. */
+  static final class ElementLoss extends Operation {
+    private final int error;
+    private final Tensor x;
+    private final Tensor targets;
+    private final Tensor weights;
+    private final Tensor losses;
+    private final Tensor dx;
+    private final float gradientScale;
+
+    /**
+     * @param error of sn_error
+     * @param weights of the numbers, fp32, or null
+     * @param dx an alias of x, or null in evaluation
+     */
+    ElementLoss(
+        int error,
+        Tensor x,
+        Tensor targets,
+        Tensor weights,
+        Tensor losses,
+        Tensor dx,
+        float gradientScale) {
+      super("element_loss", present(x, targets, weights), present(losses, dx));
+      this.error = error;
+      this.x = x;
+      this.targets = targets;
+      this.weights = weights;
+      this.losses = losses;
+      this.dx = dx;
+      this.gradientScale = gradientScale;
+    }
+
+    @Override
+    boolean isRoot() {
+      return true;
+    }
+
+    @Override
+    void differentiate(Backward b) {
+      b.add(x, dx);
+    }
+
+    @Override
+    Call bind(Place at) {
+      int dtype = x.dtype().code();
+      long count = x.elements();
+      Pointer px = x.address();
+      Pointer pt = targets.address();
+      Pointer pw = weights == null ? null : weights.address();
+      Pointer po = losses.address();
+      float scale = dx == null ? 0 : gradientScale;
+      return (stream, run) ->
+          sinter.sn_element_loss(stream, error, dtype, count, px, pt, pw, scale, po);
     }
   }
 

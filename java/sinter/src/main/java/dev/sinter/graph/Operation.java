@@ -34,10 +34,11 @@ abstract class Operation {
   /**
    * Where a bound operation finds what is no tensor.
    *
+   * @param device that it runs on
    * @param workspace or null where it needs none
    * @param clock the number that keys a run's randomness, in device memory
    */
-  record Place(Pointer workspace, LongPointer clock) {}
+  record Place(Device device, Pointer workspace, LongPointer clock) {}
 
   /** What changes from run to run. */
   static final class Run {
@@ -67,7 +68,19 @@ abstract class Operation {
 
   /** Bytes of workspace on this device. */
   long workspace(Device device) {
-    return 0;
+    return product() == null ? 0 : product().workspace(device);
+  }
+
+  /** The matrix product that this operation is; null where it is none. */
+  Gemm product() {
+    return null;
+  }
+
+  /**
+   * Whether gradients begin here: a loss. Other operations pass on the gradient of what they wrote.
+   */
+  boolean isRoot() {
+    return false;
   }
 
   /** Adds the operations of the backward pass. */

@@ -4,6 +4,7 @@ import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_adamw_step;
 import dev.sinter.natives.sn_random_key;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.FloatBuffer;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
@@ -31,6 +32,7 @@ public final class Parameters implements AutoCloseable {
   private final Map<String, ParameterSpec> specs = new LinkedHashMap<>();
   private final Map<String, Long> offsets = new LinkedHashMap<>();
   private final Map<String, Tensor> tensors = new LinkedHashMap<>();
+  private final Map<String, Slice> slices = new LinkedHashMap<>();
   private final Map<Tensor, Tensor> gradients = new IdentityHashMap<>();
   private final long size;
   private final Memory weights;
@@ -44,6 +46,9 @@ public final class Parameters implements AutoCloseable {
   private Memory decayMask;
   private Memory norm;
   private Memory normWorkspace;
+
+  /** Elements under a name of their own. */
+  private record Slice(long offset, long elements) {}
 
   /**
    * Allocates zeroed weights.
@@ -62,6 +67,10 @@ public final class Parameters implements AutoCloseable {
         throw new IllegalArgumentException("parameter " + spec.name() + " is there twice");
       }
       offsets.put(spec.name(), end);
+      long each = spec.elements() / spec.parts().size();
+      for (int i = 0; i < spec.parts().size(); i++) {
+        slices.put(spec.parts().get(i), new Slice(end + i * each, each));
+      }
       end = Math.addExact(end, (spec.elements() + BLOCK - 1) / BLOCK * BLOCK);
     }
     size = end;
@@ -112,6 +121,11 @@ public final class Parameters implements AutoCloseable {
     return tensor;
   }
 
+  /** Whether a parameter is trained. */
+  boolean trains(Tensor parameter) {
+    return specs.get(parameter.name()).trains();
+  }
+
   /** The fp32 gradient of a parameter. */
   Tensor gradient(Tensor parameter) {
     requireTraining();
@@ -126,12 +140,15 @@ public final class Parameters implements AutoCloseable {
   }
 
   /**
-   * Counts the elements of all parameters.
+   * Counts the elements of all parameters that are trained.
    *
    * @return the sum over the tensors
    */
   public long count() {
-    return specs.values().stream().mapToLong(ParameterSpec::elements).sum();
+    return specs.values().stream()
+        .filter(ParameterSpec::trains)
+        .mapToLong(ParameterSpec::elements)
+        .sum();
   }
 
   /** Allocates gradients and moments, unless that has been done. */
@@ -182,6 +199,10 @@ public final class Parameters implements AutoCloseable {
   public void initialize(long seed) {
     long number = 0;
     for (ParameterSpec spec : specs.values()) {
+      if (!spec.trains()) {
+        fill(spec);
+        continue;
+      }
       long offset = offsets.get(spec.name());
       sn_random_key key = new sn_random_key().seed(seed).step(0).tensor(number++);
       for (long done = 0; done < spec.elements(); done += STAGING) {
@@ -193,6 +214,24 @@ public final class Parameters implements AutoCloseable {
                 stream.handle(), count, spec.mean(), spec.deviation(), key, target));
         round(target, offset + done, count);
       }
+    }
+  }
+
+  private void fill(ParameterSpec spec) {
+    long columns = spec.shape()[1];
+    long[] next = {0};
+    try {
+      write(
+          Part.WEIGHT,
+          spec.parts().get(0),
+          values -> {
+            while (values.hasRemaining()) {
+              values.put((float) spec.table().at(next[0] / columns, next[0] % columns));
+              next[0]++;
+            }
+          });
+    } catch (IOException e) {
+      throw new UncheckedIOException(e); // a table reads nothing
     }
   }
 
@@ -263,18 +302,26 @@ public final class Parameters implements AutoCloseable {
     void fill(FloatBuffer elements) throws IOException;
   }
 
+  private Slice slice(String name) {
+    Slice slice = slices.get(name);
+    if (slice == null) {
+      throw new IllegalArgumentException("the model has no parameter " + name);
+    }
+    return slice;
+  }
+
   /**
    * Reads a tensor, widened to fp32.
    *
    * @param part which array
-   * @param name of the parameter
+   * @param name of the parameter, or of one of its parts
    * @param sink takes the elements in order
    * @throws IOException from the sink
    */
   public void read(Part part, String name, Sink sink) throws IOException {
-    get(name);
-    long offset = offsets.get(name);
-    long elements = specs.get(name).elements();
+    Slice slice = slice(name);
+    long offset = slice.offset;
+    long elements = slice.elements;
     Memory from = memory(part);
     for (long done = 0; done < elements; done += STAGING) {
       int count = (int) Math.min(STAGING, elements - done);
@@ -301,14 +348,14 @@ public final class Parameters implements AutoCloseable {
    * Writes a tensor.
    *
    * @param part which array
-   * @param name of the parameter
+   * @param name of the parameter, or of one of its parts
    * @param source gives the elements in order
    * @throws IOException from the source
    */
   public void write(Part part, String name, Source source) throws IOException {
-    get(name);
-    long offset = offsets.get(name);
-    long elements = specs.get(name).elements();
+    Slice slice = slice(name);
+    long offset = slice.offset;
+    long elements = slice.elements;
     Memory to = memory(part);
     for (long done = 0; done < elements; done += STAGING) {
       int count = (int) Math.min(STAGING, elements - done);

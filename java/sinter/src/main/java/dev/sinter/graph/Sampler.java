@@ -22,7 +22,7 @@ public final class Sampler implements AutoCloseable {
   private final IntBuffer historyOnHost;
   private final IntBuffer lengthsOnHost;
   private final sn_sampling sampling = new sn_sampling();
-  private long seed;
+  private long[] seeds = {0};
   private int version;
 
   /**
@@ -77,7 +77,21 @@ public final class Sampler implements AutoCloseable {
    * @param seed any
    */
   public void seed(long seed) {
-    this.seed = seed;
+    this.seeds = new long[] {seed};
+    version++;
+  }
+
+  /**
+   * Gives each sequence a seed of its own: it then draws as it would alone, as the only row.
+   *
+   * @param seeds [batch]
+   */
+  public void seeds(long[] seeds) {
+    if (seeds.length != lengthsOnHost.capacity()) {
+      throw new IllegalArgumentException(
+          seeds.length + " seeds of " + lengthsOnHost.capacity() + " sequences");
+    }
+    this.seeds = seeds.clone();
     version++;
   }
 
@@ -164,15 +178,34 @@ public final class Sampler implements AutoCloseable {
 
     @Override
     Call bind(Place at) {
+      int batch = Math.toIntExact(logits.rows());
+      Call together = bind(at, 0, batch);
+      Call[] alone = new Call[batch];
+      for (int row = 0; row < batch; row++) {
+        alone[row] = bind(at, row, 1);
+      }
+      return (stream, run) -> {
+        if (sampler.seeds.length == 1) {
+          return together.run(stream, run);
+        }
+        int status = sinter.SN_OK;
+        for (int row = 0; row < batch && status == sinter.SN_OK; row++) {
+          status = alone[row].run(stream, run);
+        }
+        return status;
+      };
+    }
+
+    /** The choice of some rows with the seed of the first. */
+    private Call bind(Place at, int first, int rows) {
       int dtype = logits.dtype().code();
-      long rows = logits.rows();
       long vocabulary = logits.columns();
-      Pointer pl = logits.address();
-      Pointer ph = sampler.history.tensor().address();
-      Pointer pn = sampler.lengths.tensor().address();
       long stride = sampler.history.tensor().columns();
-      Pointer po = out.address();
-      Pointer pp = sampler.logprobs.tensor().address();
+      Pointer pl = logits.address(first * vocabulary);
+      Pointer ph = sampler.history.tensor().address(first * stride);
+      Pointer pn = sampler.lengths.tensor().address(first);
+      Pointer po = out.address(first);
+      Pointer pp = sampler.logprobs.tensor().address(first);
       sn_sampling sampling = sampler.sampling;
       sn_random_key key = new sn_random_key().step(0).tensor(0).clock(at.clock());
       return (stream, run) ->
@@ -187,7 +220,7 @@ public final class Sampler implements AutoCloseable {
               ph,
               pn,
               stride,
-              key.seed(sampler.seed),
+              key.seed(sampler.seeds[first]),
               po,
               pp,
               at.workspace());

@@ -56,6 +56,15 @@ public final class Tensor {
     return new Tensor(name, dtype, shape, Role.ACTIVATION, null);
   }
 
+  /** The same elements in other sizes. */
+  static Tensor view(Tensor of, long... shape) {
+    Tensor view = new Tensor(of.name, of.dtype, shape, of.role, of);
+    if (view.elements() != of.elements()) {
+      throw new IllegalArgumentException(of + " does not have the elements of " + view);
+    }
+    return view;
+  }
+
   /** The same memory under another name: what an operation makes of a tensor in place. */
   static Tensor alias(String name, Tensor of) {
     return new Tensor(name, of.dtype, of.shape, of.role, of);

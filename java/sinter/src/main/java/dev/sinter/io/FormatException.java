@@ -10,6 +10,7 @@ import java.nio.file.Path;
 public final class FormatException extends IOException {
   private static final long serialVersionUID = 1;
   private static final int QUOTED_LENGTH = 80;
+  private static final int LENGTH = 400;
 
   /**
    * Describes what is wrong.
@@ -18,7 +19,7 @@ public final class FormatException extends IOException {
    * @param problem what is wrong, and where it helps, what to do
    */
   public FormatException(Path file, String problem) {
-    super(file + ": " + problem);
+    super(file + ": " + line(problem, LENGTH));
   }
 
   /**
@@ -29,7 +30,7 @@ public final class FormatException extends IOException {
    * @param cause what led to it
    */
   public FormatException(Path file, String problem, Throwable cause) {
-    super(file + ": " + problem, cause);
+    super(file + ": " + line(problem, LENGTH), cause);
   }
 
   /**
@@ -38,16 +39,25 @@ public final class FormatException extends IOException {
    * @param text what a file says
    * @return the text in double quotes, control characters escaped, cut after 80 characters
    */
-  static String quote(String text) {
-    var quoted = new StringBuilder("\"");
-    for (int i = 0; i < Math.min(text.length(), QUOTED_LENGTH); i++) {
-      char c = text.charAt(i);
-      if (Character.isISOControl(c) || Character.isSurrogate(c) || c == '\u2028' || c == '\u2029') {
-        quoted.append(String.format("\\u%04x", (int) c));
-      } else {
-        quoted.append(c);
+  public static String quote(String text) {
+    return "\"" + line(text, QUOTED_LENGTH) + "\"";
+  }
+
+  private static String line(String text, int most) {
+    var line = new StringBuilder();
+    int next = 0;
+    while (next < text.length() && line.length() < most) {
+      char c = text.charAt(next++);
+      switch (Character.getType(c)) {
+        case Character.CONTROL,
+            Character.FORMAT, // turns the direction of what follows, among others
+            Character.SURROGATE,
+            Character.LINE_SEPARATOR,
+            Character.PARAGRAPH_SEPARATOR ->
+            line.append(String.format("\\u%04x", (int) c));
+        default -> line.append(c);
       }
     }
-    return quoted.append(text.length() > QUOTED_LENGTH ? "…\"" : "\"").toString();
+    return line.append(next < text.length() ? "…" : "").toString();
   }
 }

@@ -149,13 +149,12 @@ public final class SafetensorsFile implements AutoCloseable {
       throw new FormatException(path, "there is no tensor " + quote(name));
     }
     Data data = data(name);
-    return switch (data.tensor().dtype()) {
-      case F32, F16, BF16 -> new FloatReader(data.tensor());
-      default ->
-          throw new FormatException(
-              data.shard().path(),
-              "tensor " + data.tensor() + ": weights are F32, F16 or BF16; convert the file");
-    };
+    if (!isFloat(data.tensor())) {
+      throw new FormatException(
+          data.shard().path(),
+          "tensor " + data.tensor() + ": weights are F32, F16 or BF16; convert the file");
+    }
+    return new FloatReader(data.tensor());
   }
 
   /** Reads the elements of one tensor in order. */
@@ -245,8 +244,8 @@ public final class SafetensorsFile implements AutoCloseable {
   }
 
   /**
-   * Reports names that should be there and are not, that are there and should not be, and shapes
-   * that differ, together.
+   * Reports names that should be there and are not, that are there and should not be, shapes that
+   * differ and types that {@link #floats} does not read, together.
    *
    * @param expected shapes by name
    * @param ignored names that may be there
@@ -266,6 +265,8 @@ public final class SafetensorsFile implements AutoCloseable {
                 + Arrays.toString(found.shape())
                 + ", not "
                 + Arrays.toString(tensor.getValue()));
+      } else if (!isFloat(found)) {
+        problems.add(tensor.getKey() + " is " + found.dtype() + ", not F32, F16 or BF16");
       }
     }
     Set<String> unexpected = new HashSet<>(tensors.keySet());
@@ -276,10 +277,17 @@ public final class SafetensorsFile implements AutoCloseable {
       int more = problems.size() - 5;
       throw new FormatException(
           path,
-          String.join("; ", problems.subList(0, Math.min(5, problems.size())))
-              + (more > 0 ? "; and " + more + " more" : "")
-              + ": the weights are not of the model that config.json describes");
+          "its weights are not of the model that config.json describes: "
+              + (more > 0 ? problems.size() + " differ, among them " : "")
+              + String.join("; ", problems.subList(0, Math.min(5, problems.size()))));
     }
+  }
+
+  private static boolean isFloat(TensorInfo tensor) {
+    return switch (tensor.dtype()) {
+      case F32, F16, BF16 -> true;
+      default -> false;
+    };
   }
 
   /** Closes the files. Buffers from {@link #map} stay valid. Closing twice is harmless. */
@@ -358,7 +366,8 @@ public final class SafetensorsFile implements AutoCloseable {
 
   private Shard openShard(Path file) throws IOException {
     if (!Files.isRegularFile(file)) {
-      throw new FormatException(file, "there is no such file");
+      throw new FormatException(
+          file, Files.exists(file) ? "is no regular file" : "there is no such file");
     }
     FileChannel channel = FileChannel.open(file);
     try {

@@ -28,6 +28,9 @@ final class SafetensorsIndex {
    * @return the name of the file by the name of the tensor; a file name is never a path
    */
   static Map<String, String> read(Path index) throws IOException {
+    if (!Files.isRegularFile(index)) { // reading a pipe would wait forever
+      throw new FormatException(index, "is no regular file");
+    }
     if (Files.size(index) > SafetensorsHeader.MAX_BYTES) {
       throw new FormatException(
           index, "more than " + SafetensorsHeader.MAX_BYTES + " bytes; not an index of tensors");
@@ -96,10 +99,11 @@ final class SafetensorsIndex {
 
   /**
    * A name that stays in the index's folder on every system, ':' being Windows' drives and streams.
+   * Beyond ASCII it depends on the system's locale whether a name can be that of a file.
    */
   private static boolean isPlainName(String name) {
     return name.endsWith(".safetensors")
         && name.length() <= 255
-        && name.chars().noneMatch(c -> c == '/' || c == '\\' || c == ':' || c < ' ');
+        && name.chars().noneMatch(c -> c == '/' || c == '\\' || c == ':' || c < ' ' || c > '~');
   }
 }

@@ -52,6 +52,15 @@ public final class EvaluationGraph implements AutoCloseable {
     return graph.floats(output);
   }
 
+  /**
+   * The graph itself: to print or draw it.
+   *
+   * @return the graph
+   */
+  public Graph graph() {
+    return graph;
+  }
+
   @Override
   public void close() {
     graph.close();

@@ -7,16 +7,20 @@ import dev.sinter.graph.GraphBuilder.Mode;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Tuner;
+import dev.sinter.graph.Tuning;
+import java.io.IOException;
+import java.util.function.Consumer;
 
 /**
  * A GPT's weights on a device, and the graphs that are traced from it. Many graphs and decoders may
  * read one model; it trains by one thread alone.
  */
-public final class LanguageModel implements AutoCloseable {
+public final class LanguageModel implements Model {
   private final GptConfig config;
   private final Device device;
   private final Parameters parameters;
-  private final Gpt2 layers;
+  private final GptLayers layers;
 
   /**
    * Allocates a model with zero weights.
@@ -28,7 +32,7 @@ public final class LanguageModel implements AutoCloseable {
   public LanguageModel(GptConfig config, Device device, DType dtype) {
     this.config = config;
     this.device = device;
-    this.layers = new Gpt2(config);
+    this.layers = new GptLayers(config);
     this.parameters = new Parameters(device, dtype, layers.parameters());
   }
 
@@ -61,6 +65,7 @@ public final class LanguageModel implements AutoCloseable {
    *
    * @return where the weights are
    */
+  @Override
   public Device device() {
     return device;
   }
@@ -70,6 +75,7 @@ public final class LanguageModel implements AutoCloseable {
    *
    * @return all parameters
    */
+  @Override
   public Parameters parameters() {
     return parameters;
   }
@@ -91,10 +97,10 @@ public final class LanguageModel implements AutoCloseable {
     GraphBuilder g = new GraphBuilder(parameters, Mode.TRAIN, recompute, seed);
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
     Tensor logits = layers.head(g, parameters, hidden);
     float rows = (float) batch * length;
-    Tensor losses = g.crossEntropy(logits, targets, 1 / (rows * accumulate));
+    Tensor losses = g.crossEntropy(logits, targets, null, 0, 1 / (rows * accumulate));
     Tensor loss = g.output(g.sum(losses, 1 / rows));
     return new TrainingGraph(g.build(), tokens, targets, loss);
   }
@@ -111,8 +117,9 @@ public final class LanguageModel implements AutoCloseable {
     GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
-    Tensor losses = g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, 0));
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
+    Tensor losses =
+        g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, null, 0, 0));
     return new EvaluationGraph(g.build(), tokens, targets, losses);
   }
 
@@ -127,7 +134,7 @@ public final class LanguageModel implements AutoCloseable {
     checkLength(length);
     GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
     Tensor tokens = g.input("tokens", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.causal(g));
+    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
     Tensor logits = g.output(layers.head(g, parameters, hidden));
     return new EvaluationGraph(g.build(), tokens, null, logits);
   }
@@ -142,6 +149,35 @@ public final class LanguageModel implements AutoCloseable {
   public Decoder decoder(int batch, int capacity) {
     checkLength(capacity);
     return new Decoder(this, layers, batch, capacity);
+  }
+
+  /**
+   * Measures the plans of this model's matrix products on its GPU and keeps the fastest in the
+   * device's tuning, which devices that are opened afterwards use: those of training on batches of
+   * this size, unless it is for inference alone, of prompts, and of decoding.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @param training whether the backward pass is tuned as well
+   * @param onProduct told of each product
+   * @return the tuning as it was written
+   * @throws IOException where the tuning's file cannot be written
+   * @throws IllegalArgumentException on a CPU: there is nothing to tune
+   */
+  public Tuning tune(int batch, int length, boolean training, Consumer<Tuner.Measured> onProduct)
+      throws IOException {
+    Tuner tuner = new Tuner(device);
+    if (training) {
+      try (TrainingGraph graph = trainingGraph(batch, length, 1, Recompute.NONE, 0)) {
+        tuner.add(graph.graph());
+      }
+    }
+    for (int tokens : new int[] {1, Math.min(length, Decoder.CHUNK)}) {
+      try (EvaluationGraph graph = logitsGraph(batch, tokens)) {
+        tuner.add(graph.graph());
+      }
+    }
+    return tuner.run(onProduct);
   }
 
   private void checkLength(int length) {

@@ -1,27 +1,16 @@
 package dev.sinter.model;
 
-import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.ParameterSpec;
-import dev.sinter.graph.Parameters;
-import dev.sinter.io.AtomicFiles;
 import dev.sinter.io.FormatException;
-import dev.sinter.io.SafetensorsFile;
 import dev.sinter.io.SafetensorsWriter;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.HashSet;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.OptionalInt;
-import java.util.Set;
+import java.util.function.Predicate;
+import java.util.function.UnaryOperator;
 
 /** Models in Hugging Face's layout: {@code config.json} and {@code model.safetensors}. */
 public final class ModelFiles {
@@ -29,98 +18,107 @@ public final class ModelFiles {
   public static final String WEIGHTS = "model.safetensors";
 
   /** The configuration's file. */
-  public static final String CONFIG = "config.json";
-
-  private static final String PREFIX = "transformer.";
-  private static final long MOST_CONFIG = 1 << 20;
-  private static final ObjectMapper JSON =
-      new ObjectMapper().enable(JsonParser.Feature.STRICT_DUPLICATE_DETECTION);
+  public static final String CONFIG = ConfigFile.NAME;
 
   private ModelFiles() {}
 
   /**
-   * Reads a configuration.
+   * Reads a model of any family, with the head that config.json names.
+   *
+   * @param folder that holds config.json and the weights, in one file or several
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be
+   */
+  public static Model loadAny(Path folder, Device device, DType dtype) throws IOException {
+    ConfigFile config = ConfigFile.read(folder);
+    return switch (family(config)) {
+      case "marian" -> loadTransformer(folder, device, dtype);
+      case "bert" -> loadTask(folder, BertFiles.head(config), device, dtype);
+      default -> {
+        Head head = GptFiles.head(config);
+        yield head == null ? load(folder, device, dtype) : loadTask(folder, head, device, dtype);
+      }
+    };
+  }
+
+  /**
+   * Reads what a model is.
+   *
+   * @param folder that holds config.json
+   * @return its model_type: gpt2, openai-gpt, gpt3, bert or marian
+   * @throws IOException where there is no config.json, or it is of another
+   */
+  public static String readFamily(Path folder) throws IOException {
+    return family(ConfigFile.read(folder));
+  }
+
+  /**
+   * Reads what the head of a BERT or a GPT is.
+   *
+   * @param folder that holds config.json
+   * @return the head; of one that names none, and of a language model, {@link Head#mean}
+   * @throws IOException where there is no config.json, or it is of neither
+   */
+  public static Head readHead(Path folder) throws IOException {
+    ConfigFile config = ConfigFile.read(folder);
+    return switch (family(config)) {
+      case "marian" -> throw config.failure("model_type marian is neither a BERT nor a GPT");
+      case "bert" -> BertFiles.head(config);
+      default -> {
+        Head head = GptFiles.head(config);
+        yield head == null ? Head.mean() : head;
+      }
+    };
+  }
+
+  /**
+   * Reads the names of a classifier's labels ({@code id2label}).
+   *
+   * @param folder that holds config.json
+   * @return by their numbers; LABEL_0, LABEL_1, … where the file has no names
+   * @throws IOException where there is no config.json, or it is not what it should be
+   */
+  public static List<String> readLabels(Path folder) throws IOException {
+    return ConfigFile.read(folder).labelNames();
+  }
+
+  private static String family(ConfigFile config) throws FormatException {
+    String type = config.text("model_type", "");
+    return switch (type) {
+      case "gpt2", "openai-gpt", "gpt3", "bert", "marian" -> type;
+      default ->
+          throw config.failure(
+              "model_type "
+                  + FormatException.quote(type)
+                  + " is not supported; gpt2, openai-gpt, gpt3, bert and marian are");
+    };
+  }
+
+  /**
+   * Reads a GPT's configuration.
    *
    * @param folder that holds config.json
    * @return the shape of the model
-   * @throws IOException where there is none, or it asks for what GPT-2 does not have
+   * @throws IOException where there is none, or it asks for what a GPT does not have
    */
   public static GptConfig readConfig(Path folder) throws IOException {
-    Path file = folder.resolve(CONFIG);
-    if (!Files.isRegularFile(file)) {
-      throw new FormatException(
-          file, "there is no such file; name a folder that a model was saved to");
-    }
-    if (Files.size(file) > MOST_CONFIG) {
-      throw new FormatException(
-          file, "has " + Files.size(file) + " bytes; a configuration has at most " + MOST_CONFIG);
-    }
-    JsonNode json;
-    try {
-      json = JSON.readTree(Files.readAllBytes(file));
-    } catch (JsonProcessingException e) {
-      throw new FormatException(file, e.getOriginalMessage() + "; it is damaged or not JSON", e);
-    }
-    if (json == null || !json.isObject()) {
-      throw new FormatException(file, "is no JSON object; it is damaged");
-    }
-    String type = json.path("model_type").asText("?");
-    if (!type.equals("gpt2")) {
-      throw new FormatException(file, "model_type " + type + " is not supported; gpt2 is");
-    }
-    int width = number(file, json, "n_embd", 768);
-    refuse(file, json, "activation_function", List.of("gelu_new", "gelu_pytorch_tanh"));
-    refuse(file, json, "scale_attn_weights", List.of("true"));
-    refuse(file, json, "scale_attn_by_inverse_layer_idx", List.of("false"));
-    refuse(file, json, "add_cross_attention", List.of("false"));
-    refuse(file, json, "tie_word_embeddings", List.of("true"));
-    refuse(file, json, "n_inner", List.of("null", Long.toString(4L * width)));
-    try {
-      return new GptConfig(
-          number(file, json, "vocab_size", 50257),
-          number(file, json, "n_positions", 1024),
-          width,
-          number(file, json, "n_layer", 12),
-          number(file, json, "n_head", 12),
-          (float) json.path("embd_pdrop").asDouble(0.1),
-          (float) json.path("attn_pdrop").asDouble(0.1),
-          (float) json.path("resid_pdrop").asDouble(0.1),
-          (float) json.path("layer_norm_epsilon").asDouble(1e-5));
-    } catch (IllegalArgumentException e) {
-      throw new FormatException(file, e.getMessage(), e);
-    }
+    return gptConfig(ConfigFile.read(folder));
   }
 
-  private static int number(Path file, JsonNode json, String name, int otherwise)
-      throws FormatException {
-    JsonNode node = json.path(name);
-    if (node.isMissingNode()) {
-      return otherwise;
+  private static GptConfig gptConfig(ConfigFile config) throws FormatException {
+    String family = family(config);
+    if (family.equals("bert") || family.equals("marian")) {
+      throw config.failure("model_type " + family + " is no GPT");
     }
-    if (!node.isInt()) {
-      throw new FormatException(file, name + " " + node + " is no whole number");
-    }
-    return node.intValue();
+    return GptFiles.read(config);
   }
 
   /**
-   * Refuses a setting that changes what the model computes, unless it has one of the known values
-   * or is not there.
-   */
-  private static void refuse(Path file, JsonNode json, String name, List<String> known)
-      throws FormatException {
-    JsonNode node = json.path(name);
-    if (!node.isMissingNode() && !known.contains(node.asText())) {
-      throw new FormatException(
-          file,
-          name + " " + node.asText() + " is not supported; " + String.join(" or ", known) + " is");
-    }
-  }
-
-  /**
-   * Reads a model.
+   * Reads a GPT.
    *
-   * @param folder that holds config.json and model.safetensors
+   * @param folder that holds config.json and the weights
    * @param device where; it stays the caller's
    * @param dtype in which operations read the weights
    * @return the model; the caller closes it
@@ -128,42 +126,101 @@ public final class ModelFiles {
    */
   public static LanguageModel load(Path folder, Device device, DType dtype) throws IOException {
     GptConfig config = readConfig(folder);
-    try (SafetensorsFile file = SafetensorsFile.open(folder.resolve(WEIGHTS))) {
-      List<ParameterSpec> specs = new Gpt2(config).parameters();
-      String prefix = file.info(PREFIX + "wte.weight") != null ? PREFIX : "";
-      Map<String, long[]> expected = new LinkedHashMap<>();
-      specs.forEach(spec -> expected.put(prefix + spec.name(), spec.shape()));
-      file.requireTensors(expected, buffers(config, prefix));
-      LanguageModel model = new LanguageModel(config, device, dtype);
-      try {
-        for (ParameterSpec spec : specs) {
-          SafetensorsFile.FloatReader reader = file.floats(prefix + spec.name());
-          model.parameters().write(Parameters.Part.WEIGHT, spec.name(), reader::fill);
-        }
-        return model;
-      } catch (IOException | RuntimeException e) {
-        model.close();
-        throw e;
-      }
-    }
+    return GptFiles.weights(new GptLayers(config).parameters())
+        .load(folder, part -> false, () -> new LanguageModel(config, device, dtype));
   }
 
   /**
-   * Tensors that files of this family may hold and that are no weights: masks, and the tied output
-   * matrix.
+   * Reads a BERT, or a GPT, with a head. All weights must be there.
+   *
+   * @param folder that holds config.json and the weights
+   * @param head its task; what the weights hold of other heads is left out
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be
    */
-  private static Set<String> buffers(GptConfig config, String prefix) {
-    Set<String> names = new HashSet<>();
-    names.add("lm_head.weight");
-    for (int i = 0; i < config.layers(); i++) {
-      names.add(prefix + "h." + i + ".attn.bias");
-      names.add(prefix + "h." + i + ".attn.masked_bias");
-    }
-    return names;
+  public static TaskModel loadTask(Path folder, Head head, Device device, DType dtype)
+      throws IOException {
+    return loadTask(folder, head, device, dtype, part -> false, model -> model);
   }
 
   /**
-   * Writes a configuration.
+   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none:
+   * the start of fine-tuning.
+   *
+   * @param folder that holds config.json and the weights
+   * @param head its task
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   * @param seed of the new weights
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be
+   */
+  public static TaskModel loadForTask(Path folder, Head head, Device device, DType dtype, long seed)
+      throws IOException {
+    return loadTask(
+        folder, head, device, dtype, TaskModel::isOfHead, model -> model.initialize(seed));
+  }
+
+  private static TaskModel loadTask(
+      Path folder,
+      Head head,
+      Device device,
+      DType dtype,
+      Predicate<String> optional,
+      UnaryOperator<TaskModel> start)
+      throws IOException {
+    ConfigFile config = ConfigFile.read(folder);
+    BertConfig bert = family(config).equals("bert") ? BertFiles.read(config) : null;
+    GptConfig gpt = bert == null ? gptConfig(config) : null;
+    List<ParameterSpec> parameters;
+    try {
+      parameters = TaskModel.parameters(bert != null ? new Bert(bert) : new GptLayers(gpt), head);
+    } catch (IllegalArgumentException e) {
+      throw config.failure(e.getMessage(), e);
+    }
+    return files(bert != null, parameters)
+        .load(
+            folder,
+            optional,
+            () ->
+                start.apply(
+                    bert != null
+                        ? new TaskModel(bert, head, device, dtype)
+                        : new TaskModel(gpt, head, device, dtype)));
+  }
+
+  private static WeightFiles files(boolean bert, List<ParameterSpec> parameters) {
+    return bert ? BertFiles.weights(parameters) : GptFiles.weights(parameters);
+  }
+
+  /**
+   * Reads an encoder-decoder Transformer.
+   *
+   * @param folder that holds config.json and the weights
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be
+   */
+  public static TransformerModel loadTransformer(Path folder, Device device, DType dtype)
+      throws IOException {
+    ConfigFile config = ConfigFile.read(folder);
+    if (!family(config).equals("marian")) {
+      throw config.failure("model_type " + family(config) + " is no encoder-decoder Transformer");
+    }
+    TransformerConfig shape = TransformerFiles.read(config);
+    return TransformerFiles.weights(new Transformer(shape).parameters())
+        .load(
+            folder,
+            TransformerFiles::isTable,
+            // Tables of constants: files need not hold them.
+            () -> new TransformerModel(shape, device, dtype).initialize(0));
+  }
+
+  /**
+   * Writes a GPT's configuration.
    *
    * @param config to write
    * @param endOfText the token that ends a text, if there is one
@@ -172,71 +229,52 @@ public final class ModelFiles {
    */
   public static void writeConfig(GptConfig config, OptionalInt endOfText, Path folder)
       throws IOException {
-    ObjectNode json = JSON.createObjectNode();
-    json.putArray("architectures").add("GPT2LMHeadModel");
-    json.put("model_type", "gpt2");
-    json.put("vocab_size", config.vocabulary());
-    json.put("n_positions", config.context());
-    json.put("n_ctx", config.context());
-    json.put("n_embd", config.width());
-    json.put("n_layer", config.layers());
-    json.put("n_head", config.heads());
-    json.putNull("n_inner");
-    json.put("activation_function", "gelu_new");
-    json.put("embd_pdrop", decimal(config.embeddingDropout()));
-    json.put("attn_pdrop", decimal(config.attentionDropout()));
-    json.put("resid_pdrop", decimal(config.residualDropout()));
-    json.put("layer_norm_epsilon", decimal(config.epsilon()));
-    json.put("initializer_range", config.initialDeviation());
-    json.put("scale_attn_weights", true);
-    json.put("tie_word_embeddings", true);
-    json.put("use_cache", true);
-    json.put("torch_dtype", "float32");
-    if (endOfText.isPresent()) {
-      json.put("bos_token_id", endOfText.getAsInt());
-      json.put("eos_token_id", endOfText.getAsInt());
-    } else {
-      json.putNull("bos_token_id");
-      json.putNull("eos_token_id");
-    }
-    AtomicFiles.write(
-        folder.resolve(CONFIG), JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(json));
-  }
-
-  /** The double that a float's shortest decimal names: 0.1f is written as 0.1. */
-  private static double decimal(float value) {
-    return Double.parseDouble(Float.toString(value));
+    ConfigFile.write(GptFiles.json(config, endOfText), folder);
   }
 
   /**
-   * Writes the weights, in fp32.
+   * Writes a GPT's weights, in fp32.
    *
    * @param model whose weights
    * @param folder that exists
    * @throws IOException where they cannot be written; an old file stays as it was
    */
   public static void writeWeights(LanguageModel model, Path folder) throws IOException {
-    SafetensorsWriter writer = new SafetensorsWriter();
-    add(writer, PREFIX, model, Parameters.Part.WEIGHT);
-    writer.write(folder.resolve(WEIGHTS));
+    write(GptFiles.weights(model.parameters().specs()), model, folder);
   }
 
   /**
-   * Adds one of a model's arrays to a file.
+   * Writes a model with its head: configuration and weights, in fp32.
    *
-   * @param writer of the file
-   * @param prefix put before each parameter's name
-   * @param model whose array
-   * @param part which array
+   * @param model to write
+   * @param labels names of the classes, in order; empty: they have none
+   * @param folder that exists
+   * @throws IOException where it cannot be written; old files stay as they were
    */
-  public static void add(
-      SafetensorsWriter writer, String prefix, LanguageModel model, Parameters.Part part) {
-    Parameters parameters = model.parameters();
-    for (ParameterSpec spec : parameters.specs()) {
-      writer.add(
-          prefix + spec.name(),
-          spec.shape(),
-          sink -> parameters.read(part, spec.name(), sink::accept));
-    }
+  public static void save(TaskModel model, List<String> labels, Path folder) throws IOException {
+    ConfigFile.write(
+        model.bertConfig() != null
+            ? BertFiles.json(model.bertConfig(), model.head(), labels)
+            : GptFiles.json(model.gptConfig(), model.head(), labels),
+        folder);
+    write(files(model.bertConfig() != null, model.parameters().specs()), model, folder);
+  }
+
+  /**
+   * Writes an encoder-decoder Transformer: configuration and weights, in fp32.
+   *
+   * @param model to write
+   * @param folder that exists
+   * @throws IOException where it cannot be written; old files stay as they were
+   */
+  public static void save(TransformerModel model, Path folder) throws IOException {
+    ConfigFile.write(TransformerFiles.json(model.config()), folder);
+    write(TransformerFiles.weights(model.parameters().specs()), model, folder);
+  }
+
+  private static void write(WeightFiles files, Model model, Path folder) throws IOException {
+    SafetensorsWriter writer = new SafetensorsWriter();
+    files.add(writer, model);
+    writer.write(folder.resolve(WEIGHTS));
   }
 }

@@ -1,5 +1,7 @@
 package dev.sinter.text;
 
+import java.util.stream.IntStream;
+
 /**
  * The tokens of one or two texts as a model takes them, with the places that they came from.
  *
@@ -13,6 +15,32 @@ package dev.sinter.text;
  *     template added
  */
 public record Encoding(int[] ids, int[] types, int[] starts, int[] ends, int[] sequences) {
+  /**
+   * Ids without a text, all of them of the first.
+   *
+   * @param ids of the tokens, the template's included
+   * @return each token's place is its number: from i to i + 1
+   */
+  public static Encoding of(int... ids) {
+    return of(ids, new int[ids.length]);
+  }
+
+  /**
+   * Ids without texts.
+   *
+   * @param ids of the tokens, the template's included
+   * @param types 0 or 1 for each: its segment, and the text that it counts as
+   * @return each token's place is its number: from i to i + 1
+   */
+  public static Encoding of(int[] ids, int[] types) {
+    if (types.length != ids.length) {
+      throw new IllegalArgumentException(ids.length + " ids and " + types.length + " types");
+    }
+    int[] starts = IntStream.range(0, ids.length).toArray();
+    int[] ends = IntStream.rangeClosed(1, ids.length).toArray();
+    return new Encoding(ids.clone(), types.clone(), starts, ends, types.clone());
+  }
+
   /**
    * Returns the number of tokens.
    *

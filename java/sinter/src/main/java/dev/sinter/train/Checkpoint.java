@@ -1,12 +1,12 @@
 package dev.sinter.train;
 
 import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Parameters.Part;
 import dev.sinter.io.FormatException;
 import dev.sinter.io.SafetensorsFile;
 import dev.sinter.io.SafetensorsWriter;
 import dev.sinter.model.LanguageModel;
-import dev.sinter.model.ModelFiles;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
@@ -43,7 +43,17 @@ public final class Checkpoint {
     model.parameters().enableTraining();
     SafetensorsWriter writer = new SafetensorsWriter();
     writer.metadata(settings).metadata(STEP, Long.toString(step));
-    PARTS.forEach((prefix, part) -> ModelFiles.add(writer, prefix, model, part));
+    Parameters parameters = model.parameters();
+    for (Map.Entry<String, Part> part : PARTS.entrySet()) {
+      for (ParameterSpec spec : parameters.specs()) {
+        for (String name : spec.parts()) {
+          writer.add(
+              part.getKey() + name,
+              spec.partShape(),
+              sink -> parameters.read(part.getValue(), name, sink::accept));
+        }
+      }
+    }
     writer.write(file);
   }
 
@@ -72,18 +82,19 @@ public final class Checkpoint {
     try (SafetensorsFile tensors = SafetensorsFile.open(file)) {
       Map<String, long[]> expected = new LinkedHashMap<>();
       for (String prefix : PARTS.keySet()) {
-        model
-            .parameters()
-            .specs()
-            .forEach(spec -> expected.put(prefix + spec.name(), spec.shape()));
+        for (ParameterSpec spec : model.parameters().specs()) {
+          spec.parts().forEach(name -> expected.put(prefix + name, spec.partShape()));
+        }
       }
       tensors.requireTensors(expected, Set.of());
       long step = step(tensors.metadata().get(STEP), file);
       model.parameters().enableTraining();
       for (Map.Entry<String, Part> part : PARTS.entrySet()) {
         for (ParameterSpec spec : model.parameters().specs()) {
-          SafetensorsFile.FloatReader reader = tensors.floats(part.getKey() + spec.name());
-          model.parameters().write(part.getValue(), spec.name(), reader::fill);
+          for (String name : spec.parts()) {
+            SafetensorsFile.FloatReader reader = tensors.floats(part.getKey() + name);
+            model.parameters().write(part.getValue(), name, reader::fill);
+          }
         }
       }
       return step;

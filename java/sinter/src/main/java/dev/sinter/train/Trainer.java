@@ -3,7 +3,6 @@ package dev.sinter.train;
 import dev.sinter.data.Batches;
 import dev.sinter.data.Tokens;
 import dev.sinter.evaluate.Perplexity;
-import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.TrainingGraph;
@@ -232,8 +231,14 @@ public final class Trainer {
       if (perplexity != null && done == 0) {
         evaluate(perplexity);
       }
-      while (done < steps && !stopping) {
-        onStep.accept(step(graph, batches));
+      TrainingLoop loop =
+          new TrainingLoop(model.parameters(), optimizer, steps, accumulate).resumeAt(done);
+      TrainingLoop.Pass pass = (number, more) -> pass(graph, batches, number, more);
+      long tokens = (long) accumulate * batch * context;
+      while (loop.goesOn() && !stopping) {
+        Step step = loop.step(pass, tokens);
+        done = loop.done();
+        onStep.accept(step);
         if (perplexity != null && (done % evaluateEvery == 0 || done == steps)) {
           evaluate(perplexity);
         }
@@ -242,36 +247,13 @@ public final class Trainer {
     return done;
   }
 
-  private Step step(TrainingGraph graph, Batches batches) {
-    long started = System.nanoTime();
-    double loss = 0;
-    for (int micro = 0; micro < accumulate; micro++) {
-      long pass = done * accumulate + micro;
-      IntBuffer tokens = graph.tokens();
-      IntBuffer targets = graph.targets();
-      for (int row = 0; row < batch; row++) {
-        batches.copy(pass * batch + row, tokens, targets);
-      }
-      loss += graph.run(pass, micro > 0) / (double) accumulate;
+  private double pass(TrainingGraph graph, Batches batches, long number, boolean accumulating) {
+    IntBuffer tokens = graph.tokens();
+    IntBuffer targets = graph.targets();
+    for (int row = 0; row < batch; row++) {
+      batches.copy(number * batch + row, tokens, targets);
     }
-    Parameters parameters = model.parameters();
-    double norm = parameters.gradientNorm();
-    if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
-      throw new DivergedException(done + 1, loss, norm);
-    }
-    double rate = optimizer.schedule().at(done, steps);
-    parameters.update(
-        new Parameters.AdamW(
-            (float) rate,
-            (float) optimizer.beta1(),
-            (float) optimizer.beta2(),
-            (float) optimizer.epsilon(),
-            (float) optimizer.weightDecay(),
-            (float) optimizer.clip()),
-        done + 1);
-    done++;
-    double seconds = (System.nanoTime() - started) / 1e9;
-    return new Step(done, loss, norm, rate, (long) accumulate * batch * context, seconds);
+    return graph.run(number, accumulating);
   }
 
   private void evaluate(Perplexity perplexity) {

@@ -6,13 +6,24 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.sinter.generate.Batch;
+import dev.sinter.generate.BeamSearch;
+import dev.sinter.generate.Beams;
+import dev.sinter.generate.Completion;
+import dev.sinter.generate.Sampling;
+import dev.sinter.generate.Token;
+import dev.sinter.generate.Translator;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.DeviceMemoryException;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
+import java.io.IOException;
+import java.net.URISyntaxException;
+import java.nio.IntBuffer;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -20,6 +31,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledIf;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The CUDA backend from Java, beside the CPU's. It runs on the host, where tests/emulation stands
@@ -139,6 +151,37 @@ class CudaTest {
   }
 
   @Test
+  void sequencesPartWays() {
+    try (Device cuda = Device.cuda(0)) {
+      DecoderTest.assertSequencesPartOn(cuda);
+    }
+  }
+
+  @Test
+  void hostAndDeviceChooseTheSameAndBeamsAreTheCpus() {
+    List<int[]> prompts = List.of(new int[] {3}, new int[] {1, 4, 1, 5, 9}, new int[] {2, 6});
+    Sampling drawn = Sampling.defaults().withTopK(30).withTopP(0.95).withMaxNewTokens(8);
+    Sampling greedy = Sampling.greedy().withMaxNewTokens(6);
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0);
+        LanguageModel expected = LanguageModel.create(TINY, cpu, DType.F32, 7);
+        LanguageModel actual = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
+      Sampling onHost = drawn.with((scores, sequence) -> {});
+      assertEquals(
+          ids(Batch.complete(actual, null, prompts, onHost)),
+          ids(Batch.complete(actual, null, prompts, drawn)));
+      Beams beams = Beams.of(3).withReturned(3);
+      assertEquals(
+          ids(BeamSearch.complete(expected, null, prompts.get(1), greedy, beams)),
+          ids(BeamSearch.complete(actual, null, prompts.get(1), greedy, beams)));
+    }
+  }
+
+  private static List<List<Integer>> ids(List<Completion> completions) {
+    return completions.stream().map(one -> one.tokens().stream().map(Token::id).toList()).toList();
+  }
+
+  @Test
   void settingsThatChangeBetweenTokensAreSeenByARecording() {
     try (Device cuda = Device.cuda(0);
         LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
@@ -175,6 +218,124 @@ class CudaTest {
       try (LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
         assertEquals(12, decode(model, 0, 12).length);
       }
+    }
+  }
+
+  private static Path family(String name) {
+    try {
+      return Path.of(CudaTest.class.getResource("families/" + name).toURI());
+    } catch (URISyntaxException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  /** The losses of some steps on made-up batches, and for an encoder-decoder a translation. */
+  private static float[] train(String name, Device device) throws IOException {
+    try (Model model = ModelFiles.loadAny(family(name), device, DType.F32)) {
+      float[] losses = new float[4];
+      Random random = new Random(5);
+      try (AutoCloseable graph = graph(model)) {
+        fill(graph, random);
+        for (int step = 0; step < losses.length; step++) {
+          losses[step] =
+              graph instanceof TaskGraph task
+                  ? task.run(step, false)
+                  : graph instanceof TransformerGraph pairs
+                      ? pairs.run(step, false)
+                      : ((TrainingGraph) graph).run(step, false);
+          model.parameters().gradientNorm();
+          model
+              .parameters()
+              .update(new Parameters.AdamW(1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 1), step + 1);
+        }
+      } catch (Exception e) {
+        throw new AssertionError(e);
+      }
+      return losses;
+    }
+  }
+
+  private static AutoCloseable graph(Model model) {
+    if (model instanceof TaskModel task) {
+      int masked = task.head().isMasked() ? 5 : 0;
+      return task.trainingGraph(4, 11, masked, 1, Recompute.NONE, 1);
+    }
+    if (model instanceof TransformerModel pairs) {
+      return pairs.trainingGraph(3, 9, 5, 0.1f, 1, Recompute.NONE, 1);
+    }
+    return ((LanguageModel) model).trainingGraph(2, 11, 1, Recompute.NONE, 1);
+  }
+
+  private static void fill(AutoCloseable graph, Random random) {
+    if (graph instanceof TaskGraph task) {
+      fill(task.tokens(), random, 41);
+      task.lengths().put(1, 3).put(2, 10);
+      if (task.isMasked()) {
+        for (int i = 0; i < 4; i++) {
+          task.maskedRows().put(i, 3 + 11 * i);
+          task.targets().put(i, 7 + i);
+        }
+      } else if (task.hasNumbers()) {
+        task.numbers().put(0, 0.5f).put(1, 1);
+      } else {
+        fill(task.targets(), random, 2);
+      }
+    } else if (graph instanceof TransformerGraph pairs) {
+      fill(pairs.sources(), random, 40);
+      pairs.sourceLengths().put(1, 4);
+      fill(pairs.targets(), random, 40);
+      pairs.targets().put(4, -100);
+    } else if (graph instanceof TrainingGraph text) {
+      fill(text.tokens(), random, 41);
+      fill(text.targets(), random, 41);
+    }
+  }
+
+  private static void fill(IntBuffer buffer, Random random, int bound) {
+    for (int i = 0; i < buffer.capacity(); i++) {
+      buffer.put(i, random.nextInt(bound));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "gpt1",
+        "gpt3-3",
+        "gpt2-sequence",
+        "bert-pretraining",
+        "bert-several",
+        "bert-regression",
+        "bert-tokens",
+        "bert-span",
+        "bert-choice",
+        "marian"
+      })
+  void everyFamilyAndHeadTrainsAsOnTheCpu(String name) throws IOException {
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      float[] expected = train(name, cpu);
+      assertTrue(expected[3] < expected[0], "it learns");
+      assertArrayEquals(expected, train(name, cuda), 1e-4f * expected[0]);
+    }
+  }
+
+  @Test
+  void translatesAsTheCpuDoes() throws IOException {
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      int[][] found = new int[2][];
+      Device[] devices = {cpu, cuda};
+      for (int i = 0; i < 2; i++) {
+        try (TransformerModel model =
+                ModelFiles.loadTransformer(family("marian"), devices[i], DType.F32);
+            Translator translator = new Translator(model, Beams.of(3), 11, 10)) {
+          Sampling sampling = Sampling.greedy().withMaxNewTokens(9);
+          translator.translate(new int[] {9, 3}, sampling);
+          found[i] = translator.translate(new int[] {5, 6, 7, 8, 31, 2}, sampling).get(0).ids();
+        }
+      }
+      assertArrayEquals(found[0], found[1]);
     }
   }
 }

@@ -1,0 +1,47 @@
+package dev.sinter;
+
+import dev.sinter.text.Tokenizer;
+import java.io.IOException;
+import java.nio.file.Path;
+
+/** What the facades share. */
+final class Facades {
+  private Facades() {}
+
+  static void checkVocabulary(Path folder, Tokenizer tokenizer, int vocabulary) throws IOException {
+    if (tokenizer.size() > vocabulary) {
+      throw new IOException(
+          folder
+              + ": the tokenizer has "
+              + tokenizer.size()
+              + " tokens, config.json a vocabulary of "
+              + vocabulary
+              + "; they are of different models");
+    }
+  }
+
+  static double[] softmax(float... logits) {
+    double most = Double.NEGATIVE_INFINITY;
+    for (float logit : logits) {
+      most = Math.max(most, logit);
+    }
+    double[] shares = new double[logits.length];
+    double sum = 0;
+    for (int i = 0; i < shares.length; i++) {
+      shares[i] = Math.exp(logits[i] - most);
+      sum += shares[i];
+    }
+    for (int i = 0; i < shares.length; i++) {
+      shares[i] /= sum;
+    }
+    return shares;
+  }
+
+  static int likeliest(double... shares) {
+    int best = 0;
+    for (int i = 1; i < shares.length; i++) {
+      best = shares[i] > shares[best] ? i : best;
+    }
+    return best;
+  }
+}

@@ -1,0 +1,124 @@
+package dev.sinter.model;
+
+import static dev.sinter.graph.ParameterSpec.normal;
+
+import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.KvCache;
+import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Tensor;
+import dev.sinter.model.Architecture.Norm;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * What all GPTs are: token and position tables, blocks, a final norm where the norms stand before
+ * the sub-layers, and the token table again as output. Parameters have their Hugging Face names.
+ */
+final class GptLayers implements Backbone {
+  private static final String FINAL_NORM = "ln_f";
+
+  private final GptConfig config;
+  private final Architecture architecture;
+  private final Blocks blocks;
+  private final String tokenTable;
+  private final String positionTable;
+
+  GptLayers(GptConfig config) {
+    this.config = config;
+    this.architecture =
+        switch (config.family()) {
+          case GPT1 -> Gpt1.of(config);
+          case GPT2 -> Gpt2.of(config);
+          case GPT3 -> Gpt3.of(config);
+        };
+    this.blocks = new Blocks(architecture);
+    boolean first = config.family() == GptConfig.Family.GPT1;
+    this.tokenTable = first ? "tokens_embed.weight" : "wte.weight";
+    this.positionTable = first ? "positions_embed.weight" : "wpe.weight";
+  }
+
+  @Override
+  public List<ParameterSpec> parameters() {
+    List<ParameterSpec> all = new ArrayList<>();
+    all.add(normal(tokenTable, architecture.deviation(), config.vocabulary(), config.width()));
+    all.add(normal(positionTable, architecture.deviation(), config.context(), config.width()));
+    blocks.addTo(all);
+    if (hasFinalNorm()) {
+      Blocks.addNorm(all, FINAL_NORM, config.width());
+    }
+    return all;
+  }
+
+  private boolean hasFinalNorm() {
+    return architecture.norm() == Norm.BEFORE;
+  }
+
+  /** Attention over the tokens of the graph alone. */
+  Blocks.SelfAttention within(GraphBuilder g) {
+    return blocks.within(g, null);
+  }
+
+  /** Attention over the cache and the tokens of the graph, which are added to it. */
+  Blocks.SelfAttention cached(GraphBuilder g, KvCache cache) {
+    return blocks.cached(g, cache);
+  }
+
+  /**
+   * The hidden states after the last block, before the final norm.
+   *
+   * @param tokens int32 [batch, length]
+   * @param offsets int32 [batch], or null: positions count from 0
+   * @return [batch, length, width]
+   */
+  Tensor blocks(
+      GraphBuilder g, Parameters p, Tensor tokens, Tensor offsets, Blocks.SelfAttention attention) {
+    Tensor x =
+        g.embedding("embedding", tokens, offsets, p.get(tokenTable), p.get(positionTable), 1, -1);
+    if (g.drops(config.embeddingDropout())) {
+      x = g.dropout("embedding dropout", x, config.embeddingDropout(), null);
+    }
+    return blocks.forward(g, p, x, attention, null);
+  }
+
+  private Tensor finalNorm(GraphBuilder g, Parameters p, Tensor x) {
+    return hasFinalNorm() ? g.checkpoint(blocks.norm(g, p, FINAL_NORM, x)) : x;
+  }
+
+  /** Logits of hidden states: the final norm, then the token table. */
+  Tensor head(GraphBuilder g, Parameters p, Tensor x) {
+    return g.logits(finalNorm(g, p, x), p.get(tokenTable), null);
+  }
+
+  /** Right padding needs no mask: no token sees what comes after it. */
+  @Override
+  public Tensor hidden(
+      GraphBuilder g, Parameters p, Tensor tokens, Tensor segments, Tensor lengths) {
+    return finalNorm(g, p, blocks(g, p, tokens, null, within(g)));
+  }
+
+  @Override
+  public int width() {
+    return config.width();
+  }
+
+  @Override
+  public int context() {
+    return config.context();
+  }
+
+  @Override
+  public int vocabulary() {
+    return config.vocabulary();
+  }
+
+  @Override
+  public boolean hasSegments() {
+    return false;
+  }
+
+  @Override
+  public float deviation() {
+    return architecture.deviation();
+  }
+}

@@ -1,0 +1,303 @@
+package dev.sinter.model;
+
+import dev.sinter.graph.DType;
+import dev.sinter.graph.Graph;
+import dev.sinter.graph.Tensor;
+import dev.sinter.model.Head.Task;
+import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
+import java.util.ArrayList;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * One pass of a {@link TaskModel} over a batch. Fill the inputs, run, read the loss and the
+ * outputs. Sequences are padded at their ends; what stands there does not matter.
+ */
+public final class TaskGraph implements AutoCloseable {
+  private static final int IGNORED = -100;
+
+  /** The tensors that a pass reads; those that the head does not have are null. */
+  static final class Inputs {
+    Tensor tokens;
+    Tensor segments;
+    Tensor lengths;
+    Tensor pooledRows;
+    Tensor maskedRows;
+    Tensor rowWeights;
+    final List<Tensor> targets = new ArrayList<>();
+    final List<Tensor> weights = new ArrayList<>();
+    final Map<Tensor, int[]> constants = new IdentityHashMap<>();
+  }
+
+  private final TaskModel model;
+  private final Graph graph;
+  private final Inputs in;
+  private final List<Tensor> losses;
+  private final List<Tensor> outputs;
+  private final int accumulate;
+  private final int batch;
+  private final int length;
+  private boolean weighted;
+
+  TaskGraph(
+      TaskModel model,
+      Graph graph,
+      Inputs in,
+      List<Tensor> losses,
+      List<Tensor> outputs,
+      int accumulate) {
+    this.model = model;
+    this.graph = graph;
+    this.in = in;
+    this.losses = losses;
+    this.outputs = outputs;
+    this.accumulate = accumulate;
+    long[] shape = in.tokens.shape();
+    this.batch = (int) shape[0];
+    this.length = (int) shape[1];
+    in.constants.forEach((tensor, values) -> graph.ints(tensor).put(0, values));
+    for (int i = 0; i < batch; i++) {
+      lengths().put(i, length);
+    }
+    for (Tensor targets : in.targets) {
+      if (targets.dtype() == DType.I32) {
+        for (int i = 0; i < count(targets); i++) {
+          graph.ints(targets).put(i, IGNORED);
+        }
+      }
+    }
+    if (in.maskedRows != null) {
+      for (int i = 0; i < count(in.maskedRows); i++) {
+        maskedRows().put(i, -1);
+      }
+    }
+  }
+
+  /**
+   * Returns the number of sequences.
+   *
+   * @return rows
+   */
+  public int batch() {
+    return batch;
+  }
+
+  /**
+   * Returns the length of the sequences.
+   *
+   * @return tokens of each, padding included
+   */
+  public int length() {
+    return length;
+  }
+
+  /**
+   * The tokens.
+   *
+   * @return int32 [batch, length]
+   */
+  public IntBuffer tokens() {
+    return graph.ints(in.tokens);
+  }
+
+  /**
+   * The segment of each token: zeros until they are set.
+   *
+   * @return int32 [batch, length]
+   * @throws IllegalStateException for a GPT, which has none
+   */
+  public IntBuffer segments() {
+    if (in.segments == null) {
+      throw new IllegalStateException("a GPT has no segments");
+    }
+    return graph.ints(in.segments);
+  }
+
+  /**
+   * How many tokens of each sequence are no padding: all until they are set.
+   *
+   * @return int32 [batch]
+   */
+  public IntBuffer lengths() {
+    return graph.ints(in.lengths);
+  }
+
+  /**
+   * Where the masked tokens stand: {@code sequence * length + place}, none twice; -1: nowhere.
+   *
+   * @return int32 [masked]
+   * @throws IllegalStateException for another head
+   */
+  public IntBuffer maskedRows() {
+    if (in.maskedRows == null) {
+      throw new IllegalStateException(model.head().task() + " has no masked tokens");
+    }
+    return graph.ints(in.maskedRows);
+  }
+
+  /** Whether it reads chosen tokens. */
+  boolean isMasked() {
+    return in.maskedRows != null;
+  }
+
+  /** Whether its targets are numbers, not classes. */
+  boolean hasNumbers() {
+    return in.targets.get(0).dtype() == DType.F32;
+  }
+
+  /**
+   * The right classes: words [masked], labels [batch] or [batch, length], starts and ends [batch,
+   * 2], choices [batch / choices]. -100: none, which all are until they are set.
+   *
+   * @return int32
+   */
+  public IntBuffer targets() {
+    return graph.ints(in.targets.get(0));
+  }
+
+  /**
+   * Whether the second segment follows the first: 0 where it does, 1 where it does not.
+   *
+   * @return int32 [batch]
+   */
+  public IntBuffer nextTargets() {
+    return graph.ints(in.targets.get(1));
+  }
+
+  /**
+   * The right numbers, or probabilities of labels.
+   *
+   * @return fp32 [batch, labels]
+   */
+  public FloatBuffer numbers() {
+    return graph.floats(in.targets.get(0));
+  }
+
+  /**
+   * What each target's loss is multiplied by, as {@link #targets} are laid out. Without a call of
+   * this the loss is the mean over all targets that are there.
+   *
+   * @return fp32
+   */
+  public FloatBuffer weights() {
+    weighted = true;
+    return graph.floats(in.weights.get(0));
+  }
+
+  /**
+   * Runs the pass.
+   *
+   * @param step keys dropout; different for each batch of a training
+   * @param accumulating whether gradients are added to those of the pass before
+   * @return the loss: of several, their sum; 0 where the head has none
+   */
+  public float run(long step, boolean accumulating) {
+    checkLengths();
+    fillRows();
+    for (int i = weighted ? 1 : 0; i < in.targets.size(); i++) {
+      fillWeights(in.targets.get(i), in.weights.get(i));
+    }
+    graph.run(step, accumulating);
+    float sum = 0;
+    for (int i = 0; i < losses.size(); i++) {
+      float part = graph.floats(losses.get(i)).get(0);
+      sum += weighted && i == 0 ? part : part * accumulate;
+    }
+    return sum;
+  }
+
+  private void checkLengths() {
+    IntBuffer lengths = lengths();
+    for (int i = 0; i < batch; i++) {
+      int tokens = lengths.get(i);
+      if (tokens < 1 || tokens > length) {
+        throw new IllegalArgumentException(
+            "sequence " + i + " has " + tokens + " tokens; 1 to " + length);
+      }
+    }
+  }
+
+  private void fillRows() {
+    IntBuffer lengths = lengths();
+    for (int i = 0; i < batch && in.pooledRows != null; i++) {
+      int place = model.poolsFirst() ? 0 : lengths.get(i) - 1;
+      graph.ints(in.pooledRows).put(i, i * length + place);
+    }
+    for (int i = 0; i < batch && in.rowWeights != null; i++) {
+      for (int j = 0; j < length; j++) {
+        float share = j < lengths.get(i) ? 1f / lengths.get(i) : 0;
+        graph.floats(in.rowWeights).put(i * length + j, share);
+      }
+    }
+  }
+
+  /** Weights that make the loss a mean; of spans, the mean over starts and over ends, halved. */
+  private void fillWeights(Tensor targets, Tensor weights) {
+    FloatBuffer to = graph.floats(weights);
+    int count = count(targets);
+    int sides = model.head().task() == Task.SPAN ? 2 : 1;
+    for (int side = 0; side < sides; side++) {
+      int there = 0;
+      for (int i = side; i < count; i += sides) {
+        there += isThere(targets, i) ? 1 : 0;
+      }
+      float share = there == 0 ? 0 : 1f / ((float) there * sides * accumulate);
+      for (int i = side; i < count; i += sides) {
+        to.put(i, isThere(targets, i) ? share : 0);
+      }
+    }
+  }
+
+  private boolean isThere(Tensor targets, int i) {
+    return targets.dtype() != DType.I32 || graph.ints(targets).get(i) != IGNORED;
+  }
+
+  private static int count(Tensor tensor) {
+    return Math.toIntExact(tensor.elements());
+  }
+
+  /**
+   * What the head gives: words' logits [masked, vocabulary], classes' [batch, labels] or [batch,
+   * length, labels], starts' and ends' [batch, 2, length], choices' [batch / choices, choices],
+   * vectors [batch, width].
+   *
+   * @return fp32; valid until the next run
+   * @throws IllegalStateException in training, where gradients have taken the outputs' place
+   */
+  public FloatBuffer outputs() {
+    return output(0);
+  }
+
+  /**
+   * Logits of whether the second segment follows the first.
+   *
+   * @return fp32 [batch, 2]; valid until the next run
+   */
+  public FloatBuffer nextOutputs() {
+    return output(1);
+  }
+
+  private FloatBuffer output(int number) {
+    if (outputs.size() <= number) {
+      throw new IllegalStateException(
+          model.head().task() + " gives no such output, or this graph trains");
+    }
+    return graph.floats(outputs.get(number));
+  }
+
+  /**
+   * The graph itself: to print or draw it.
+   *
+   * @return the graph
+   */
+  public Graph graph() {
+    return graph;
+  }
+
+  @Override
+  public void close() {
+    graph.close();
+  }
+}

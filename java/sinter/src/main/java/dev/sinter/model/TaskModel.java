@@ -1,0 +1,468 @@
+package dev.sinter.model;
+
+import static dev.sinter.graph.ParameterSpec.constant;
+import static dev.sinter.graph.ParameterSpec.normal;
+
+import dev.sinter.graph.Activation;
+import dev.sinter.graph.DType;
+import dev.sinter.graph.Device;
+import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.GraphBuilder.Layout;
+import dev.sinter.graph.GraphBuilder.Mode;
+import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Recompute;
+import dev.sinter.graph.Tensor;
+import dev.sinter.model.Head.Loss;
+import dev.sinter.model.Head.Task;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
+
+/**
+ * A BERT or a GPT with a head for a task. Many graphs may read one model; it trains by one thread
+ * alone.
+ */
+public final class TaskModel implements Model {
+  /** The names that heads' parameters begin with; all others are the backbone's. */
+  static final List<String> HEADS =
+      List.of("cls.", "classifier.", "qa_outputs.", "score.", "multiple_choice_head.");
+
+  /** Whether a parameter of that name belongs to a head, BERT's pooler included. */
+  static boolean isOfHead(String name) {
+    return name.startsWith(POOLER) || HEADS.stream().anyMatch(name::startsWith);
+  }
+
+  /** The names under which files hold these parameters. */
+  static Set<String> partsOf(List<ParameterSpec> parameters) {
+    return parameters.stream().flatMap(spec -> spec.parts().stream()).collect(Collectors.toSet());
+  }
+
+  private static final String POOLER = "pooler.dense";
+  private static final String TRANSFORM = "cls.predictions.transform.dense";
+  private static final String TRANSFORM_NORM = "cls.predictions.transform.LayerNorm";
+  private static final String WORD_BIAS = "cls.predictions.bias";
+  private static final String NEXT = "cls.seq_relationship";
+
+  private final Backbone backbone;
+  private final Bert bert;
+  private final GptConfig gptConfig;
+  private final Head head;
+  private final String classifier;
+  private final float headDropout;
+  private final Device device;
+  private final Parameters parameters;
+  private final boolean owned;
+
+  /**
+   * Allocates a BERT with zero weights.
+   *
+   * @param config its shape
+   * @param head its task
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   */
+  public TaskModel(BertConfig config, Head head, Device device, DType dtype) {
+    this(new Bert(config), null, head, config.headDropout(), device, dtype);
+  }
+
+  /**
+   * Allocates a GPT with zero weights.
+   *
+   * @param config its shape
+   * @param head its task: not one of BERT's pre-training, nor {@link Task#SPAN}
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   */
+  public TaskModel(GptConfig config, Head head, Device device, DType dtype) {
+    this(new GptLayers(config), config, head, config.residualDropout(), device, dtype);
+  }
+
+  private TaskModel(
+      Backbone backbone,
+      GptConfig gptConfig,
+      Head head,
+      float headDropout,
+      Device device,
+      DType dtype) {
+    this.backbone = backbone;
+    this.bert = backbone instanceof Bert encoder ? encoder : null;
+    this.gptConfig = gptConfig;
+    this.head = head;
+    this.classifier = classifier(backbone, head);
+    this.headDropout = headDropout;
+    this.device = device;
+    this.parameters = new Parameters(device, dtype, parameters(backbone, head));
+    this.owned = true;
+  }
+
+  private TaskModel(TaskModel weights, Head head) {
+    this.backbone = weights.backbone;
+    this.bert = weights.bert;
+    this.gptConfig = weights.gptConfig;
+    this.head = head;
+    this.classifier = classifier(backbone, head);
+    this.headDropout = weights.headDropout;
+    this.device = weights.device;
+    this.parameters = weights.parameters;
+    this.owned = false;
+    if (!parameters(backbone, head).stream().allMatch(weights::has)) {
+      throw new IllegalArgumentException(
+          "the model has no head for " + head.task() + "; it has that for " + weights.head.task());
+    }
+  }
+
+  private boolean has(ParameterSpec wanted) {
+    return parameters.specs().stream()
+        .anyMatch(
+            spec ->
+                spec.name().equals(wanted.name()) && Arrays.equals(spec.shape(), wanted.shape()));
+  }
+
+  /**
+   * Returns the same weights under another head: one that needs none of its own, as {@link
+   * Task#MEAN}, or that shares this one's.
+   *
+   * @param other its task
+   * @return a view, which need not be closed; it ends with this model
+   * @throws IllegalArgumentException where the other head needs weights that are not there
+   */
+  public TaskModel withHead(Head other) {
+    return new TaskModel(this, other);
+  }
+
+  /** What the parameters of such a model are, without allocating them. */
+  static List<ParameterSpec> parameters(Backbone backbone, Head head) {
+    boolean bert = backbone instanceof Bert;
+    if (!bert && (head.isMasked() || head.task() == Task.SPAN)) {
+      throw new IllegalArgumentException("a GPT has no head for " + head.task());
+    }
+    List<ParameterSpec> all = new ArrayList<>(backbone.parameters());
+    int d = backbone.width();
+    if (bert && head.isPooled()) {
+      addLinear(all, backbone, POOLER, d);
+    }
+    if (head.isMasked()) {
+      addLinear(all, backbone, TRANSFORM, d);
+      Blocks.addNorm(all, TRANSFORM_NORM, d);
+      all.add(constant(WORD_BIAS, 0, backbone.vocabulary()));
+    }
+    String classifier = classifier(backbone, head);
+    if (head.task() == Task.PRETRAINING) {
+      addLinear(all, backbone, NEXT, 2);
+    } else if (classifier != null) {
+      int classes = head.task() == Task.CHOICE ? 1 : head.labels();
+      all.add(normal(classifier + ".weight", backbone.deviation(), classes, d));
+      if (hasClassifierBias(backbone, head)) {
+        all.add(constant(classifier + ".bias", 0, classes));
+      }
+    }
+    return all;
+  }
+
+  private static void addLinear(List<ParameterSpec> all, Backbone backbone, String name, long out) {
+    all.add(normal(name + ".weight", backbone.deviation(), out, backbone.width()));
+    all.add(constant(name + ".bias", 0, out));
+  }
+
+  /** The name of the classifier's parameters; null: there is none. */
+  private static String classifier(Backbone backbone, Head head) {
+    boolean bert = backbone instanceof Bert;
+    return switch (head.task()) {
+      case SEQUENCE -> bert ? "classifier" : "score";
+      case TOKENS -> "classifier";
+      case SPAN -> "qa_outputs";
+      case CHOICE -> bert ? "classifier" : "multiple_choice_head.summary";
+      case MASKED, PRETRAINING, MEAN, FIRST -> null;
+    };
+  }
+
+  private static boolean hasClassifierBias(Backbone backbone, Head head) {
+    return backbone instanceof Bert || head.task() != Task.SEQUENCE;
+  }
+
+  /**
+   * Draws new weights.
+   *
+   * @param seed equal seeds give equal weights, on any device
+   * @return this
+   */
+  public TaskModel initialize(long seed) {
+    parameters.initialize(seed);
+    return this;
+  }
+
+  /**
+   * Returns the task.
+   *
+   * @return the head
+   */
+  public Head head() {
+    return head;
+  }
+
+  /**
+   * Returns the shape of a BERT.
+   *
+   * @return the configuration; null: it is a GPT
+   */
+  public BertConfig bertConfig() {
+    return bert == null ? null : bert.config();
+  }
+
+  /**
+   * Returns the shape of a GPT.
+   *
+   * @return the configuration; null: it is a BERT
+   */
+  public GptConfig gptConfig() {
+    return gptConfig;
+  }
+
+  /**
+   * Returns the device.
+   *
+   * @return where the weights are
+   */
+  @Override
+  public Device device() {
+    return device;
+  }
+
+  /**
+   * Returns the weights.
+   *
+   * @return all parameters
+   */
+  @Override
+  public Parameters parameters() {
+    return parameters;
+  }
+
+  /**
+   * Returns the most tokens that a sequence can have.
+   *
+   * @return positions
+   */
+  public int context() {
+    return backbone.context();
+  }
+
+  /**
+   * Returns the number of tokens that the model knows.
+   *
+   * @return one more than the greatest id
+   */
+  public int vocabulary() {
+    return backbone.vocabulary();
+  }
+
+  /**
+   * Traces a forward and backward pass.
+   *
+   * @param batch number of sequences; for choices, all choices of all questions
+   * @param length tokens of each, padding included
+   * @param masked how many tokens the masked head reads, over all sequences; other heads: 0
+   * @param accumulate how many such passes make a step: gradients are divided by it
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   */
+  public TaskGraph trainingGraph(
+      int batch, int length, int masked, int accumulate, Recompute recompute, long seed) {
+    parameters.enableTraining();
+    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed);
+  }
+
+  /**
+   * Traces a forward pass that gives the head's outputs and their loss.
+   *
+   * @param batch number of sequences; for choices, all choices of all questions
+   * @param length tokens of each, padding included
+   * @param masked how many tokens the masked head reads, over all sequences; other heads: 0
+   * @return the graph; the caller closes it
+   */
+  public TaskGraph graph(int batch, int length, int masked) {
+    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0);
+  }
+
+  private TaskGraph trace(
+      Mode mode,
+      int batch,
+      int length,
+      int masked,
+      int accumulate,
+      Recompute recompute,
+      long seed) {
+    check(batch, length, masked);
+    GraphBuilder g = new GraphBuilder(parameters, mode, recompute, seed);
+    TaskGraph.Inputs in = new TaskGraph.Inputs();
+    in.tokens = g.input("tokens", batch, length);
+    in.segments = backbone.hasSegments() ? g.input("segments", batch, length) : null;
+    in.lengths = g.input("lengths", batch);
+    Tensor hidden = backbone.hidden(g, parameters, in.tokens, in.segments, in.lengths);
+    Tensor pooled = head.isPooled() ? pooled(g, hidden, in, batch) : null;
+    List<Tensor> outputs = new ArrayList<>();
+    List<Tensor> losses = new ArrayList<>();
+    switch (head.task()) {
+      case MASKED, PRETRAINING -> {
+        Tensor words = words(g, hidden, in, masked);
+        outputs.add(words);
+        losses.add(classLoss(g, words, in, "targets", masked));
+        if (head.task() == Task.PRETRAINING) {
+          Tensor next = linear(g, NEXT, pooled);
+          outputs.add(next);
+          losses.add(classLoss(g, next, in, "next targets", batch));
+        }
+      }
+      case SEQUENCE -> {
+        Tensor logits = classify(g, pooled);
+        outputs.add(logits);
+        losses.add(sequenceLoss(g, logits, in, batch));
+      }
+      case CHOICE -> {
+        Tensor logits = g.view(classify(g, pooled), batch / head.labels(), head.labels());
+        outputs.add(logits);
+        losses.add(classLoss(g, logits, in, "targets", batch / head.labels()));
+      }
+      case TOKENS -> {
+        Tensor logits = classify(g, hidden);
+        outputs.add(logits);
+        losses.add(classLoss(g, logits, in, "targets", batch, length));
+      }
+      case SPAN -> {
+        Tensor logits = startsAndEnds(g, classify(g, hidden), in, batch, length);
+        outputs.add(logits);
+        losses.add(classLoss(g, logits, in, "targets", batch, 2));
+      }
+      case MEAN -> {
+        in.rowWeights = g.floatInput("row weights", batch, length);
+        outputs.add(g.widen(g.weightedRows("mean", in.rowWeights, hidden)));
+      }
+      case FIRST -> {
+        in.pooledRows = g.input("rows", batch);
+        outputs.add(g.widen(g.gather("first", hidden, in.pooledRows)));
+      }
+    }
+    boolean training = mode == Mode.TRAIN;
+    if (training && losses.isEmpty()) {
+      throw new IllegalArgumentException(head.task() + " has no loss to train with");
+    }
+    List<Tensor> sums = losses.stream().map(loss -> g.output(g.sum(loss, 1))).toList();
+    // In training gradients take the outputs' place.
+    List<Tensor> kept = training ? List.of() : outputs.stream().map(g::output).toList();
+    return new TaskGraph(this, g.build(), in, sums, kept, accumulate);
+  }
+
+  private void check(int batch, int length, int masked) {
+    if (length < 1 || length > context()) {
+      throw new IllegalArgumentException(
+          length + " tokens; this model's context is 1 to " + context());
+    }
+    if (batch < 1 || head.task() == Task.CHOICE && batch % head.labels() != 0) {
+      throw new IllegalArgumentException(
+          batch + " sequences; 1 or more, and a multiple of the number of choices");
+    }
+    if (head.isMasked() ? masked < 1 : masked != 0) {
+      throw new IllegalArgumentException(
+          masked + " masked tokens; at least 1 for a masked head, 0 for others");
+    }
+  }
+
+  /** BERT: the first token's hidden state through the pooler; GPT: the last token's. */
+  private Tensor pooled(GraphBuilder g, Tensor hidden, TaskGraph.Inputs in, int batch) {
+    in.pooledRows = g.input("rows", batch);
+    Tensor row = g.gather("pooled row", hidden, in.pooledRows);
+    if (bert == null) {
+      return row;
+    }
+    return g.linear(
+        POOLER,
+        row,
+        parameters.get(POOLER + ".weight"),
+        Layout.OUT_IN,
+        parameters.get(POOLER + ".bias"),
+        Activation.TANH);
+  }
+
+  /** Whether padding counts from the front: where a sequence's pooled row is. */
+  boolean poolsFirst() {
+    return bert != null || head.task() == Task.FIRST;
+  }
+
+  /** Logits of the words behind the masks (Devlin et al. 2019, section 3.1). */
+  private Tensor words(GraphBuilder g, Tensor hidden, TaskGraph.Inputs in, int masked) {
+    in.maskedRows = g.input("masked rows", masked);
+    Tensor x =
+        g.linear(
+            TRANSFORM,
+            g.gather("masked", hidden, in.maskedRows),
+            parameters.get(TRANSFORM + ".weight"),
+            Layout.OUT_IN,
+            parameters.get(TRANSFORM + ".bias"),
+            bert.config().activation());
+    Tensor normed = bert.norm(g, parameters, TRANSFORM_NORM, x);
+    return g.logits(normed, bert.words(parameters), parameters.get(WORD_BIAS));
+  }
+
+  private Tensor classify(GraphBuilder g, Tensor x) {
+    boolean drops =
+        head.task() != Task.SPAN && hasClassifierBias(backbone, head) && g.drops(headDropout);
+    return linear(
+        g, classifier, drops ? g.dropout(classifier + " dropout", x, headDropout, null) : x);
+  }
+
+  private Tensor linear(GraphBuilder g, String name, Tensor x) {
+    boolean biased = !name.equals(classifier) || hasClassifierBias(backbone, head);
+    Tensor bias = biased ? parameters.get(name + ".bias") : null;
+    return g.logits(x, parameters.get(name + ".weight"), bias);
+  }
+
+  /** Logits [batch, length, 2] as rows of starts and of ends, [batch, 2, length]. */
+  private static Tensor startsAndEnds(
+      GraphBuilder g, Tensor logits, TaskGraph.Inputs in, int batch, int length) {
+    int[] order = new int[2 * batch * length];
+    for (int i = 0; i < order.length; i++) {
+      int place = i % length;
+      int side = i / length % 2;
+      int sequence = i / length / 2;
+      order[i] = (sequence * length + place) * 2 + side;
+    }
+    Tensor from = g.input("order", order.length);
+    in.constants.put(from, order);
+    Tensor across = g.gather("starts and ends", g.view(logits, order.length, 1), from);
+    return g.view(across, batch, 2, length);
+  }
+
+  private static Tensor classLoss(
+      GraphBuilder g, Tensor logits, TaskGraph.Inputs in, String name, long... shape) {
+    Tensor targets = g.input(name, shape);
+    Tensor weights = g.floatInput(name + " weights", shape);
+    in.targets.add(targets);
+    in.weights.add(weights);
+    return g.crossEntropy(logits, targets, weights, 0, 1);
+  }
+
+  private Tensor sequenceLoss(GraphBuilder g, Tensor logits, TaskGraph.Inputs in, int batch) {
+    if (head.loss() == Loss.CROSS_ENTROPY) {
+      return classLoss(g, logits, in, "targets", batch);
+    }
+    Tensor targets = g.floatInput("targets", batch, head.labels());
+    Tensor weights = g.floatInput("weights", batch, head.labels());
+    in.targets.add(targets);
+    in.weights.add(weights);
+    return head.loss() == Loss.SQUARED_ERROR
+        ? g.squaredError(logits, targets, weights, 1)
+        : g.binaryCrossEntropy(logits, targets, weights, 1);
+  }
+
+  /** Gives the weights back, of a view nothing. Closing twice is harmless. */
+  @Override
+  public void close() {
+    if (owned) {
+      parameters.close();
+    }
+  }
+}

@@ -1,0 +1,109 @@
+package dev.sinter.train;
+
+import dev.sinter.graph.Parameters;
+
+/**
+ * Steps of AdamW over any model: some passes whose gradients add up, the norm of these, one update.
+ */
+public final class TrainingLoop {
+  private final Parameters parameters;
+  private final AdamW optimizer;
+  private final long steps;
+  private final int accumulate;
+  private long done;
+
+  /** A forward and backward pass over one batch. */
+  @FunctionalInterface
+  public interface Pass {
+    /**
+     * Fills the next batch and runs it.
+     *
+     * @param number of the pass, from 0: keys its data and its dropout
+     * @param accumulating whether gradients are added to those of the pass before
+     * @return the mean loss of the batch
+     */
+    double run(long number, boolean accumulating);
+  }
+
+  /**
+   * Starts before the first step.
+   *
+   * @param parameters of the model
+   * @param optimizer its settings
+   * @param steps the last step, which the schedule leads to
+   * @param accumulate passes a step
+   */
+  public TrainingLoop(Parameters parameters, AdamW optimizer, long steps, int accumulate) {
+    if (steps < 1 || accumulate < 1) {
+      throw new IllegalArgumentException(
+          "steps " + steps + ", accumulate " + accumulate + "; each 1 or more");
+    }
+    this.parameters = parameters;
+    this.optimizer = optimizer;
+    this.steps = steps;
+    this.accumulate = accumulate;
+  }
+
+  /**
+   * Goes on after steps that were taken before.
+   *
+   * @param count how many
+   * @return this
+   */
+  public TrainingLoop resumeAt(long count) {
+    done = count;
+    return this;
+  }
+
+  /**
+   * Returns the number of steps taken.
+   *
+   * @return steps
+   */
+  public long done() {
+    return done;
+  }
+
+  /**
+   * Tells whether there is a step to come.
+   *
+   * @return false after the last
+   */
+  public boolean goesOn() {
+    return done < steps;
+  }
+
+  /**
+   * Takes one step.
+   *
+   * @param pass run once or, where gradients accumulate, several times
+   * @param tokens of all passes of a step: for the report
+   * @return what came of it
+   * @throws DivergedException where the loss or the gradients are not finite; the weights stay as
+   *     they were
+   */
+  public Step step(Pass pass, long tokens) {
+    long started = System.nanoTime();
+    double loss = 0;
+    for (int micro = 0; micro < accumulate; micro++) {
+      loss += pass.run(done * accumulate + micro, micro > 0) / accumulate;
+    }
+    double norm = parameters.gradientNorm();
+    if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
+      throw new DivergedException(done + 1, loss, norm);
+    }
+    double rate = optimizer.schedule().at(done, steps);
+    parameters.update(
+        new Parameters.AdamW(
+            (float) rate,
+            (float) optimizer.beta1(),
+            (float) optimizer.beta2(),
+            (float) optimizer.epsilon(),
+            (float) optimizer.weightDecay(),
+            (float) optimizer.clip()),
+        done + 1);
+    done++;
+    double seconds = (System.nanoTime() - started) / 1e9;
+    return new Step(done, loss, norm, rate, tokens, seconds);
+  }
+}
