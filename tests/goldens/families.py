@@ -212,7 +212,7 @@ def open_folder(folder):
     unexplained = [name for name in report["missing_keys"] if not (make is transformers.BertModel and "pooler" in name)]
     assert not unexplained and not report["unexpected_keys"], report
     tokens = torch.arange(1, 11)[None]
-    arguments = {"input_ids": tokens}
+    arguments = {"input_ids": tokens[None] if "MultipleChoice" in config["architectures"][0] else tokens}
     if config.get("is_encoder_decoder"):
         arguments["decoder_input_ids"] = tokens
     result = model.eval()(**arguments)

@@ -285,8 +285,8 @@ SN_API sn_status sn_embedding_backward_workspace(const sn_device *device, int64_
  */
 SN_API sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                                        int64_t vocabulary, int64_t positions, float scale, int32_t padding,
-                                       const int32_t *tokens, const void *dout, int32_t accumulate_positions, float *dtoken_table,
-                                       float *dposition_table, void *workspace);
+                                       const int32_t *tokens, const void *dout, int32_t accumulate_positions,
+                                       float *dtoken_table, float *dposition_table, void *workspace);
 
 /* ---- rows ---------------------------------------------------------------------------------------------------- */
 

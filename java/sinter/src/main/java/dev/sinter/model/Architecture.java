@@ -7,40 +7,24 @@ import java.util.function.IntUnaryOperator;
 
 /**
  * A stack of Transformer blocks (Vaswani et al. 2017, section 3) in the words in which the families
- * differ. Each family is one value of this.
- *
- * @param layers number of blocks
- * @param width of the hidden states
- * @param heads of attention
- * @param inner width of the feed-forward layer
- * @param norm where each sub-layer's layer norm stands
- * @param epsilon of layer norm
- * @param activation of the feed-forward layer
- * @param causal whether a position sees no later one
- * @param window how many positions attention of a layer reaches back, its own included; 0: all
- * @param cross whether each block attends to an encoder's output as well
- * @param attentionDropout probability that an attention weight is dropped in training
- * @param residualDropout of the output of each sub-layer
- * @param deviation of new weights
- * @param residualDeviation of new weights that write to the residual stream
- * @param names of each block's parameters
+ * differ. Each family is one value of this; every word gives a new one.
  */
-record Architecture(
-    int layers,
-    int width,
-    int heads,
-    int inner,
-    Norm norm,
-    float epsilon,
-    Activation activation,
-    boolean causal,
-    IntUnaryOperator window,
-    boolean cross,
-    float attentionDropout,
-    float residualDropout,
-    float deviation,
-    float residualDeviation,
-    IntFunction<Names> names) {
+final class Architecture implements Cloneable {
+  private final int layers;
+  private final int width;
+  private final int heads;
+  private final boolean causal;
+  private int inner;
+  private Activation activation = Activation.RELU;
+  private Norm norm = Norm.AFTER;
+  private float epsilon = 1e-5f;
+  private IntUnaryOperator window = layer -> 0;
+  private boolean cross;
+  private float attentionDropout;
+  private float residualDropout;
+  private float deviation;
+  private float residualDeviation;
+  private IntFunction<Names> names;
 
   /** Where the norm of a sub-layer stands. */
   enum Norm {
@@ -58,7 +42,7 @@ record Architecture(
    * @param qkv one name, or those of queries, keys and values
    * @param project after attention
    * @param norm1 of attention
-   * @param crossQuery queries of cross-attention, as the next four null without
+   * @param crossQuery queries of cross-attention; this and the next three are null without
    * @param crossKv keys and values of cross-attention
    * @param crossProject after cross-attention
    * @param crossNorm of cross-attention
@@ -78,4 +62,145 @@ record Architecture(
       String up,
       String down,
       String norm2) {}
+
+  private Architecture(int layers, int width, int heads, boolean causal) {
+    this.layers = layers;
+    this.width = width;
+    this.heads = heads;
+    this.causal = causal;
+    this.inner = 4 * width;
+  }
+
+  /** Blocks in which a position sees itself and what comes before it. */
+  static Architecture decoder(int layers, int width, int heads) {
+    return new Architecture(layers, width, heads, true);
+  }
+
+  /** Blocks in which a position sees all that is no padding. */
+  static Architecture encoder(int layers, int width, int heads) {
+    return new Architecture(layers, width, heads, false);
+  }
+
+  private Architecture copy() {
+    try {
+      return (Architecture) clone();
+    } catch (CloneNotSupportedException e) {
+      throw new AssertionError(e);
+    }
+  }
+
+  /** Where the norms stand, and what is added to their variance. */
+  Architecture norm(Norm place, float added) {
+    Architecture next = copy();
+    next.norm = place;
+    next.epsilon = added;
+    return next;
+  }
+
+  /** Width and activation of the feed-forward layers. */
+  Architecture feedForward(int wide, Activation kind) {
+    Architecture next = copy();
+    next.inner = wide;
+    next.activation = kind;
+    return next;
+  }
+
+  /** How many positions attention of a layer reaches back, its own included; 0: all. */
+  Architecture window(IntUnaryOperator ofLayer) {
+    Architecture next = copy();
+    next.window = ofLayer;
+    return next;
+  }
+
+  /** Each block attends to an encoder's output as well. */
+  Architecture crossAttention() {
+    Architecture next = copy();
+    next.cross = true;
+    return next;
+  }
+
+  /**
+   * Probabilities, in training, that an attention weight and an output of a sub-layer is dropped.
+   */
+  Architecture dropout(float attention, float residual) {
+    Architecture next = copy();
+    next.attentionDropout = attention;
+    next.residualDropout = residual;
+    return next;
+  }
+
+  /** Deviations of new weights: of most, and of those that write to the residual stream. */
+  Architecture initial(double most, double residual) {
+    Architecture next = copy();
+    next.deviation = (float) most;
+    next.residualDeviation = (float) residual;
+    return next;
+  }
+
+  /** The names of each block's parameters. */
+  Architecture names(IntFunction<Names> ofLayer) {
+    Architecture next = copy();
+    next.names = ofLayer;
+    return next;
+  }
+
+  int layers() {
+    return layers;
+  }
+
+  int width() {
+    return width;
+  }
+
+  int heads() {
+    return heads;
+  }
+
+  boolean causal() {
+    return causal;
+  }
+
+  int inner() {
+    return inner;
+  }
+
+  Activation activation() {
+    return activation;
+  }
+
+  Norm norm() {
+    return norm;
+  }
+
+  float epsilon() {
+    return epsilon;
+  }
+
+  int window(int layer) {
+    return window.applyAsInt(layer);
+  }
+
+  boolean cross() {
+    return cross;
+  }
+
+  float attentionDropout() {
+    return attentionDropout;
+  }
+
+  float residualDropout() {
+    return residualDropout;
+  }
+
+  float deviation() {
+    return deviation;
+  }
+
+  float residualDeviation() {
+    return residualDeviation;
+  }
+
+  Names names(int layer) {
+    return names.apply(layer);
+  }
 }

@@ -32,23 +32,13 @@ final class Bert implements Backbone {
   }
 
   static Architecture of(BertConfig c) {
-    float deviation = (float) Sizes.deviation(c.width());
-    return new Architecture(
-        c.layers(),
-        c.width(),
-        c.heads(),
-        c.inner(),
-        Norm.AFTER,
-        c.epsilon(),
-        c.activation(),
-        false, // sees both sides
-        layer -> 0, // no window
-        false, // no cross-attention
-        c.attentionDropout(),
-        c.hiddenDropout(),
-        deviation,
-        deviation,
-        Bert::names);
+    double deviation = Sizes.deviation(c.width());
+    return Architecture.encoder(c.layers(), c.width(), c.heads())
+        .norm(Norm.AFTER, c.epsilon())
+        .feedForward(c.inner(), c.activation())
+        .dropout(c.attentionDropout(), c.hiddenDropout())
+        .initial(deviation, deviation)
+        .names(Bert::names);
   }
 
   private static Names names(int layer) {

@@ -41,14 +41,14 @@ final class Blocks {
             name,
             qkv,
             of.heads(),
-            new Mask(of.causal(), of.window().applyAsInt(layer), lengths),
+            new Mask(of.causal(), of.window(layer), lengths),
             of.attentionDropout());
   }
 
   /** Attention over the cache and the tokens of the graph, which are added to it. */
   SelfAttention cached(GraphBuilder g, KvCache cache) {
     return (name, qkv, layer) ->
-        g.cachedAttention(name, qkv, cache, layer, of.heads(), of.window().applyAsInt(layer));
+        g.cachedAttention(name, qkv, cache, layer, of.heads(), of.window(layer));
   }
 
   /** Attention to an encoder's hidden states [batch, source length, width]. */
@@ -76,7 +76,7 @@ final class Blocks {
   }
 
   private Tensor crossKv(GraphBuilder g, Parameters p, Tensor encoded, int layer) {
-    Names names = of.names().apply(layer);
+    Names names = of.names(layer);
     return linear(g, p, together(names.crossKv()), encoded, names, null);
   }
 
@@ -89,7 +89,7 @@ final class Blocks {
   void addTo(List<ParameterSpec> all) {
     long d = of.width();
     for (int i = 0; i < of.layers(); i++) {
-      Names n = of.names().apply(i);
+      Names n = of.names(i);
       addNorm(all, n.norm1(), d);
       addLinear(all, n, n.qkv(), d, 3 * d, of.deviation());
       addLinear(all, n, List.of(n.project()), d, d, of.residualDeviation());
@@ -147,7 +147,7 @@ final class Blocks {
       int layer,
       SelfAttention attention,
       CrossAttention cross) {
-    Names n = of.names().apply(layer);
+    Names n = of.names(layer);
     x =
         subLayer(
             g,

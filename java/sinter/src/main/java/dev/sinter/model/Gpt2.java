@@ -13,23 +13,12 @@ final class Gpt2 {
   private Gpt2() {}
 
   static Architecture of(GptConfig c) {
-    float deviation = (float) c.initialDeviation();
-    return new Architecture(
-        c.layers(),
-        c.width(),
-        c.heads(),
-        c.inner(),
-        Norm.BEFORE,
-        c.epsilon(),
-        c.activation(),
-        true, // causal
-        layer -> 0, // no window
-        false, // no cross-attention
-        c.attentionDropout(),
-        c.residualDropout(),
-        deviation,
-        (float) (deviation / Math.sqrt(2.0 * c.layers())),
-        Gpt2::names);
+    return Architecture.decoder(c.layers(), c.width(), c.heads())
+        .norm(Norm.BEFORE, c.epsilon())
+        .feedForward(c.inner(), c.activation())
+        .dropout(c.attentionDropout(), c.residualDropout())
+        .initial(c.initialDeviation(), c.initialDeviation() / Math.sqrt(2.0 * c.layers()))
+        .names(Gpt2::names);
   }
 
   /** All GPTs': Conv1D's layout, queries, keys and values in one. */

@@ -29,52 +29,31 @@ final class Transformer {
   private final TransformerConfig config;
   private final Blocks encoder;
   private final Blocks decoder;
-  private final float deviation;
 
   Transformer(TransformerConfig config) {
     this.config = config;
-    // The table is multiplied by the root of the width where it embeds, and by nothing as output.
-    this.deviation = (float) Sizes.deviation(config.width());
-    this.encoder = new Blocks(encoderOf(config, deviation));
-    this.decoder = new Blocks(decoderOf(config, deviation));
+    this.encoder = new Blocks(encoderOf(config));
+    this.decoder = new Blocks(decoderOf(config));
   }
 
-  private static Architecture encoderOf(TransformerConfig c, float deviation) {
-    return new Architecture(
-        c.encoderLayers(),
-        c.width(),
-        c.heads(),
-        c.inner(),
-        Norm.AFTER,
-        EPSILON,
-        c.activation(),
-        false, // sees both sides
-        layer -> 0, // no window
-        false, // no cross-attention
-        c.attentionDropout(),
-        c.dropout(),
-        deviation,
-        deviation,
-        layer -> names("model.encoder.layers." + layer + "."));
+  private static Architecture encoderOf(TransformerConfig c) {
+    return both(c, Architecture.encoder(c.encoderLayers(), c.width(), c.heads()))
+        .names(layer -> names("model.encoder.layers." + layer + "."));
   }
 
-  private static Architecture decoderOf(TransformerConfig c, float deviation) {
-    return new Architecture(
-        c.decoderLayers(),
-        c.width(),
-        c.heads(),
-        c.inner(),
-        Norm.AFTER,
-        EPSILON,
-        c.activation(),
-        true, // causal
-        layer -> 0, // no window
-        true, // cross-attention
-        c.attentionDropout(),
-        c.dropout(),
-        deviation,
-        deviation,
-        layer -> names("model.decoder.layers." + layer + "."));
+  private static Architecture decoderOf(TransformerConfig c) {
+    return both(c, Architecture.decoder(c.decoderLayers(), c.width(), c.heads()))
+        .crossAttention()
+        .names(layer -> names("model.decoder.layers." + layer + "."));
+  }
+
+  private static Architecture both(TransformerConfig c, Architecture blocks) {
+    double deviation = Sizes.deviation(c.width());
+    return blocks
+        .norm(Norm.AFTER, EPSILON)
+        .feedForward(c.inner(), c.activation())
+        .dropout(c.attentionDropout(), c.dropout())
+        .initial(deviation, deviation);
   }
 
   private static Names names(String l) {
@@ -97,7 +76,7 @@ final class Transformer {
   List<ParameterSpec> parameters() {
     List<ParameterSpec> all = new ArrayList<>();
     int d = config.width();
-    all.add(normal(TABLE, deviation, config.vocabulary(), d));
+    all.add(normal(TABLE, (float) Sizes.deviation(d), config.vocabulary(), d));
     all.add(table(ENCODER_POSITIONS, this::position, config.context(), d));
     all.add(table(DECODER_POSITIONS, this::position, config.context(), d));
     all.add(table(LOGIT_BIAS, (row, column) -> 0, 1, config.vocabulary()));
