@@ -7,8 +7,18 @@ import java.nio.FloatBuffer;
 final class GgufBlocks {
   private GgufBlocks() {}
 
-  /** Takes one block from the source. */
+  /** Takes all blocks of the source. */
   static void widen(GgufFile.Type type, ByteBuffer source, FloatBuffer target) {
+    if (type == GgufFile.Type.F32) {
+      target.put(source.asFloatBuffer());
+      return;
+    }
+    while (source.hasRemaining()) {
+      widenBlock(type, source, target);
+    }
+  }
+
+  private static void widenBlock(GgufFile.Type type, ByteBuffer source, FloatBuffer target) {
     switch (type) {
       case F32 -> target.put(source.getFloat());
       case F16 -> target.put(half(source));

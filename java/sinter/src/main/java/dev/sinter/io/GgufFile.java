@@ -412,9 +412,7 @@ public final class GgufFile implements AutoCloseable {
       }
       stored.flip();
       widened.clear();
-      for (int i = 0; i < blocks; i++) {
-        GgufBlocks.widen(type, stored, widened);
-      }
+      GgufBlocks.widen(type, stored, widened);
       widened.flip();
       next += widened.remaining();
     }

@@ -130,7 +130,7 @@ final class GgufModel {
                   Parameters.Part.WEIGHT,
                   part,
                   TURNED.matcher(part).matches()
-                      ? new Turned(file, tensor.getValue())::fill
+                      ? new Turned(file, tensor.getValue(), BAND)::fill
                       : file.floats(tensor.getValue())::fill);
         }
         return model;
@@ -228,7 +228,7 @@ final class GgufModel {
   }
 
   /** A matrix read column after column, some columns at a time. */
-  private static final class Turned {
+  static final class Turned {
     private final GgufFile.FloatReader reader;
     private final int rows;
     private final int columns;
@@ -237,14 +237,17 @@ final class GgufModel {
     private final FloatBuffer band;
     private int nextColumn;
 
-    Turned(GgufFile file, String name) throws FormatException {
+    /**
+     * @param most elements that are turned together, but for at least one block of each row
+     */
+    Turned(GgufFile file, String name, int most) throws FormatException {
       GgufFile.Tensor tensor = file.info(name);
       this.reader = file.floats(name);
       this.rows = (int) tensor.shape()[0];
       this.columns = (int) tensor.shape()[1];
       int block = tensor.type().block();
       // Whole blocks, so that each is widened once.
-      this.step = Math.min(columns, Math.max(1, BAND / rows / block) * block);
+      this.step = Math.min(columns, Math.max(1, most / rows / block) * block);
       this.row = FloatBuffer.allocate(step);
       this.band = FloatBuffer.allocate(Math.multiplyExact(rows, step)).limit(0);
     }

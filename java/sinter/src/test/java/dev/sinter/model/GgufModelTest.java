@@ -11,14 +11,17 @@ import dev.sinter.graph.Device;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Parameters;
 import dev.sinter.io.FormatException;
+import dev.sinter.io.GgufFile;
 import dev.sinter.io.GgufWriter;
 import dev.sinter.io.SafetensorsFile;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
 import java.nio.FloatBuffer;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Random;
 import java.util.function.UnaryOperator;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -174,6 +177,41 @@ class GgufModelTest {
                   () -> ModelFiles.loadTask(path, Head.sequence(3), device, DType.F32))
               .getMessage();
       assertTrue(line.contains("missing"), line);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {1, 100, 2000, 1 << 20})
+  void matricesAreTurnedInBands(int most) throws IOException {
+    try (GgufFile file = GgufFile.open(GOLDEN.resolve("gpt2-q4_0.gguf"))) {
+      String name = "blk.0.ffn_down.weight";
+      float[] values = new float[32 * 64];
+      file.floats(name).fill(FloatBuffer.wrap(values));
+      float[] turned = new float[values.length];
+      GgufModel.Turned reader = new GgufModel.Turned(file, name, most);
+      for (int at = 0; at < turned.length; at += 100) {
+        reader.fill(FloatBuffer.wrap(turned, at, Math.min(100, turned.length - at)));
+      }
+      assertArrayEquals(turned(values, 32, 64), turned);
+    }
+  }
+
+  @Test
+  void damagedFilesAreModelsOrSayWhyNot() throws IOException {
+    byte[] whole = Files.readAllBytes(GOLDEN.resolve("gpt2-q4_0.gguf"));
+    Random random = new Random(2);
+    try (Device device = Device.cpu()) {
+      for (int i = 0; i < 300; i++) {
+        byte[] bytes = whole.clone();
+        bytes[random.nextInt(i % 2 == 0 ? 500 : 20_000)] = (byte) random.nextInt();
+        Path path = Files.write(temporary.resolve("damaged.gguf"), bytes);
+        try {
+          Tokenizer.load(path);
+          ModelFiles.loadAny(path, device, DType.F32).close();
+        } catch (FormatException e) {
+          assertEquals(1, e.getMessage().lines().count());
+        }
+      }
     }
   }
 
