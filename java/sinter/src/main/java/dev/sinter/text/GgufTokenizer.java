@@ -6,11 +6,13 @@ import dev.sinter.io.FormatException;
 import dev.sinter.io.GgufFile;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /** The tokenizer inside llama.cpp's files, turned into a {@code tokenizer.json}. */
 final class GgufTokenizer {
@@ -69,25 +71,30 @@ final class GgufTokenizer {
     ArrayNode merges = model.putArray("merges");
     file.texts(SETTINGS + "merges").forEach(merges::add);
     Map<SpecialToken, String> roles = roles(path, file, tokens);
-    added(path, file, tokens, roles).values().forEach(token -> Layouts.add(root, token));
+    List<Integer> kinds = kinds(path, file, tokens.size());
+    added(tokens, kinds, roles).values().forEach(token -> Layouts.add(root, token));
     return TokenizerReader.read(path, root, roles);
   }
 
   private static Tokenizer wordPiece(Path path, GgufFile file) throws IOException {
+    List<String> stored = file.texts(SETTINGS + "tokens");
+    List<Integer> kinds = kinds(path, file, stored.size());
     List<String> tokens =
-        file.texts(SETTINGS + "tokens").stream().map(GgufTokenizer::piece).toList();
+        IntStream.range(0, stored.size())
+            .mapToObj(id -> kinds.get(id) == CONTROL ? stored.get(id) : piece(stored.get(id)))
+            .toList();
     Map<SpecialToken, String> roles = roles(path, file, tokens);
     for (SpecialToken role : SpecialToken.values()) {
       role.usual().stream()
           .filter(usual -> usual.startsWith("[") && tokens.contains(usual))
           .forEach(usual -> roles.putIfAbsent(role, usual));
     }
-    Map<String, AddedToken> added = added(path, file, tokens, roles);
-    // The format does not say whether case is dropped; a vocabulary without capitals does.
+    Map<String, AddedToken> added = added(tokens, kinds, roles);
+    // The format does not say whether case is dropped; a vocabulary that has none does.
     boolean lowercase =
         tokens.stream()
             .filter(token -> !added.containsKey(token) && !bracketed(token))
-            .noneMatch(token -> token.codePoints().anyMatch(Character::isUpperCase));
+            .noneMatch(token -> token.codePoints().anyMatch(c -> Character.toLowerCase(c) != c));
     ObjectNode root =
         Layouts.wordPiece(lowercase, null, true, roles.getOrDefault(SpecialToken.UNKNOWN, "[UNK]"));
     ((ObjectNode) root.get("model")).set("vocab", vocabulary(path, tokens));
@@ -102,9 +109,12 @@ final class GgufTokenizer {
 
   /** A token as BERT writes it: what goes on within a word has the mark, not what begins one. */
   private static String piece(String token) {
-    return bracketed(token)
-        ? token
-        : token.startsWith(WORD) ? token.substring(WORD.length()) : "##" + token;
+    if (bracketed(token)) {
+      return token; // older files keep all of them as they are
+    }
+    // No word is empty: the character alone is one that goes on.
+    boolean begins = token.startsWith(WORD) && token.length() > WORD.length();
+    return begins ? token.substring(WORD.length()) : "##" + token;
   }
 
   private static boolean bracketed(String token) {
@@ -129,6 +139,18 @@ final class GgufTokenizer {
     return vocabulary;
   }
 
+  /** The kind of each token; zeros where the file does not say. */
+  private static List<Integer> kinds(Path path, GgufFile file, int tokens) throws FormatException {
+    List<Integer> kinds = file.numbers(SETTINGS + "token_type");
+    if (kinds.isEmpty()) {
+      return Collections.nCopies(tokens, 0);
+    }
+    if (kinds.size() != tokens) {
+      throw new FormatException(path, "has " + tokens + " tokens, and kinds of " + kinds.size());
+    }
+    return kinds;
+  }
+
   private static Map<SpecialToken, String> roles(Path path, GgufFile file, List<String> tokens)
       throws FormatException {
     Map<SpecialToken, String> roles = new EnumMap<>(SpecialToken.class);
@@ -147,18 +169,12 @@ final class GgufTokenizer {
 
   /** Tokens that stand for themselves: special ones, and those that users defined. */
   private static Map<String, AddedToken> added(
-      Path path, GgufFile file, List<String> tokens, Map<SpecialToken, String> roles)
-      throws FormatException {
-    List<Integer> kinds = file.numbers(SETTINGS + "token_type");
-    if (!kinds.isEmpty() && kinds.size() != tokens.size()) {
-      throw new FormatException(
-          path, "has " + tokens.size() + " tokens, and kinds of " + kinds.size());
-    }
+      List<String> tokens, List<Integer> kinds, Map<SpecialToken, String> roles) {
     Map<String, AddedToken> added = new LinkedHashMap<>();
     Set<String> special = Set.copyOf(roles.values());
     for (int id = 0; id < tokens.size(); id++) {
       String token = tokens.get(id);
-      int kind = kinds.isEmpty() ? 0 : kinds.get(id);
+      int kind = kinds.get(id);
       if (kind == CONTROL || special.contains(token)) {
         added.put(token, AddedToken.special(token, id));
       } else if (kind == USER_DEFINED) {

@@ -81,6 +81,35 @@ class GgufTokenizerTest {
     }
   }
 
+  @Test
+  void tokensAreWrittenAsBertDoes() throws IOException {
+    List<String> tokens =
+        List.of(
+            "[UNK]",
+            "<s>",
+            "[unused]",
+            "\u2581[x]",
+            "\u2581",
+            "\u2581\u2581",
+            "\u2581a",
+            "b",
+            "\u2581\u211d");
+    Tokenizer tokenizer =
+        Tokenizer.load(
+            new GgufWriter()
+                .set("tokenizer.ggml.model", "bert")
+                .set("tokenizer.ggml.tokens", tokens)
+                .set("tokenizer.ggml.token_type", List.of(3, 3, 5, 5, 1, 1, 1, 1, 1))
+                .set("tokenizer.ggml.bos_token_id", 1)
+                .write(temporary.resolve("a.gguf")));
+    assertEquals(
+        List.of("[UNK]", "<s>", "[unused]", "[x]", "##\u2581", "\u2581", "a", "##b", "\u211d"),
+        IntStream.range(0, tokens.size()).mapToObj(tokenizer::token).toList());
+    assertEquals(1, tokenizer.special(SpecialToken.BEGIN_OF_TEXT).getAsInt());
+    // No token has a capital that could be dropped.
+    assertArrayEquals(new int[] {6, 7}, tokenizer.encode("AB"));
+  }
+
   private void assertRefused(String words, GgufWriter writer) throws IOException {
     Path path = writer.write(temporary.resolve("broken.gguf"));
     String line = assertThrows(FormatException.class, () -> Tokenizer.load(path)).getMessage();
