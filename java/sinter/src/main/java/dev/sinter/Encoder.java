@@ -119,7 +119,8 @@ public final class Encoder implements AutoCloseable {
   /**
    * Loads a model on the best device that is there, in fp32.
    *
-   * @param folder in Hugging Face's layout: config.json, the weights, the tokenizer's files
+   * @param folder in Hugging Face's layout: config.json, the weights, the tokenizer's files; or one
+   *     of llama.cpp's files, {@code model.gguf}
    * @return the model; the caller closes it
    * @throws IOException where a file is missing or not what it should be
    */
@@ -136,7 +137,8 @@ public final class Encoder implements AutoCloseable {
   /**
    * Loads a model.
    *
-   * @param folder in Hugging Face's layout: config.json, the weights, the tokenizer's files
+   * @param folder in Hugging Face's layout: config.json, the weights, the tokenizer's files; or one
+   *     of llama.cpp's files, {@code model.gguf}
    * @param device where; it stays the caller's
    * @param dtype in which operations read the weights: fp32 or bf16
    * @return the model; the caller closes it

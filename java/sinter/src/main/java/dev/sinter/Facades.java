@@ -14,7 +14,7 @@ final class Facades {
           folder
               + ": the tokenizer has "
               + tokenizer.size()
-              + " tokens, config.json a vocabulary of "
+              + " tokens, the model a vocabulary of "
               + vocabulary
               + "; they are of different models");
     }

@@ -3,6 +3,7 @@ package dev.sinter.cli;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Telemetry;
 import dev.sinter.graph.Tuning;
+import dev.sinter.io.GgufFile;
 import dev.sinter.io.SafetensorsFile;
 import dev.sinter.io.TensorInfo;
 import dev.sinter.model.GptConfig;
@@ -94,18 +95,27 @@ final class InfoCommand implements Callable<Integer> {
           config.parameters());
     }
     out.printf("%n%n");
+    out.printf("%-44s %-6s %-16s %14s%n", "parameter", "dtype", "shape", "elements");
+    if (GgufFile.isNamed(model)) {
+      try (GgufFile file = GgufFile.open(model)) {
+        for (String name : file.names()) {
+          GgufFile.Tensor tensor = file.info(name);
+          printTensor(out, name, tensor.type(), tensor.shape(), tensor.elements());
+        }
+      }
+      return;
+    }
     try (SafetensorsFile file = SafetensorsFile.open(model.resolve(ModelFiles.WEIGHTS))) {
-      out.printf("%-44s %-6s %-16s %14s%n", "parameter", "dtype", "shape", "elements");
       for (String name : file.names()) {
         TensorInfo tensor = file.info(name);
-        out.printf(
-            Locale.ROOT,
-            "%-44s %-6s %-16s %,14d%n",
-            name,
-            tensor.dtype(),
-            Arrays.toString(tensor.shape()),
-            tensor.elements());
+        printTensor(out, name, tensor.dtype(), tensor.shape(), tensor.elements());
       }
     }
+  }
+
+  private static void printTensor(
+      PrintWriter out, String name, Enum<?> type, long[] shape, long elements) {
+    out.printf(
+        Locale.ROOT, "%-44s %-6s %-16s %,14d%n", name, type, Arrays.toString(shape), elements);
   }
 }

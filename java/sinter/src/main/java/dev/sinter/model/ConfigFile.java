@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Activation;
 import dev.sinter.io.AtomicFiles;
 import dev.sinter.io.FormatException;
+import dev.sinter.io.GgufFile;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -50,6 +51,9 @@ final class ConfigFile {
   }
 
   static ConfigFile read(Path folder) throws IOException {
+    if (GgufFile.isNamed(folder)) {
+      return new ConfigFile(folder, GgufModel.config(folder));
+    }
     Path path = folder.resolve(NAME);
     if (!Files.isRegularFile(path)) {
       throw new FormatException(

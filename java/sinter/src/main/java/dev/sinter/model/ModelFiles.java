@@ -12,7 +12,10 @@ import java.util.OptionalInt;
 import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
 
-/** Models in Hugging Face's layout: {@code config.json} and {@code model.safetensors}. */
+/**
+ * Models in Hugging Face's layout: {@code config.json} and {@code model.safetensors}. Where a
+ * folder is read, one of llama.cpp's {@code .gguf} files may be named instead.
+ */
 public final class ModelFiles {
   /** The weights' file. */
   public static final String WEIGHTS = "model.safetensors";

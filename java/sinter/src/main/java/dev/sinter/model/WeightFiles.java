@@ -2,6 +2,7 @@ package dev.sinter.model;
 
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Parameters;
+import dev.sinter.io.GgufFile;
 import dev.sinter.io.SafetensorsFile;
 import dev.sinter.io.SafetensorsWriter;
 import java.io.IOException;
@@ -17,7 +18,7 @@ import java.util.function.Supplier;
 /** Parameters in Hugging Face's files: under prefixes, in parts, under names of old. */
 final class WeightFiles {
   /** Elements of what files need not hold: its size is config.json's word alone. */
-  private static final long MOST_OPTIONAL = 1 << 24;
+  static final long MOST_OPTIONAL = 1 << 24;
 
   private final List<ParameterSpec> parameters;
   private final String prefix;
@@ -51,6 +52,9 @@ final class WeightFiles {
    */
   <M extends Model> M load(Path folder, Predicate<String> optional, Supplier<M> allocate)
       throws IOException {
+    if (GgufFile.isNamed(folder)) {
+      return GgufModel.load(folder, parameters, optional, allocate);
+    }
     try (SafetensorsFile file = SafetensorsFile.open(folder)) {
       Map<String, String> found = check(file, optional);
       M model = allocate.get();

@@ -174,7 +174,7 @@ public interface Tokenizer {
    *
    * @param path a {@code tokenizer.json}, or a folder that holds one, or else {@code vocab.json}
    *     with {@code merges.txt}, or {@code vocab.txt}; {@code tokenizer_config.json} and {@code
-   *     special_tokens_map.json} name its special tokens
+   *     special_tokens_map.json} name its special tokens; or a {@code .gguf} file
    * @return the tokenizer
    * @throws IOException where there is none, it is damaged, or it is of a kind that is not known
    */

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.sinter.io.FormatException;
+import dev.sinter.io.GgufFile;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
@@ -27,6 +28,9 @@ final class TokenizerFile {
   private TokenizerFile() {}
 
   static Tokenizer load(Path path) throws IOException {
+    if (GgufFile.isNamed(path)) {
+      return GgufTokenizer.load(path);
+    }
     if (!Files.isDirectory(path)) {
       return TokenizerReader.read(path, object(path), Map.of());
     }
