@@ -86,7 +86,20 @@ class BeamSearchTest {
           IllegalArgumentException.class,
           () -> BeamSearch.search(new Chain(GARDEN), start, start, wrong, Beams.of(2), 100));
     }
-    assertThrows(IllegalArgumentException.class, () -> Beams.of(1));
+    assertThrows(IllegalArgumentException.class, () -> Beams.of(0));
+  }
+
+  @Test
+  void oneBeamIsAGreedySearchThatEndsAtItsFirstEndToken() {
+    Sampling greedy = Sampling.greedy().withEndTokens(Set.of(3)).withMaxNewTokens(9);
+    int[] start = {0};
+    List<Hypothesis> found =
+        BeamSearch.search(new Chain(GARDEN), start, start, greedy, Beams.of(1), 100);
+    assertEquals(1, found.size());
+    assertEquals(Beams.EarlyStopping.TRUE, Beams.of(1).earlyStopping());
+    int[] ids = found.get(0).ids();
+    assertEquals(3, ids[ids.length - 1]);
+    assertEquals(1, Arrays.stream(ids).filter(id -> id == 3).count());
   }
 
   @Test
