@@ -94,3 +94,17 @@ TEST_CASE("attention forward: changing a later key or value never changes an ear
     });
   }
 }
+
+TEST_CASE("attention: lengths of keys beside a causal mask or a window are refused, not ignored") {
+  everywhere([](Machine &on) {
+    Tensor x(SN_F32, Numbers(1).normal(8 * 8)), out(SN_F32, 8 * 8), lse(SN_F32, 8);
+    Ints lengths{5};
+    for (auto [causal, window] : {std::pair<int32_t, int64_t>{1, 0}, {0, 3}, {0, 0}}) {
+      sn_attention_shape shape{1, 8, 8, 1, 1, 8, 8, 8, 8, 8, SN_F32, causal, window, lengths.data(), 0, 0, {}};
+      bool allowed = !causal && window == 0;
+      CHECK(sn_attention_forward(on.stream, &shape, x, x, x, out, lse.floats()) == (allowed ? SN_OK : SN_UNSUPPORTED));
+      int64_t bytes = 0;
+      CHECK(sn_attention_backward_workspace(on.device, &shape, &bytes) == (allowed ? SN_OK : SN_UNSUPPORTED));
+    }
+  });
+}

@@ -129,3 +129,15 @@ TEST_CASE("cross entropy: smoothed targets and weights of rows, against the defi
     }
   });
 }
+
+TEST_CASE("cross entropy: a smoothing that leaves the target nothing is refused") {
+  everywhere([](Machine &on) {
+    Tensor logits(SN_F32, std::vector<double>(7, 0.5)), loss(SN_F32, 1);
+    Ints target{3};
+    for (float wrong : {-0.1f, 1.0f, NAN}) {
+      CHECK(sn_cross_entropy(on.stream, SN_F32, 1, 7, 7, wrong, logits, target.data(), nullptr, 1, loss.floats()) ==
+            SN_BAD_ARGUMENT);
+      CHECK(std::string(sn_last_error()).find("smoothing") != std::string::npos);
+    }
+  });
+}

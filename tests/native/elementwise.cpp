@@ -196,3 +196,16 @@ TEST_CASE("random normal numbers have the moments of a normal distribution") {
   CHECK(std::abs(moments[3] / n) < 5 * std::sqrt(15 / n));
   CHECK(std::abs(moments[4] / n - 3) < 5 * std::sqrt(96 / n));
 }
+
+TEST_CASE("an activation that is none is refused") {
+  everywhere([](Machine &on) {
+    Tensor x(SN_F32, 1);
+    int32_t number = 4;
+    sn_activation unknown;
+    static_assert(sizeof unknown == sizeof number);
+    std::memcpy(&unknown, &number, sizeof unknown);
+    CHECK(sn_activation_forward(on.stream, unknown, SN_F32, 1, x, x) == SN_BAD_ARGUMENT);
+    CHECK(sn_activation_backward(on.stream, unknown, SN_F32, 1, x, x, x) == SN_BAD_ARGUMENT);
+    CHECK(std::string(sn_last_error()) == "activation_backward: unknown activation 4");
+  });
+}

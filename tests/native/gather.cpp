@@ -81,3 +81,14 @@ TEST_CASE("an index out of range reads as zeros and fails the call; backward lea
     }
   });
 }
+
+TEST_CASE("gather: sizes below one and missing operands are refused") {
+  everywhere([](Machine &on) {
+    Tensor x(SN_F32, 4);
+    Ints indices{0};
+    CHECK(sn_gather_forward(on.stream, SN_F32, 0, 4, 1, indices.data(), x, x) == SN_BAD_SHAPE);
+    CHECK(sn_gather_backward(on.stream, SN_F32, 1, 4, 0, indices.data(), x, x) == SN_BAD_SHAPE);
+    CHECK(sn_gather_forward(on.stream, SN_F32, 1, 4, 1, nullptr, x, x) == SN_BAD_ARGUMENT);
+    CHECK(std::string(sn_last_error()) == "gather_forward: indices is null");
+  });
+}
