@@ -10,18 +10,56 @@ import org.bytedeco.javacpp.Pointer;
 final class Loss {
   private Loss() {}
 
+  /** What gradients begin at: in training its input becomes its own gradient. */
+  private abstract static class InPlace extends Operation {
+    private final Tensor input;
+    private final Tensor gradient;
+    private final float gradientScale;
+
+    /**
+     * @param weights or null
+     * @param gradient an alias of the input, or null in evaluation
+     */
+    InPlace(
+        String name,
+        Tensor input,
+        Tensor targets,
+        Tensor weights,
+        Tensor losses,
+        Tensor gradient,
+        float gradientScale) {
+      super(name, present(input, targets, weights), present(losses, gradient));
+      this.input = input;
+      this.gradient = gradient;
+      this.gradientScale = gradientScale;
+    }
+
+    /** What the kernel multiplies the gradient by; 0 where none is wanted. */
+    final float scale() {
+      return gradient == null ? 0 : gradientScale;
+    }
+
+    @Override
+    final boolean isRoot() {
+      return true;
+    }
+
+    @Override
+    final void differentiate(Backward b) {
+      b.add(input, gradient);
+    }
+  }
+
   /**
    * The cross-entropy of each row; in training the logits become their own gradient in the same
    * pass.
    */
-  static final class CrossEntropy extends Operation {
+  static final class CrossEntropy extends InPlace {
     private final Tensor logits;
     private final Tensor targets;
     private final Tensor weights;
     private final float smoothing;
     private final Tensor losses;
-    private final Tensor dlogits;
-    private final float gradientScale;
 
     /**
      * @param weights of the rows, fp32, or null
@@ -37,27 +75,12 @@ final class Loss {
         Tensor losses,
         Tensor dlogits,
         float gradientScale) {
-      super(
-          "cross_entropy",
-          present(logits, targets, weights),
-          dlogits == null ? List.of(losses) : List.of(losses, dlogits));
+      super("cross_entropy", logits, targets, weights, losses, dlogits, gradientScale);
       this.logits = logits;
       this.targets = targets;
       this.weights = weights;
       this.smoothing = smoothing;
       this.losses = losses;
-      this.dlogits = dlogits;
-      this.gradientScale = gradientScale;
-    }
-
-    @Override
-    boolean isRoot() {
-      return true;
-    }
-
-    @Override
-    void differentiate(Backward b) {
-      b.add(logits, dlogits);
     }
 
     @Override
@@ -69,7 +92,7 @@ final class Loss {
       Pointer pt = targets.address();
       Pointer pw = weights == null ? null : weights.address();
       Pointer po = losses.address();
-      float scale = dlogits == null ? 0 : gradientScale;
+      float scale = scale();
       return (stream, run) ->
           sinter.sn_cross_entropy(
               stream, dtype, rows, vocabulary, vocabulary, smoothing, pl, pt, pw, scale, po);
@@ -77,14 +100,12 @@ final class Loss {
   }
 
   /** The loss of each number by itself; in training the numbers become their own gradient. */
-  static final class ElementLoss extends Operation {
+  static final class ElementLoss extends InPlace {
     private final int error;
     private final Tensor x;
     private final Tensor targets;
     private final Tensor weights;
     private final Tensor losses;
-    private final Tensor dx;
-    private final float gradientScale;
 
     /**
      * @param error of sn_error
@@ -99,24 +120,12 @@ final class Loss {
         Tensor losses,
         Tensor dx,
         float gradientScale) {
-      super("element_loss", present(x, targets, weights), present(losses, dx));
+      super("element_loss", x, targets, weights, losses, dx, gradientScale);
       this.error = error;
       this.x = x;
       this.targets = targets;
       this.weights = weights;
       this.losses = losses;
-      this.dx = dx;
-      this.gradientScale = gradientScale;
-    }
-
-    @Override
-    boolean isRoot() {
-      return true;
-    }
-
-    @Override
-    void differentiate(Backward b) {
-      b.add(x, dx);
     }
 
     @Override
@@ -127,7 +136,7 @@ final class Loss {
       Pointer pt = targets.address();
       Pointer pw = weights == null ? null : weights.address();
       Pointer po = losses.address();
-      float scale = dx == null ? 0 : gradientScale;
+      float scale = scale();
       return (stream, run) ->
           sinter.sn_element_loss(stream, error, dtype, count, px, pt, pw, scale, po);
     }
