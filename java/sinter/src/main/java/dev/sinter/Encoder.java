@@ -125,13 +125,7 @@ public final class Encoder implements AutoCloseable {
    * @throws IOException where a file is missing or not what it should be
    */
   public static Encoder load(Path folder) throws IOException {
-    Device device = Device.auto();
-    try {
-      return load(folder, device, DType.F32, device);
-    } catch (IOException | RuntimeException e) {
-      device.close();
-      throw e;
-    }
+    return Facades.onBestDevice(device -> load(folder, device, DType.F32, device));
   }
 
   /**
@@ -157,7 +151,7 @@ public final class Encoder implements AutoCloseable {
     try {
       Facades.checkVocabulary(folder, tokenizer, model.vocabulary());
       return new Encoder(model, tokenizer, labels, owned);
-    } catch (IOException e) {
+    } catch (IOException | RuntimeException e) {
       model.close();
       throw e;
     }

@@ -1,5 +1,6 @@
 package dev.sinter;
 
+import dev.sinter.graph.Device;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -7,6 +8,23 @@ import java.nio.file.Path;
 /** What the facades share. */
 final class Facades {
   private Facades() {}
+
+  /** Loads something onto a device. */
+  @FunctionalInterface
+  interface Loading<T> {
+    T onto(Device device) throws IOException;
+  }
+
+  /** Opens the best device that is there for a model, which closes it in its turn. */
+  static <T> T onBestDevice(Loading<T> model) throws IOException {
+    Device device = Device.auto();
+    try {
+      return model.onto(device);
+    } catch (IOException | RuntimeException e) {
+      device.close();
+      throw e;
+    }
+  }
 
   static void checkVocabulary(Path folder, Tokenizer tokenizer, int vocabulary) throws IOException {
     if (tokenizer.size() > vocabulary) {

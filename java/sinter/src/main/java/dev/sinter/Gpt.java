@@ -55,13 +55,7 @@ public final class Gpt implements AutoCloseable {
    * @throws IOException where a file is missing or not what it should be
    */
   public static Gpt load(Path folder) throws IOException {
-    Device device = Device.auto();
-    try {
-      return load(folder, device, DType.F32, device);
-    } catch (IOException | RuntimeException e) {
-      device.close();
-      throw e;
-    }
+    return Facades.onBestDevice(device -> load(folder, device, DType.F32, device));
   }
 
   /**

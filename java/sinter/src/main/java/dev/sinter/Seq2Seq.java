@@ -74,13 +74,7 @@ public final class Seq2Seq implements AutoCloseable {
    * @throws IOException where a file is missing or not what it should be
    */
   public static Seq2Seq load(Path folder) throws IOException {
-    Device device = Device.auto();
-    try {
-      return load(folder, device, DType.F32, device);
-    } catch (IOException | RuntimeException e) {
-      device.close();
-      throw e;
-    }
+    return Facades.onBestDevice(device -> load(folder, device, DType.F32, device));
   }
 
   /**
@@ -103,7 +97,7 @@ public final class Seq2Seq implements AutoCloseable {
     try {
       Facades.checkVocabulary(folder, tokenizer, model.config().vocabulary());
       return new Seq2Seq(model, tokenizer, owned);
-    } catch (IOException e) {
+    } catch (IOException | RuntimeException e) {
       model.close();
       throw e;
     }

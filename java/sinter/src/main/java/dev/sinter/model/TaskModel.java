@@ -30,16 +30,6 @@ public final class TaskModel implements Model {
   static final List<String> HEADS =
       List.of("cls.", "classifier.", "qa_outputs.", "score.", "multiple_choice_head.");
 
-  /** Whether a parameter of that name belongs to a head, BERT's pooler included. */
-  static boolean isOfHead(String name) {
-    return name.startsWith(POOLER) || HEADS.stream().anyMatch(name::startsWith);
-  }
-
-  /** The names under which files hold these parameters. */
-  static Set<String> partsOf(List<ParameterSpec> parameters) {
-    return parameters.stream().flatMap(spec -> spec.parts().stream()).collect(Collectors.toSet());
-  }
-
   private static final String POOLER = "pooler.dense";
   private static final String TRANSFORM = "cls.predictions.transform.dense";
   private static final String TRANSFORM_NORM = "cls.predictions.transform.LayerNorm";
@@ -55,6 +45,16 @@ public final class TaskModel implements Model {
   private final Device device;
   private final Parameters parameters;
   private final boolean owned;
+
+  /** Whether a parameter of that name belongs to a head, BERT's pooler included. */
+  static boolean isOfHead(String name) {
+    return name.startsWith(POOLER) || HEADS.stream().anyMatch(name::startsWith);
+  }
+
+  /** The names under which files hold these parameters. */
+  static Set<String> partsOf(List<ParameterSpec> parameters) {
+    return parameters.stream().flatMap(spec -> spec.parts().stream()).collect(Collectors.toSet());
+  }
 
   /**
    * Allocates a BERT with zero weights.
