@@ -426,16 +426,22 @@ class Bench {
       check(sn_cross_entropy(stream_, dtype, r, m_.vocabulary, m_.vocabulary, 0, logits, targets, nullptr, 1e-3f,
                              losses));
     });
-    sn_sampling sampling{1, 0.8f, 40, 0.95f, 0};
+    sn_sampling sampling{};
+    sampling.seed = 1;
+    sampling.repetition_penalty = 1;
+    sampling.temperature = 0.8f;
+    sampling.top_k = 40;
+    sampling.top_p = 0.95f;
+    auto *samplings = allocate<sn_sampling>(sizeof sampling);
+    check(sn_write(stream_, samplings, &sampling, sizeof sampling));
     check(sn_sample_workspace(device_, 1, m_.vocabulary, &bytes));
     void *sampleWorkspace = allocate(bytes);
     auto *chosen = allocate<int32_t>(4);
     void *scores = random(dtype, m_.vocabulary);
-    stream("sample top-k 40, top-p 0.95", "1×" + std::to_string(m_.vocabulary), dtype, m_.vocabulary * size,
-           [=, this, turn = int64_t{0}]() mutable {
-             check(sn_sample(stream_, &sampling, dtype, 1, m_.vocabulary, m_.vocabulary, scores, nullptr, nullptr, 0,
-                             {1, turn++, 0, nullptr}, chosen, nullptr, sampleWorkspace));
-           });
+    stream("sample top-k 40, top-p 0.95", "1×" + std::to_string(m_.vocabulary), dtype, m_.vocabulary * size, [=, this] {
+      check(sn_sample(stream_, dtype, 1, m_.vocabulary, m_.vocabulary, scores, samplings, 0, 0, nullptr, chosen,
+                      nullptr, sampleWorkspace));
+    });
     releaseAll();
   }
 

@@ -5,6 +5,7 @@
 
 #include "common/backends.h"
 #include "common/operations.h"
+#include "common/packed_layout.h"
 #include "common/status.h"
 
 using sn::fail;
@@ -379,6 +380,87 @@ sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int6
   return stream->device->operations->bias_backward(stream, dtype, rows, columns, dout, accumulate, dbias);
 }
 
+// ---- packed weights ------------------------------------------------------------------------------------------------
+
+namespace {
+
+sn_status checkPacked(sn_weight_format format, int64_t in, int64_t out, const char *operation) {
+  SN_CHECK(format >= SN_WEIGHT_F32 && format <= SN_WEIGHT_Q4, SN_BAD_DTYPE,
+           "%s: weight format %d; F32 (0), BF16 (1), Q8 (2) or Q4 (3)", operation, static_cast<int>(format));
+  SN_CHECK_SHAPE(sizes({in, out, 64 * 16}), "%s: in %lld, out %lld; each at least 1", operation, static_cast<ll>(in),
+                 static_cast<ll>(out));
+  return SN_OK;
+}
+
+sn_status checkLinear(const sn_linear_shape *shape) {
+  SN_CHECK_POINTER(shape, "linear");
+  const auto &s = *shape;
+  SN_CHECK_OK(checkPacked(s.format, s.in, s.out, "linear"));
+  SN_CHECK_SHAPE(sizes({s.rows, s.in}) && sizes({s.rows, s.out}),
+                 "linear: rows %lld, in %lld, out %lld; each at least 1", static_cast<ll>(s.rows),
+                 static_cast<ll>(s.in), static_cast<ll>(s.out));
+  SN_CHECK_SHAPE(s.x_stride >= s.in && s.y_stride >= s.out && s.x_stride <= kMost && s.y_stride <= kMost,
+                 "linear: strides %lld, %lld are smaller than a row", static_cast<ll>(s.x_stride),
+                 static_cast<ll>(s.y_stride));
+  SN_CHECK_OK(checkDtype(s.dtype, "linear"));
+  SN_CHECK(s.y_dtype == s.dtype || s.y_dtype == SN_F32, SN_BAD_DTYPE, "linear: y_dtype %d; that of x, or F32 (0)",
+           static_cast<int>(s.y_dtype));
+  SN_CHECK(s.epilogue >= SN_EPILOGUE_NONE && s.epilogue <= SN_EPILOGUE_BIAS_RESIDUAL, SN_BAD_ARGUMENT,
+           "linear: epilogue %d; 0 to %d", static_cast<int>(s.epilogue), static_cast<int>(SN_EPILOGUE_BIAS_RESIDUAL));
+  return checkActivation(s.activation, "linear");
+}
+
+}  // namespace
+
+sn_status sn_pack_bytes(sn_weight_format format, int64_t in, int64_t out, int64_t *bytes) {
+  SN_CHECK_OK(checkPacked(format, in, out, "pack_bytes"));
+  SN_CHECK_POINTER(bytes, "pack_bytes");
+  *bytes = sn::PackedLayout(format, in, out).bytes();
+  return SN_OK;
+}
+
+sn_status sn_pack(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out,
+                  int32_t out_by_in, const void *weights, void *packed) {
+  SN_CHECK_OK(checkStream(stream, "pack"));
+  SN_CHECK_OK(checkPacked(format, in, out, "pack"));
+  SN_CHECK_OK(checkDtype(dtype, "pack"));
+  SN_CHECK_POINTERS("pack", weights, packed);
+  return stream->device->operations->pack(stream, format, dtype, in, out, out_by_in, weights, packed);
+}
+
+sn_status sn_packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out,
+                         int64_t count, const int32_t *indices, const void *packed, void *rows) {
+  SN_CHECK_OK(checkStream(stream, "packed_rows"));
+  SN_CHECK_OK(checkPacked(format, in, out, "packed_rows"));
+  SN_CHECK_OK(checkDtype(dtype, "packed_rows"));
+  SN_CHECK_SHAPE(sizes({count, in}) && out <= INT32_MAX, "packed_rows: count %lld, out %lld; at least 1, below 2^31",
+                 static_cast<ll>(count), static_cast<ll>(out));
+  SN_CHECK_POINTERS("packed_rows", indices, packed, rows);
+  return stream->device->operations->packed_rows(stream, format, dtype, in, out, count, indices, packed, rows);
+}
+
+sn_status sn_linear_workspace(const sn_device *device, const sn_linear_shape *shape, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "linear_workspace");
+  SN_CHECK_POINTER(bytes, "linear_workspace");
+  SN_CHECK_OK(checkLinear(shape));
+  return device->operations->linear_workspace(device, shape, bytes);
+}
+
+sn_status sn_linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
+                    const void *bias, const void *aux, void *workspace) {
+  SN_CHECK_OK(checkStream(stream, "linear"));
+  SN_CHECK_OK(checkLinear(shape));
+  SN_CHECK_POINTERS("linear", x, packed, y);
+  bool wantsBias = shape->epilogue == SN_EPILOGUE_BIAS || shape->epilogue == SN_EPILOGUE_BIAS_ACTIVATION;
+  SN_CHECK(!wantsBias || bias != nullptr, SN_BAD_ARGUMENT, "linear: the epilogue needs a bias");
+  SN_CHECK(shape->epilogue != SN_EPILOGUE_BIAS_RESIDUAL || aux != nullptr, SN_BAD_ARGUMENT,
+           "linear: the epilogue needs aux");
+  int64_t bytes = 0;
+  SN_CHECK_OK(stream->device->operations->linear_workspace(stream->device, shape, &bytes));
+  SN_CHECK(bytes == 0 || workspace != nullptr, SN_BAD_ARGUMENT, "linear: workspace is null");
+  return stream->device->operations->linear(stream, shape, x, packed, y, bias, aux, workspace);
+}
+
 // ---- embedding -----------------------------------------------------------------------------------------------------
 
 namespace {
@@ -552,6 +634,63 @@ sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, co
                                                       workspace);
 }
 
+namespace {
+
+sn_status checkPaged(const sn_paged_shape *shape, const char *operation) {
+  SN_CHECK(shape != nullptr, SN_BAD_ARGUMENT, "%s: shape is null", operation);
+  const auto &s = *shape;
+  SN_CHECK_SHAPE(
+      sizes({s.rows, s.heads, s.head_size}) && sizes({s.pages, s.page_size, s.heads, s.head_size}) &&
+          sizes({s.sequences, s.table_stride}) && sizes({s.kv_heads}) && s.heads % s.kv_heads == 0 &&
+          s.head_size <= 256 && s.rows <= INT32_MAX && s.pages <= INT32_MAX && s.sequences <= INT32_MAX &&
+          sizes({s.table_stride, s.page_size}) && s.table_stride * s.page_size <= INT32_MAX,
+      "%s: rows %lld, sequences %lld, heads %lld, kv_heads %lld, head_size %lld, pages %lld, page_size %lld, "
+      "table_stride %lld; each at least 1, kv_heads divides heads, head_size <= 256",
+      operation, static_cast<ll>(s.rows), static_cast<ll>(s.sequences), static_cast<ll>(s.heads),
+      static_cast<ll>(s.kv_heads), static_cast<ll>(s.head_size), static_cast<ll>(s.pages), static_cast<ll>(s.page_size),
+      static_cast<ll>(s.table_stride));
+  SN_CHECK_SHAPE(s.q_stride >= s.heads * s.head_size && s.k_stride >= s.kv_heads * s.head_size &&
+                     s.v_stride >= s.kv_heads * s.head_size && s.out_stride >= s.heads * s.head_size &&
+                     s.q_stride <= kMost && s.k_stride <= kMost && s.v_stride <= kMost && s.out_stride <= kMost,
+                 "%s: a row stride is smaller than heads * head_size", operation);
+  SN_CHECK_SHAPE(s.window >= 0, "%s: window %lld; 0 (none) or more", operation, static_cast<ll>(s.window));
+  SN_CHECK(std::isfinite(s.scale) && s.scale >= 0, SN_BAD_ARGUMENT, "%s: scale %g", operation,
+           static_cast<double>(s.scale));
+  SN_CHECK_OK(checkDtype(s.dtype, operation));
+  SN_CHECK(s.cache_dtype == s.dtype || s.cache_dtype == SN_BF16, SN_BAD_DTYPE,
+           "%s: cache_dtype %d; that of q, or BF16 (1)", operation, static_cast<int>(s.cache_dtype));
+  return SN_OK;
+}
+
+}  // namespace
+
+sn_status sn_paged_append(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
+                          const int32_t *positions, const int32_t *tables, const void *k, const void *v,
+                          void *key_pages, void *value_pages) {
+  SN_CHECK_OK(checkStream(stream, "paged_append"));
+  SN_CHECK_OK(checkPaged(shape, "paged_append"));
+  SN_CHECK_POINTERS("paged_append", slots, positions, tables, k, v, key_pages, value_pages);
+  return stream->device->operations->paged_append(stream, shape, slots, positions, tables, k, v, key_pages,
+                                                  value_pages);
+}
+
+sn_status sn_paged_attention_workspace(const sn_device *device, const sn_paged_shape *shape, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "paged_attention_workspace");
+  SN_CHECK_POINTER(bytes, "paged_attention_workspace");
+  SN_CHECK_OK(checkPaged(shape, "paged_attention_workspace"));
+  return device->operations->paged_attention_workspace(device, shape, bytes);
+}
+
+sn_status sn_paged_attention(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
+                             const int32_t *positions, const int32_t *tables, const void *q, const void *key_pages,
+                             const void *value_pages, void *out, void *workspace) {
+  SN_CHECK_OK(checkStream(stream, "paged_attention"));
+  SN_CHECK_OK(checkPaged(shape, "paged_attention"));
+  SN_CHECK_POINTERS("paged_attention", slots, positions, tables, q, key_pages, value_pages, out);
+  return stream->device->operations->paged_attention(stream, shape, slots, positions, tables, q, key_pages, value_pages,
+                                                     out, workspace);
+}
+
 // ---- loss ----------------------------------------------------------------------------------------------------------
 
 sn_status sn_cross_entropy(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
@@ -623,28 +762,18 @@ sn_status sn_sample_workspace(const sn_device *device, int64_t rows, int64_t voc
   return device->operations->sample_workspace(device, rows, vocabulary, bytes);
 }
 
-sn_status sn_sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows, int64_t vocabulary,
-                    int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
-                    int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
+sn_status sn_sample(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
+                    const void *logits, const sn_sampling *samplings, int64_t histories, int64_t history_stride,
+                    const int32_t *history, int32_t *tokens, float *logprobs, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "sample"));
-  SN_CHECK_POINTER(sampling, "sample");
   SN_CHECK_OK(checkDtype(dtype, "sample"));
   SN_CHECK_OK(checkRows(rows, vocabulary, "sample"));
   SN_CHECK_SHAPE(stride >= vocabulary, "sample: stride %lld is less than vocabulary %lld", static_cast<ll>(stride),
                  static_cast<ll>(vocabulary));
-  SN_CHECK(sampling->repetition_penalty > 0 && std::isfinite(sampling->repetition_penalty), SN_BAD_ARGUMENT,
-           "sample: repetition_penalty %g; more than 0", static_cast<double>(sampling->repetition_penalty));
-  SN_CHECK(sampling->repetition_penalty == 1 || (history != nullptr && history_lengths != nullptr), SN_BAD_ARGUMENT,
-           "sample: a repetition penalty needs the history");
-  SN_CHECK(sampling->temperature >= 0 && std::isfinite(sampling->temperature), SN_BAD_ARGUMENT,
-           "sample: temperature %g; 0 (greedy) or more", static_cast<double>(sampling->temperature));
-  SN_CHECK(sampling->top_k >= 0, SN_BAD_ARGUMENT, "sample: top_k %lld; 0 (none) or more",
-           static_cast<ll>(sampling->top_k));
-  SN_CHECK(sampling->top_p > 0 && sampling->top_p <= 1, SN_BAD_ARGUMENT, "sample: top_p %g; 0 < top_p <= 1",
-           static_cast<double>(sampling->top_p));
-  SN_CHECK(sampling->min_p >= 0 && sampling->min_p <= 1, SN_BAD_ARGUMENT, "sample: min_p %g; 0 <= min_p <= 1",
-           static_cast<double>(sampling->min_p));
-  SN_CHECK_POINTERS("sample", logits, tokens, workspace);
-  return stream->device->operations->sample(stream, sampling, dtype, rows, vocabulary, stride, logits, history,
-                                            history_lengths, history_stride, key, tokens, logprobs, workspace);
+  SN_CHECK_SHAPE(histories == 0 ? history == nullptr : sizes({histories, history_stride}) && history != nullptr,
+                 "sample: histories %lld of stride %lld; both at least 1 with a history, 0 histories without",
+                 static_cast<ll>(histories), static_cast<ll>(history_stride));
+  SN_CHECK_POINTERS("sample", logits, samplings, tokens, workspace);
+  return stream->device->operations->sample(stream, dtype, rows, vocabulary, stride, logits, samplings, histories,
+                                            history_stride, history, tokens, logprobs, workspace);
 }

@@ -24,6 +24,10 @@
   X(gemm_workspace)                \
   X(gemm)                          \
   X(bias_backward)                 \
+  X(pack)                          \
+  X(packed_rows)                   \
+  X(linear_workspace)              \
+  X(linear)                        \
   X(embedding_forward)             \
   X(embedding_backward_workspace)  \
   X(embedding_backward)            \
@@ -38,6 +42,9 @@
   X(cache_append)                  \
   X(attention_decode_workspace)    \
   X(attention_decode)              \
+  X(paged_append)                  \
+  X(paged_attention_workspace)     \
+  X(paged_attention)               \
   X(cross_entropy)                 \
   X(element_loss)                  \
   X(reduce_workspace)              \

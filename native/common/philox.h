@@ -6,11 +6,7 @@
 
 #include <sinter/sinter.h>
 
-#if defined(__CUDACC__)
-#define SN_BOTH __host__ __device__
-#else
-#define SN_BOTH
-#endif
+#include "common/both.h"
 
 namespace sn {
 

@@ -48,18 +48,18 @@ struct Ranked {
 
 template <typename T>
 struct Sample {
-  sn_sampling how;
+  const sn_sampling *samplings;
   int vocabulary;
   int64_t stride;
   const T *logits;
-  const int32_t *history, *historyLengths;
-  int64_t historyStride;
-  sn_random_key key;
+  const int32_t *history;
+  int64_t histories, historyStride;
   int32_t *tokens;
   float *logprobs;
   uint32_t *seen;  // a bit for each token of each row
 
   __host__ __device__ static int64_t seenWords(int64_t vocabulary) { return (vocabulary + 31) / 32; }
+  __device__ const sn_sampling &how() const { return samplings[blockIdx.x]; }
   __device__ uint32_t *seenInRow() const { return seen + blockIdx.x * seenWords(vocabulary); }
 };
 
@@ -90,9 +90,9 @@ class Scores {
   __device__ Scores(const Sample<T> &a, float inverseTemperature)
       : row_(a.logits + blockIdx.x * a.stride, a.vocabulary),
         vocabulary_(a.vocabulary),
-        penalty_(a.how.repetition_penalty),
+        penalty_(a.how().repetition_penalty),
         inverse_(inverseTemperature),
-        seen_(a.how.repetition_penalty == 1 ? nullptr : a.seenInRow()) {
+        seen_(a.how().repetition_penalty == 1 ? nullptr : a.seenInRow()) {
     int pieces = static_cast<int>(row_.pieces()), threads = static_cast<int>(blockDim.x);
     int share = (pieces + threads - 1) / threads * kWarp;
     begin_ = min(static_cast<int>(threadIdx.x) / kWarp * share, pieces);
@@ -214,7 +214,7 @@ class Choice {
   // `own`: the highest key of the thread's scores, `best`: the row's.
   __device__ Choice(const Sample<T> &a, float inverseTemperature, Shared &shared, uint32_t own, uint32_t best)
       : a_(a),
-        topK_(a.how.top_k < a.vocabulary ? static_cast<int>(a.how.top_k) : 0),
+        topK_(a.how().top_k < a.vocabulary ? static_cast<int>(a.how().top_k) : 0),
         inverse_(inverseTemperature),
         shared_(shared),
         own_(own),
@@ -223,10 +223,10 @@ class Choice {
 
   __device__ int draw(float uniformNumber) {
     Filter filter;
-    bool narrows = topK_ > 0 || a_.how.top_p < 1;
+    bool narrows = topK_ > 0 || a_.how().top_p < 1;
     if (narrows && !narrowByList(&filter)) narrowByHalving(&filter);
-    if (a_.how.min_p > 0) {
-      uint32_t least = keyOf(most_ + logf(a_.how.min_p));
+    if (a_.how().min_p > 0) {
+      uint32_t least = keyOf(most_ + logf(a_.how().min_p));
       if (least > filter.key) filter = {least, INT32_MAX};
     }
     return drawFrom(filter, uniformNumber);
@@ -279,7 +279,7 @@ class Choice {
     if (count > kListed) return false;
     uint32_t least = topK_ > 0 && topK_ <= count ? shared_.list[topK_ - 1].key() : 1;
     *filter = {least, INT32_MAX};
-    return a_.how.top_p >= 1 || narrowListByMass(count, least, all, filter);
+    return a_.how().top_p >= 1 || narrowListByMass(count, least, all, filter);
   }
 
   // Top-p in the sorted list, of which keys below `least` are no part: the token that crosses p is the last.
@@ -293,7 +293,7 @@ class Choice {
     Mass own = 0;
     for (int i = first; i < end; ++i) own += massAt(i);
     Mass listed = blockSum(own, shared_.masses), before = blockSumBefore(own, shared_.masses);
-    double limit = static_cast<double>(a_.how.top_p) * static_cast<double>(topK_ > 0 ? listed : all);
+    double limit = static_cast<double>(a_.how().top_p) * static_cast<double>(topK_ > 0 ? listed : all);
     if (static_cast<double>(listed) < limit) return false;
     for (int i = first; i < end; ++i) {
       Mass upTo = before + massAt(i);
@@ -314,8 +314,8 @@ class Choice {
       least = largestKey(1, best_, [&](uint32_t key) { return total({key}, true) >= wanted; });
     }
     *filter = {least};
-    if (a_.how.top_p >= 1) return;
-    double limit = static_cast<double>(a_.how.top_p) * massFrom(least);
+    if (a_.how().top_p >= 1) return;
+    double limit = static_cast<double>(a_.how().top_p) * massFrom(least);
     uint32_t last = largestKey(least, best_, [&](uint32_t key) { return massFrom(key) >= limit; });
     // So many of those with the last key stay as make up the rest.
     double rest = (limit - massFrom(last + 1)) / static_cast<double>(massOf(scoreOf(last), most_));
@@ -393,8 +393,10 @@ __device__ __forceinline__ void markSeen(const Sample<T> &a) {
   uint32_t *seen = a.seenInRow();
   for (int i = static_cast<int>(threadIdx.x); i < Sample<T>::seenWords(a.vocabulary); i += blockDim.x) seen[i] = 0;
   __syncthreads();
-  const int32_t *history = a.history + blockIdx.x * a.historyStride;
-  for (int64_t i = threadIdx.x; i < a.historyLengths[blockIdx.x]; i += blockDim.x) {
+  const sn_sampling &how = a.how();
+  if (how.history < 0 || how.history >= a.histories || how.history_length > a.historyStride) return;
+  const int32_t *history = a.history + how.history * a.historyStride;
+  for (int64_t i = threadIdx.x; i < how.history_length; i += blockDim.x) {
     int32_t id = history[i];
     if (id >= 0 && id < a.vocabulary) atomicOr(&seen[id / 32], 1u << id % 32);
   }
@@ -414,7 +416,7 @@ __device__ __forceinline__ float logprobOf(const Sample<T> &a, int token, float 
 template <typename T>
 __global__ void __launch_bounds__(kMostThreads, 1) sampleRow(const __grid_constant__ Sample<T> a) {
   SN_SHARED(Shared, shared, 1);
-  if (a.how.repetition_penalty != 1) markSeen(a);
+  if (a.how().repetition_penalty != 1) markSeen(a);
   Ranked own{0};
   float highest = -INFINITY;
   Scores<T>(a, 1).forEach([&](int id, float logit, float score) {
@@ -427,11 +429,10 @@ __global__ void __launch_bounds__(kMostThreads, 1) sampleRow(const __grid_consta
   bool chooses = best.key() != 0 && isfinite(scoreOf(best.key()));
   int token = chooses ? best.id() : -1;
   // Where the scores pass what a float can hold, the temperature is as good as 0.
-  float inverse = 1.0f / a.how.temperature;
-  if (chooses && a.how.temperature != 0 && isfinite(scoreOf(best.key()) * inverse)) {
+  float inverse = 1.0f / a.how().temperature;
+  if (chooses && a.how().temperature != 0 && isfinite(scoreOf(best.key()) * inverse)) {
     auto scaled = [&](Ranked ranked) { return ranked.key() == 0 ? 0 : keyOf(scoreOf(ranked.key()) * inverse); };
-    sn_random_key key = keyNow(a.key);
-    key.tensor += blockIdx.x;
+    sn_random_key key{a.how().seed, a.how().step, 0, nullptr};
     token = Choice<T>(a, inverse, shared[0], scaled(own), scaled(best)).draw(uniform(Philox::of(key, 0).word[0]));
   }
   if (threadIdx.x == 0) a.tokens[blockIdx.x] = token;
@@ -447,9 +448,9 @@ sn_status sample_workspace(const sn_device *, int64_t rows, int64_t vocabulary, 
   return SN_OK;
 }
 
-sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows, int64_t vocabulary,
-                 int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
-                 int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
+sn_status sample(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
+                 const void *logits, const sn_sampling *samplings, int64_t histories, int64_t history_stride,
+                 const int32_t *history, int32_t *tokens, float *logprobs, void *workspace) {
   if (vocabulary > kMostVocabulary) {
     return fail(SN_BAD_SHAPE, "sample: vocabulary %lld; at most %lld on a GPU", static_cast<long long>(vocabulary),
                 static_cast<long long>(kMostVocabulary));
@@ -457,14 +458,13 @@ sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype,
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
     Sample<T> work{};
-    work.how = *sampling;
+    work.samplings = samplings;
     work.vocabulary = static_cast<int>(vocabulary);
     work.stride = stride;
     work.logits = static_cast<const T *>(logits);
     work.history = history;
-    work.historyLengths = history_lengths;
+    work.histories = histories;
     work.historyStride = history_stride;
-    work.key = key;
     work.tokens = tokens;
     work.logprobs = logprobs;
     work.seen = static_cast<uint32_t *>(workspace);

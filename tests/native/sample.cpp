@@ -13,6 +13,17 @@ constexpr int64_t kVocabulary = 37;
 // How often to draw; on an emulated GPU each draw takes its time.
 int64_t draws(const Machine &on) { return on.isCuda() ? 500 : 4000; }
 
+// What the processors are told, in the order in which they act.
+sn_sampling of(float penalty, float temperature, int64_t topK, float topP, float minP) {
+  sn_sampling how{};
+  how.repetition_penalty = penalty;
+  how.temperature = temperature;
+  how.top_k = static_cast<int32_t>(topK);
+  how.top_p = topP;
+  how.min_p = minP;
+  return how;
+}
+
 // The probability of each token under the sampling's rules; `history` ids are penalised once.
 std::vector<double> probabilities(const sn_sampling &how, std::vector<double> scores, const Ints &history) {
   std::vector<bool> seen(scores.size());
@@ -66,16 +77,27 @@ Drawn draw(Machine &on, const sn_sampling &how, sn_dtype dtype, const std::vecto
       logits.set(static_cast<size_t>(row * stride + i), scores[static_cast<size_t>(i)]);
     }
   }
-  Ints histories, lengths(static_cast<size_t>(rows), static_cast<int32_t>(history.size()));
-  for (int64_t row = 0; row < rows; ++row) histories.insert(histories.end(), history.begin(), history.end());
+  // Of three histories the second counts; each row is a step of its own, in memory that the device sees.
+  auto length = static_cast<int64_t>(history.size());
+  Ints histories(static_cast<size_t>(3 * length), 1);
+  std::copy(history.begin(), history.end(), histories.begin() + length);
+  Bytes samplings(static_cast<size_t>(rows) * sizeof(sn_sampling));
+  for (int64_t row = 0; row < rows; ++row) {
+    sn_sampling own = how;
+    own.seed = 5;
+    own.step = row;
+    own.history = 1;
+    own.history_length = static_cast<int32_t>(length);
+    std::memcpy(&samplings[static_cast<size_t>(row) * sizeof own], &own, sizeof own);
+  }
   int64_t bytes = 0;
   REQUIRE(sn_sample_workspace(on.device, rows, vocabulary, &bytes) == SN_OK);
   Tensor workspace(SN_F32, bytes / 4);
   Drawn drawn{Ints(static_cast<size_t>(rows), -7), Tensor(SN_F32, rows)};
-  bool has = !history.empty();
-  REQUIRE(sn_sample(on.stream, &how, dtype, rows, vocabulary, stride, logits, has ? histories.data() : nullptr,
-                    has ? lengths.data() : nullptr, static_cast<int64_t>(history.size()), {5, 6, 7, nullptr},
-                    drawn.tokens.data(), drawn.logprobs.floats(), workspace) == SN_OK);
+  REQUIRE(sn_sample(on.stream, dtype, rows, vocabulary, stride, logits,
+                    reinterpret_cast<const sn_sampling *>(samplings.data()), length == 0 ? 0 : 3, length,
+                    length == 0 ? nullptr : histories.data(), drawn.tokens.data(), drawn.logprobs.floats(),
+                    workspace) == SN_OK);
   on.same(drawn.tokens);
   return drawn;
 }
@@ -108,9 +130,8 @@ TEST_CASE("sample draws from just the tokens that the processors leave, as often
   const Ints history{3, 9, 9, 20};
   everywhere([&](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
-      for (const auto &how :
-           {sn_sampling{1, 1, 0, 1, 0}, sn_sampling{1, 0.7f, 5, 1, 0}, sn_sampling{1, 1.3f, 0, 0.6f, 0},
-            sn_sampling{1, 1, 0, 1, 0.2f}, sn_sampling{1.4f, 0.9f, 12, 0.85f, 0.05f}}) {
+      for (const auto &how : {of(1, 1, 0, 1, 0), of(1, 0.7f, 5, 1, 0), of(1, 1.3f, 0, 0.6f, 0), of(1, 1, 0, 1, 0.2f),
+                              of(1.4f, 0.9f, 12, 0.85f, 0.05f)}) {
         bool penalised = how.repetition_penalty != 1;
         auto expected = probabilities(how, scores, penalised ? history : Ints{});
         int64_t times = draws(on);
@@ -129,9 +150,9 @@ TEST_CASE("sample from thousands of tokens, few or most of which stay, with many
     sn_sampling how;
     double deviation;
   };
-  const Case cases[] = {{{1, 1, 40, 0.9f, 0}, 3},    {{1, 0.8f, 0, 0.9f, 0}, 3}, {{1.3f, 1, 40, 1, 0.01f}, 3},
-                        {{1, 1, 0, 0.9f, 0}, 0.3},   {{1, 1, 1500, 1, 0}, 0.3},  {{1, 1, 1500, 0.7f, 0}, 0.3},
-                        {{1, 0.5f, 0, 0.51f, 0}, 0}, {{1, 1, 7, 0.3f, 0}, 0},    {{1, 1, 0, 1, 0}, 1}};
+  const Case cases[] = {{of(1, 1, 40, 0.9f, 0), 3},    {of(1, 0.8f, 0, 0.9f, 0), 3}, {of(1.3f, 1, 40, 1, 0.01f), 3},
+                        {of(1, 1, 0, 0.9f, 0), 0.3},   {of(1, 1, 1500, 1, 0), 0.3},  {of(1, 1, 1500, 0.7f, 0), 0.3},
+                        {of(1, 0.5f, 0, 0.51f, 0), 0}, {of(1, 1, 7, 0.3f, 0), 0},    {of(1, 1, 0, 1, 0), 1}};
   const Ints history{0, 31, 32, 1000, 2299, 2299, -1, 2300};
   everywhere([&](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
@@ -155,11 +176,11 @@ TEST_CASE("sample with so small a top-p that one token stays draws that, the low
     for (size_t vocabulary : {37, 2300}) {
       std::vector<double> scores(vocabulary, 1);
       scores[0] = 0;
-      CHECK(draw(on, {1, 1, 0, 1e-5f, 0}, SN_BF16, scores, {}, 2).tokens == Ints{1, 1});
-      CHECK(draw(on, {1, 1, 30, 1e-5f, 0}, SN_F32, scores, {}, 2).tokens == Ints{1, 1});
+      CHECK(draw(on, of(1, 1, 0, 1e-5f, 0), SN_BF16, scores, {}, 2).tokens == Ints{1, 1});
+      CHECK(draw(on, of(1, 1, 30, 1e-5f, 0), SN_F32, scores, {}, 2).tokens == Ints{1, 1});
       scores[20] = 2;
-      CHECK(draw(on, {1, 1, 0, 1e-5f, 0}, SN_F32, scores, {}, 2).tokens == Ints{20, 20});
-      CHECK(draw(on, {1, 1, 1, 1, 0}, SN_BF16, scores, {}, 2).tokens == Ints{20, 20});
+      CHECK(draw(on, of(1, 1, 0, 1e-5f, 0), SN_F32, scores, {}, 2).tokens == Ints{20, 20});
+      CHECK(draw(on, of(1, 1, 1, 1, 0), SN_BF16, scores, {}, 2).tokens == Ints{20, 20});
     }
   });
 }
@@ -171,7 +192,7 @@ TEST_CASE("sample never draws NaN or -infinity") {
   everywhere([&](Machine &on) {
     for (float temperature : {0.0f, 1.0f}) {
       for (int64_t topK : {0, 1, 5}) {
-        auto drawn = draw(on, {1, temperature, topK, 0.999f, 0}, SN_F32, scores, {}, 9);
+        auto drawn = draw(on, of(1, temperature, topK, 0.999f, 0), SN_F32, scores, {}, 9);
         for (int32_t token : drawn.tokens) CHECK((token == 7 || (token == 35 && temperature > 0)));
       }
     }
@@ -184,7 +205,7 @@ TEST_CASE("sample at temperature 0 takes the lowest id among the highest, and gi
   double total = 2 * std::exp(2.0) + 35 * std::exp(-1.0);
   everywhere([&](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
-      auto drawn = draw(on, {1, 0, 0, 1, 0}, dtype, scores, {}, 3);
+      auto drawn = draw(on, of(1, 0, 0, 1, 0), dtype, scores, {}, 3);
       CHECK(drawn.tokens == Ints{11, 11, 11});
       checkClose(drawn.logprobs, std::vector<double>(3, 2 - std::log(total)), 1e-5, 1e-6);
     }
@@ -196,7 +217,7 @@ TEST_CASE("sample of a row without a finite logit is -1") {
   scores[4] = NAN;
   everywhere([&](Machine &on) {
     for (float temperature : {0.0f, 1.0f}) {
-      auto drawn = draw(on, {1, temperature, 0, 1, 0}, SN_F32, scores, {}, 2);
+      auto drawn = draw(on, of(1, temperature, 0, 1, 0), SN_F32, scores, {}, 2);
       CHECK(drawn.tokens == Ints{-1, -1});
       CHECK(std::isnan(drawn.logprobs[0]));
     }
@@ -209,8 +230,8 @@ TEST_CASE("sample at a temperature however low draws the best, whatever the scor
       std::vector<double> scores(kVocabulary, best - 3);
       scores[13] = best;
       for (float temperature : {1e-3f, 1e-30f, 1e-38f, 1e-40f}) {
-        CHECK(draw(on, {1, temperature, 0, 1, 0}, SN_F32, scores, {}, 2).tokens == Ints{13, 13});
-        CHECK(draw(on, {1, temperature, 9, 0.9f, 0.1f}, SN_F32, scores, {}, 2).tokens == Ints{13, 13});
+        CHECK(draw(on, of(1, temperature, 0, 1, 0), SN_F32, scores, {}, 2).tokens == Ints{13, 13});
+        CHECK(draw(on, of(1, temperature, 9, 0.9f, 0.1f), SN_F32, scores, {}, 2).tokens == Ints{13, 13});
       }
     }
   });

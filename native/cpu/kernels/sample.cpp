@@ -111,30 +111,28 @@ sn_status sample_workspace(const sn_device *, int64_t rows, int64_t vocabulary, 
   return SN_OK;
 }
 
-sn_status sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows, int64_t vocabulary,
-                 int64_t stride, const void *logits, const int32_t *history, const int32_t *history_lengths,
-                 int64_t history_stride, sn_random_key key, int32_t *tokens, float *logprobs, void *workspace) {
-  const auto &how = *sampling;
-  key = keyNow(key);
+sn_status sample(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
+                 const void *logits, const sn_sampling *samplings, int64_t histories, int64_t history_stride,
+                 const int32_t *history, int32_t *tokens, float *logprobs, void *workspace) {
   withType(dtype, [&](auto t) {
     using T = decltype(t);
     parallel(poolOf(stream), rows, [&](int64_t row, int32_t) {
+      const auto &how = samplings[row];
       auto *source = static_cast<const T *>(logits) + row * stride;
       auto *scores = static_cast<float *>(workspace) + row * rowFloats(vocabulary);
       auto *candidates = reinterpret_cast<Candidate *>(scores + vocabulary);
       forVectors(vocabulary, [&](int64_t j, int64_t n) { storeUpTo(scores + j, loadUpTo(source + j, n), n); });
-      if (how.repetition_penalty != 1) {
+      bool remembers = how.history >= 0 && how.history < histories && how.history_length <= history_stride;
+      if (how.repetition_penalty != 1 && remembers) {
         // From the unprocessed logits, so that an id that comes twice is penalised once.
-        for (int32_t i = 0; i < history_lengths[row]; ++i) {
-          int32_t id = history[row * history_stride + i];
+        for (int32_t i = 0; i < how.history_length; ++i) {
+          int32_t id = history[how.history * history_stride + i];
           if (id < 0 || id >= vocabulary) continue;
           float score = toFloat(source[id]);
           scores[id] = score < 0 ? score * how.repetition_penalty : score / how.repetition_penalty;
         }
       }
-      sn_random_key own = key;
-      own.tensor += row;
-      tokens[row] = choose(how, scores, vocabulary, candidates, own);
+      tokens[row] = choose(how, scores, vocabulary, candidates, {how.seed, how.step, 0, nullptr});
       if (logprobs != nullptr) logprobs[row] = logprobOf(source, vocabulary, tokens[row]);
     });
   });

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /** Changes with every incompatible change of this header; the Java side checks it at load. */
-#define SN_VERSION 4
+#define SN_VERSION 5
 
 typedef enum sn_status {
   SN_OK = 0,
@@ -259,6 +259,70 @@ SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const vo
 SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, const void *dout,
                                   int32_t accumulate, float *dbias);
 
+/* ---- packed weights ------------------------------------------------------------------------------------------ */
+
+/**
+ * How weights that no longer change are held: packed for one way of reading, the same on all devices, so that a file
+ * can hold it. Outputs come in panels of 16, `in` is padded to a multiple of 64; what is padded counts as zero.
+ *   SN_WEIGHT_F32   [panel][in][16]
+ *   SN_WEIGHT_BF16  [panel][in / 2][16][2]: neighbours along `in` side by side
+ *   SN_WEIGHT_Q8    [panel][in / 64] of { bf16 scales[2][16]; uint8 [2][8][16][4] }: two blocks of 32 along `in`, each
+ * with a scale an output; weight = scale * (byte - 128), byte 1 to 255 SN_WEIGHT_Q4    [panel][in / 64] of { bf16
+ * scales[2][16]; uint8 [2][4][16][4] }: the low half of byte [g][o][i] is number 8 g + i of its block, the high half
+ * number 8 g + 4 + i; weight = scale * (half - 8)
+ */
+typedef enum sn_weight_format {
+  SN_WEIGHT_F32 = 0,
+  SN_WEIGHT_BF16 = 1,
+  SN_WEIGHT_Q8 = 2,
+  SN_WEIGHT_Q4 = 3
+} sn_weight_format;
+
+/** Bytes of packed weights [in, out]; a multiple of 64. */
+SN_API sn_status sn_pack_bytes(sn_weight_format format, int64_t in, int64_t out, int64_t *bytes);
+
+/**
+ * Packs weights of `dtype`, [in, out], or [out, in] where out_by_in. `packed` is aligned to 64 bytes. To 8 bits: scale
+ * = the largest magnitude of a block / 127; to 4: the scale, of a few near the largest magnitude / 8 or / 7, with the
+ * least squared error. Weights that are not finite are SN_BAD_ARGUMENT: from the call (CPU) or the next sn_synchronize
+ * or sn_read (GPU).
+ */
+SN_API sn_status sn_pack(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out,
+                         int32_t out_by_in, const void *weights, void *packed);
+
+/**
+ * rows[i] = the weights of output indices[i], [count, in] dtype: a row of a token table that is also the output matrix.
+ * Indices out of range: as a token in sn_embedding_forward; -1 gives a zero row.
+ */
+SN_API sn_status sn_packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out,
+                                int64_t count, const int32_t *indices, const void *packed, void *rows);
+
+/**
+ * The shape of y = epilogue(x w + bias): x [rows, in] (row stride x_stride), bias [out] and aux of `dtype`; y [rows,
+ * out] (row stride y_stride) of `y_dtype`, which is `dtype` or SN_F32. Epilogues as of sn_gemm, up to
+ * SN_EPILOGUE_BIAS_RESIDUAL, whose aux has the stride y_stride; SN_EPILOGUE_BIAS_ACTIVATION keeps no aux.
+ */
+typedef struct sn_linear_shape {
+  int64_t rows, in, out;
+  int64_t x_stride, y_stride;
+  sn_weight_format format;
+  sn_dtype dtype, y_dtype;
+  sn_epilogue epilogue;
+  sn_activation activation;
+} sn_linear_shape;
+
+/** Bytes of workspace for sn_linear. */
+SN_API sn_status sn_linear_workspace(const sn_device *device, const sn_linear_shape *shape, int64_t *bytes);
+
+/**
+ * y = epilogue(x w + bias) with packed weights, for any number of rows: a row's bits do not depend on the others nor on
+ * how many there are. x is multiplied as the weights are held: SN_WEIGHT_F32 as fp32; SN_WEIGHT_BF16 rounded to bf16;
+ * SN_WEIGHT_Q8 and SN_WEIGHT_Q4 in blocks of 32 rounded to 8 bits (scale = the block's largest magnitude / 127, to
+ * nearest), whose products are summed exactly and scaled; sums over blocks in fp32. `y` may be `aux`.
+ */
+SN_API sn_status sn_linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
+                           const void *bias, const void *aux, void *workspace);
+
 /* ---- embedding ----------------------------------------------------------------------------------------------- */
 
 /**
@@ -402,6 +466,45 @@ SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *sh
                                      const void *q, const void *key_cache, const void *value_cache, void *out,
                                      void *workspace);
 
+/**
+ * A cache of keys and values in pages that sequences share. keys and values [pages, kv_heads, page_size, head_size] of
+ * cache_dtype each; tables [sequences, table_stride] int32 in device memory: position p of a sequence lies in page
+ * tables[sequence, p / page_size] at p % page_size. New rows need not be of one sequence: slots [rows] int32 has each
+ * row's sequence, or -1 for none (padding), positions [rows] int32 its position. Rows of one sequence that stand
+ * together in the order of their positions are computed faster.
+ */
+typedef struct sn_paged_shape {
+  int64_t rows, sequences, heads, kv_heads, head_size;
+  int64_t pages, page_size, table_stride;
+  int64_t q_stride, k_stride, v_stride, out_stride;
+  sn_dtype dtype, cache_dtype; /* of q, k, v and out; of the pages: the same, or bf16 */
+  int64_t window;
+  float scale;
+} sn_paged_shape;
+
+/**
+ * Writes k, v [rows, kv_heads, head_size] of `dtype` (strides as in attention) to their places. A sequence, position or
+ * page out of range: SN_BAD_ARGUMENT, and nothing is written for that row: from the call (CPU) or the next
+ * sn_synchronize or sn_read (GPU).
+ */
+SN_API sn_status sn_paged_append(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
+                                 const int32_t *positions, const int32_t *tables, const void *k, const void *v,
+                                 void *key_pages, void *value_pages);
+
+/** Bytes of workspace for sn_paged_attention; 0 on some devices and for some shapes. */
+SN_API sn_status sn_paged_attention_workspace(const sn_device *device, const sn_paged_shape *shape, int64_t *bytes);
+
+/**
+ * Attention of each row over the positions of its sequence up to its own, after sn_paged_append of the same rows: row i
+ * sees p <= positions[i], and p > positions[i] - window where there is a window. q, out as in attention. A row without
+ * a sequence gives zeros; what is out of range as in sn_paged_append, and a zero row. A row's bits do not depend on the
+ * other rows, nor on the pages' numbers (Kwon et al. 2023, section 4.1).
+ *   workspace: as of sn_attention_decode
+ */
+SN_API sn_status sn_paged_attention(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
+                                    const int32_t *positions, const int32_t *tables, const void *q,
+                                    const void *key_pages, const void *value_pages, void *out, void *workspace);
+
 /* ---- loss ---------------------------------------------------------------------------------------------------- */
 
 /**
@@ -461,30 +564,36 @@ SN_API sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t 
 
 /* ---- sampling ------------------------------------------------------------------------------------------------ */
 
-/** How the next token is chosen; the processors act in the order of the fields. */
+/** How a row's next token is chosen; the processors act in the order of the fields. Equal seeds and steps draw alike.
+ */
 typedef struct sn_sampling {
-  float repetition_penalty; /* 1: none. Ids in the history: score < 0 ? score * p : score / p  (Keskar et al. 2019) */
+  int64_t seed, step;       /* key the draw: Philox(seed, step, 0)                                                 */
+  float repetition_penalty; /* > 0; 1: none. Ids in the history: score < 0 ? score * p : score / p  (Keskar et al. 2019)
+                             */
   float temperature;        /* 0: greedy (the lowest id among equals) */
-  int64_t top_k;            /* 0: none; ties with the k-th stay */
+  int32_t top_k;            /* 0: none; ties with the k-th stay */
   float top_p;              /* 1: none; the token that crosses p stays  (Holtzman et al. 2020) */
   float min_p;              /* 0: none; drops p < min_p * p_max */
+  int32_t history;          /* the row of `history` that holds what came before */
+  int32_t history_length;   /* how many of its tokens count */
+  int32_t reserved;
 } sn_sampling;
 
 /** Bytes of workspace for sn_sample. */
 SN_API sn_status sn_sample_workspace(const sn_device *device, int64_t rows, int64_t vocabulary, int64_t *bytes);
 
 /**
- * Chooses one token a row.
+ * Chooses one token a row. A row's token depends on nothing of other rows.
  *   logits [rows, vocabulary] dtype with the row stride `stride`, unchanged
- *   history [rows, history_stride] int32, the first history_lengths[row] entries count; null with penalty 1
- *   key.seed, key.step and key.tensor + row key the draw of a row
+ *   samplings [rows] in device memory, so that a recording can be run with others
+ *   history [histories, history_stride] int32; null, with histories 0, where no row has a penalty. A row whose history
+ *   is not there, or longer than the stride, has none.
  *   tokens [rows] int32; logprobs [rows] fp32: log softmax of the unprocessed logits at the token; null: not wanted
  * A row without a finite logit gives token -1 and logprob NaN.
  */
-SN_API sn_status sn_sample(sn_stream *stream, const sn_sampling *sampling, sn_dtype dtype, int64_t rows,
-                           int64_t vocabulary, int64_t stride, const void *logits, const int32_t *history,
-                           const int32_t *history_lengths, int64_t history_stride, sn_random_key key, int32_t *tokens,
-                           float *logprobs, void *workspace);
+SN_API sn_status sn_sample(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabulary, int64_t stride,
+                           const void *logits, const sn_sampling *samplings, int64_t histories, int64_t history_stride,
+                           const int32_t *history, int32_t *tokens, float *logprobs, void *workspace);
 
 #ifdef __cplusplus
 }

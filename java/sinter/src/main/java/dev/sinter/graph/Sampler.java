@@ -1,10 +1,8 @@
 package dev.sinter.graph;
 
-import static dev.sinter.graph.Elementwise.present;
-
 import dev.sinter.natives.global.sinter;
-import dev.sinter.natives.sn_random_key;
 import dev.sinter.natives.sn_sampling;
+import java.nio.ByteBuffer;
 import java.nio.IntBuffer;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
@@ -14,15 +12,29 @@ import org.bytedeco.javacpp.Pointer;
  * at each run.
  */
 public final class Sampler implements AutoCloseable {
+  /** Of sn_sampling, in its order. */
+  private static final int BYTES = 48;
+
+  private static final int SEED = 0;
+  private static final int STEP = 8;
+  private static final int PENALTY = 16;
+  private static final int TEMPERATURE = 20;
+  private static final int TOP_K = 24;
+  private static final int TOP_P = 28;
+  private static final int MIN_P = 32;
+  private static final int HISTORY = 36;
+  private static final int HISTORY_LENGTH = 40;
+
+  private final int batch;
+  private final int capacity;
   private final Memory memory;
   private final Stream stream;
+  private final Mirror settings;
   private final Mirror history;
-  private final Mirror lengths;
   private final Mirror logprobs;
+  private final ByteBuffer settingsOnHost;
   private final IntBuffer historyOnHost;
-  private final IntBuffer lengthsOnHost;
-  private final sn_sampling sampling = new sn_sampling();
-  private long[] seeds = {0};
+  private boolean remembers;
   private int version;
 
   /**
@@ -33,22 +45,28 @@ public final class Sampler implements AutoCloseable {
    * @param capacity the most tokens a sequence can have
    */
   public Sampler(Parameters parameters, int batch, int capacity) {
+    this.batch = batch;
+    this.capacity = capacity;
     Device device = parameters.device();
+    long settingsBytes = MemoryPlan.align((long) BYTES * batch);
     long historyBytes = MemoryPlan.align(4L * batch * capacity);
-    long rowBytes = MemoryPlan.align(4L * batch);
-    memory = new Memory(device, historyBytes + 2 * rowBytes);
+    memory = new Memory(device, settingsBytes + historyBytes + MemoryPlan.align(4L * batch));
     stream = parameters.stream();
+    settings =
+        new Mirror(device, Tensor.resident("sampling", DType.I32, memory.at(0), batch, BYTES / 4));
     history =
-        new Mirror(device, Tensor.resident("history", DType.I32, memory.at(0), batch, capacity));
-    lengths =
         new Mirror(
-            device, Tensor.resident("history lengths", DType.I32, memory.at(historyBytes), batch));
+            device,
+            Tensor.resident("history", DType.I32, memory.at(settingsBytes), batch, capacity));
     logprobs =
         new Mirror(
             device,
-            Tensor.resident("logprobs", DType.F32, memory.at(historyBytes + rowBytes), batch));
+            Tensor.resident("logprobs", DType.F32, memory.at(settingsBytes + historyBytes), batch));
+    settingsOnHost = settings.host().bytes();
     historyOnHost = history.host().ints();
-    lengthsOnHost = lengths.host().ints();
+    for (int row = 0; row < batch; row++) {
+      settingsOnHost.putInt(row * BYTES + HISTORY, row);
+    }
     set(1, 0, 0, 1, 0);
   }
 
@@ -62,37 +80,59 @@ public final class Sampler implements AutoCloseable {
    * @param minP 0: none
    */
   public void set(float repetitionPenalty, float temperature, int topK, float topP, float minP) {
-    sampling
-        .repetition_penalty(repetitionPenalty)
-        .temperature(temperature)
-        .top_k(topK)
-        .top_p(topP)
-        .min_p(minP);
-    version++;
+    stream.settle();
+    for (int row = 0; row < batch; row++) {
+      int at = row * BYTES;
+      settingsOnHost.putFloat(at + PENALTY, repetitionPenalty);
+      settingsOnHost.putFloat(at + TEMPERATURE, temperature);
+      settingsOnHost.putInt(at + TOP_K, topK);
+      settingsOnHost.putFloat(at + TOP_P, topP);
+      settingsOnHost.putFloat(at + MIN_P, minP);
+    }
+    if (remembers != (repetitionPenalty != 1)) {
+      remembers = !remembers;
+      version++;
+    }
   }
 
   /**
-   * Sets the seed: a run's step and the row number the draws of one seed.
+   * Sets the seed of the first sequence; each other has the one after that of the sequence before
+   * it.
    *
    * @param seed any
    */
   public void seed(long seed) {
-    this.seeds = new long[] {seed};
-    version++;
+    stream.settle();
+    for (int row = 0; row < batch; row++) {
+      settingsOnHost.putLong(row * BYTES + SEED, seed + row);
+    }
   }
 
   /**
-   * Gives each sequence a seed of its own: it then draws as it would alone, as the only row.
+   * Gives each sequence a seed of its own: it then draws as it would alone.
    *
    * @param seeds [batch]
    */
   public void seeds(long[] seeds) {
-    if (seeds.length != lengthsOnHost.capacity()) {
-      throw new IllegalArgumentException(
-          seeds.length + " seeds of " + lengthsOnHost.capacity() + " sequences");
+    if (seeds.length != batch) {
+      throw new IllegalArgumentException(seeds.length + " seeds of " + batch + " sequences");
     }
-    this.seeds = seeds.clone();
-    version++;
+    stream.settle();
+    for (int row = 0; row < batch; row++) {
+      settingsOnHost.putLong(row * BYTES + SEED, seeds[row]);
+    }
+  }
+
+  /**
+   * Sets the number of the next choice: equal seeds and numbers draw alike.
+   *
+   * @param step any
+   */
+  public void step(long step) {
+    stream.settle();
+    for (int row = 0; row < batch; row++) {
+      settingsOnHost.putLong(row * BYTES + STEP, step);
+    }
   }
 
   /**
@@ -103,12 +143,12 @@ public final class Sampler implements AutoCloseable {
    */
   public void remember(int sequence, int token) {
     stream.settle();
-    int at = lengthsOnHost.get(sequence);
-    if (at == history.tensor().columns()) {
+    int length = settingsOnHost.getInt(sequence * BYTES + HISTORY_LENGTH);
+    if (length == capacity) {
       throw new IllegalStateException("the history of sequence " + sequence + " is full");
     }
-    historyOnHost.put(Math.toIntExact(sequence * history.tensor().columns() + at), token);
-    lengthsOnHost.put(sequence, at + 1);
+    historyOnHost.put(Math.addExact(Math.multiplyExact(sequence, capacity), length), token);
+    settingsOnHost.putInt(sequence * BYTES + HISTORY_LENGTH, length + 1);
   }
 
   /**
@@ -118,12 +158,12 @@ public final class Sampler implements AutoCloseable {
    */
   public void forget(int sequence) {
     stream.settle();
-    lengthsOnHost.put(sequence, 0);
+    settingsOnHost.putInt(sequence * BYTES + HISTORY_LENGTH, 0);
   }
 
-  /** What a run writes to the device before a choice: the history, where it counts. */
+  /** What a run writes to the device before a choice: the history too, where it counts. */
   List<Mirror> uploads() {
-    return sampling.repetition_penalty() == 1 ? List.of() : List.of(history, lengths);
+    return remembers ? List.of(settings, history) : List.of(settings);
   }
 
   /** What a run reads back after it. */
@@ -155,7 +195,7 @@ public final class Sampler implements AutoCloseable {
     Sample(Tensor logits, Sampler sampler, Tensor out) {
       super(
           "sample",
-          present(logits, sampler.history.tensor(), sampler.lengths.tensor()),
+          List.of(logits, sampler.settings.tensor(), sampler.history.tensor()),
           List.of(out, sampler.logprobs.tensor()));
       this.logits = logits;
       this.sampler = sampler;
@@ -178,49 +218,28 @@ public final class Sampler implements AutoCloseable {
 
     @Override
     Call bind(Place at) {
-      int batch = Math.toIntExact(logits.rows());
-      Call together = bind(at, 0, batch);
-      Call[] alone = new Call[batch];
-      for (int row = 0; row < batch; row++) {
-        alone[row] = bind(at, row, 1);
-      }
-      return (stream, run) -> {
-        if (sampler.seeds.length == 1) {
-          return together.run(stream, run);
-        }
-        int status = sinter.SN_OK;
-        for (int row = 0; row < batch && status == sinter.SN_OK; row++) {
-          status = alone[row].run(stream, run);
-        }
-        return status;
-      };
-    }
-
-    /** The choice of some rows with the seed of the first. */
-    private Call bind(Place at, int first, int rows) {
       int dtype = logits.dtype().code();
+      long rows = logits.rows();
       long vocabulary = logits.columns();
-      long stride = sampler.history.tensor().columns();
-      Pointer pl = logits.address(first * vocabulary);
-      Pointer ph = sampler.history.tensor().address(first * stride);
-      Pointer pn = sampler.lengths.tensor().address(first);
-      Pointer po = out.address(first);
-      Pointer pp = sampler.logprobs.tensor().address(first);
-      sn_sampling sampling = sampler.sampling;
-      sn_random_key key = new sn_random_key().step(0).tensor(0).clock(at.clock());
+      long histories = sampler.batch;
+      long stride = sampler.capacity;
+      Pointer pl = logits.address();
+      sn_sampling ps = new sn_sampling(sampler.settings.tensor().address());
+      Pointer ph = sampler.history.tensor().address();
+      Pointer po = out.address();
+      Pointer pp = sampler.logprobs.tensor().address();
       return (stream, run) ->
           sinter.sn_sample(
               stream,
-              sampling,
               dtype,
               rows,
               vocabulary,
               vocabulary,
               pl,
-              ph,
-              pn,
+              ps,
+              histories,
               stride,
-              key.seed(sampler.seeds[first]),
+              ph,
               po,
               pp,
               at.workspace());

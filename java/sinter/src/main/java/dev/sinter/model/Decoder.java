@@ -304,6 +304,7 @@ public final class Decoder implements AutoCloseable {
     checkRoom(1);
     Step step = step(batch, 1, output);
     step.graph.ints(step.tokens).put(tokens);
+    sampler.step(draw);
     step.graph.run(draw, false);
     cache.advance(1);
     return step;
@@ -346,6 +347,7 @@ public final class Decoder implements AutoCloseable {
       }
       Step step = step(tokens.length, count, any ? output : Output.NONE);
       stage(step, tokens, from, count);
+      sampler.step(draw);
       step.graph.run(draw, false);
       cache.advance(count);
       for (int i = 0; i < tokens.length; i++) {
