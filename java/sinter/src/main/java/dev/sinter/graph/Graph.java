@@ -50,15 +50,15 @@ public final class Graph implements AutoCloseable {
    * @param downloads what else it reads back
    */
   Graph(
-      Parameters parameters,
+      Weights weights,
       List<Operation> operations,
       int forward,
       Set<Tensor> inputs,
       Set<Tensor> outputs,
       Supplier<List<Mirror>> uploads,
       List<Mirror> downloads) {
-    this.device = parameters.device();
-    this.stream = parameters.stream();
+    this.device = weights.device();
+    this.stream = weights.stream();
     this.operations = List.copyOf(operations);
     this.forward = forward;
     plan = new MemoryPlan(operations, inputs, outputs, device);

@@ -1,13 +1,16 @@
 package dev.sinter.graph;
 
 import dev.sinter.natives.global.sinter;
+import java.nio.IntBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.function.IntUnaryOperator;
 
 /**
  * Traces a model for one shape: each method appends an operation and returns its output. {@link
@@ -22,7 +25,7 @@ public final class GraphBuilder {
     INFERENCE
   }
 
-  private final Parameters parameters;
+  private final Weights parameters;
   private final Mode mode;
   private final Recompute recompute;
   private final long seed;
@@ -31,6 +34,7 @@ public final class GraphBuilder {
   private final Set<Tensor> outputs = new LinkedHashSet<>();
   private final Set<KvCache> caches = new LinkedHashSet<>();
   private final Set<Sampler> samplers = new LinkedHashSet<>();
+  private final Map<Tensor, IntUnaryOperator> constants = new IdentityHashMap<>();
   private final Set<Tensor> kept = Collections.newSetFromMap(new IdentityHashMap<>());
   private long randomTensors;
 
@@ -38,11 +42,14 @@ public final class GraphBuilder {
    * Starts a graph.
    *
    * @param parameters the model's weights
-   * @param mode what the graph is for
+   * @param mode what the graph is for; packed weights do not train
    * @param recompute what the backward pass computes again
    * @param seed of dropout
    */
-  public GraphBuilder(Parameters parameters, Mode mode, Recompute recompute, long seed) {
+  public GraphBuilder(Weights parameters, Mode mode, Recompute recompute, long seed) {
+    if (mode == Mode.TRAIN && !(parameters instanceof Parameters)) {
+      throw new IllegalArgumentException("packed weights do not train");
+    }
     this.parameters = parameters;
     this.mode = mode;
     this.recompute = recompute;
@@ -111,7 +118,7 @@ public final class GraphBuilder {
    * @param name for {@code describe()}
    * @param tokens int32 [batch, length]
    * @param offsets int32 [batch], the position of each sequence's first token, or null for zeros
-   * @param tokenTable [vocabulary, width]
+   * @param tokenTable [vocabulary, width], or packed as the output matrix that it is too
    * @param positionTable [positions, width], or null
    * @param scale of the tokens' rows; 1: as they are
    * @param padding a token whose row is not trained here; -1: none
@@ -125,6 +132,14 @@ public final class GraphBuilder {
       Tensor positionTable,
       float scale,
       int padding) {
+    if (tokenTable.format() != null) {
+      // The rows of these tokens are a table, which each token then has its own row of.
+      Tensor rows = Tensor.activation("rows", dtype(), tokens.elements(), tokenTable.size(0));
+      operations.add(new PackedRows(tokens, tokenTable, rows));
+      Tensor own = input("row", tokens.shape());
+      constants.put(own, i -> i);
+      return embedding(name, own, offsets, rows, positionTable, scale, padding);
+    }
     Tensor out =
         Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(1));
     return append(
@@ -225,7 +240,7 @@ public final class GraphBuilder {
     return append(new LayerNorm(x, gain, bias, epsilon, out, mean, rstd), out);
   }
 
-  /** The layout of a linear layer's weight. */
+  /** The layout of a linear layer's weight that is not packed. */
   public enum Layout {
     /** [in, out]: y = x W. */
     IN_OUT,
@@ -238,7 +253,7 @@ public final class GraphBuilder {
    *
    * @param name for {@code describe()}
    * @param x [.., in]
-   * @param weight in the given layout
+   * @param weight in the given layout, or packed
    * @param layout of the weight
    * @param bias [out] or null
    * @param residual [.., out], added to the result, or null
@@ -247,8 +262,7 @@ public final class GraphBuilder {
   public Tensor linear(
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Tensor residual) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
-    return append(
-        new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, null, out, null), out);
+    return append(linear(x, weight, layout, bias, residual, null, out, null), out);
   }
 
   /**
@@ -256,7 +270,7 @@ public final class GraphBuilder {
    *
    * @param name for {@code describe()}
    * @param x [.., in]
-   * @param weight in the given layout
+   * @param weight in the given layout, or packed
    * @param layout of the weight
    * @param bias [out]
    * @param activation of each element
@@ -267,26 +281,39 @@ public final class GraphBuilder {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
     Tensor pre =
         training() ? Tensor.activation(name + " before activation", dtype(), out.shape()) : null;
-    return append(
-        new Linear(x, weight, layout == Layout.OUT_IN, bias, null, activation, out, pre), out);
+    return append(linear(x, weight, layout, bias, null, activation, out, pre), out);
   }
 
   /**
    * Multiplies by the output matrix: logits, in fp32 where no gradient is to be taken.
    *
    * @param x [.., width]
-   * @param weight [vocabulary, width]
+   * @param weight [vocabulary, width], or packed
    * @param bias [vocabulary] or null
    * @return [.., vocabulary]
    */
   public Tensor logits(Tensor x, Tensor weight, Tensor bias) {
     Tensor out = linearOutput("logits", x, weight, Layout.OUT_IN, training() ? dtype() : DType.F32);
-    return append(new Linear(x, weight, true, bias, null, null, out, null), out);
+    return append(linear(x, weight, Layout.OUT_IN, bias, null, null, out, null), out);
+  }
+
+  private static Operation linear(
+      Tensor x,
+      Tensor weight,
+      Layout layout,
+      Tensor bias,
+      Tensor residual,
+      Activation activation,
+      Tensor out,
+      Tensor pre) {
+    return weight.format() != null
+        ? new PackedLinear(x, weight, bias, residual, activation, out)
+        : new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, activation, out, pre);
   }
 
   private Tensor linearOutput(String name, Tensor x, Tensor weight, Layout layout, DType dtype) {
     long[] shape = x.shape();
-    int in = layout == Layout.IN_OUT ? 0 : 1;
+    int in = layout == Layout.IN_OUT || weight.format() != null ? 0 : 1;
     if (weight.size(in) != x.columns()) {
       throw new IllegalArgumentException(
           "linear " + name + ": weight " + weight + " does not take rows of " + x);
@@ -543,15 +570,24 @@ public final class GraphBuilder {
   public Graph build() {
     List<Operation> all = new ArrayList<>(operations);
     if (training()) {
-      all.addAll(Backward.of(operations, parameters, dtype(), recompute, kept));
+      all.addAll(Backward.of(operations, (Parameters) parameters, dtype(), recompute, kept));
     }
-    return new Graph(
-        parameters,
-        all,
-        operations.size(),
-        inputs,
-        outputs,
-        this::uploads,
-        samplers.stream().map(Sampler::download).toList());
+    Graph graph =
+        new Graph(
+            parameters,
+            all,
+            operations.size(),
+            inputs,
+            outputs,
+            this::uploads,
+            samplers.stream().map(Sampler::download).toList());
+    constants.forEach(
+        (tensor, values) -> {
+          IntBuffer host = graph.ints(tensor);
+          for (int i = 0; i < host.capacity(); i++) {
+            host.put(i, values.applyAsInt(i));
+          }
+        });
+    return graph;
   }
 }
