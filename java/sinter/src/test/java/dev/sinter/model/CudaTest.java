@@ -157,6 +157,30 @@ class CudaTest {
     }
   }
 
+  /** A cache of which several blocks read a part each, and leave word for the next call. */
+  @Test
+  void aLongCacheDecodesAsOnTheCpu() {
+    GptConfig config = TINY.withContext(2048);
+    float[][][] logits = new float[2][5][61];
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      Device[] devices = {cpu, cuda};
+      for (int i = 0; i < 2; i++) {
+        try (LanguageModel model = LanguageModel.create(config, devices[i], DType.F32, 7);
+            Decoder decoder = model.decoder(1, 2048)) {
+          int[] fed = new Random(3).ints(600, 0, 61).toArray();
+          for (int step = 0; step < 5; step++) {
+            decoder.lastLogits(fed, new float[][] {logits[i][step]});
+            fed = new int[] {step};
+          }
+        }
+      }
+    }
+    for (int step = 0; step < 5; step++) {
+      assertArrayEquals(logits[0][step], logits[1][step], 1e-5f, "step " + step);
+    }
+  }
+
   @Test
   void hostAndDeviceChooseTheSameAndBeamsAreTheCpus() {
     List<int[]> prompts = List.of(new int[] {3}, new int[] {1, 4, 1, 5, 9}, new int[] {2, 6});
