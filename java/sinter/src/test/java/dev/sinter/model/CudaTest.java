@@ -18,6 +18,8 @@ import dev.sinter.graph.Device;
 import dev.sinter.graph.DeviceMemoryException;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
+import dev.sinter.graph.WeightFormat;
+import dev.sinter.model.GptConfig.Family;
 import java.io.IOException;
 import java.net.URISyntaxException;
 import java.nio.IntBuffer;
@@ -31,6 +33,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledIf;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -178,6 +181,46 @@ class CudaTest {
     }
     for (int step = 0; step < 5; step++) {
       assertArrayEquals(logits[0][step], logits[1][step], 1e-5f, "step " + step);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Family.class)
+  void pagesAreReadAsOnTheCpu(Family family) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertLogitsAreTheModels(cuda, family);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(WeightFormat.class)
+  void packedWeightsAreThoseOfTheCpu(WeightFormat format) throws IOException {
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      FrozenModelTest.assertPackedAlike(cpu, cuda, format);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"F32, 1e-5", "BF16, 0.02", "Q8, 0.05", "Q4, 0.05"})
+  void packedLogitsAreThoseOfTheWeightsAsNumbers(WeightFormat format, float tolerance) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertLogitsAreThoseOfTheNumbers(cuda, format, tolerance);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(WeightFormat.class)
+  void rowsAreTheSameInCompany(WeightFormat format) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertRowsAreTheSameInCompany(cuda, format);
+    }
+  }
+
+  @Test
+  void everyRowChoosesItsOwnWay() {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertEveryRowChoosesItsOwnWay(cuda);
     }
   }
 
