@@ -25,6 +25,8 @@ public final class PagedCache implements AutoCloseable {
   /** How many pages of each slot are there without a gap. */
   private final int[] filled;
 
+  private boolean closed;
+
   /**
    * Allocates pages that no table names yet. Keys and values are fp32 beside fp32 weights, else
    * bf16.
@@ -78,11 +80,19 @@ public final class PagedCache implements AutoCloseable {
   }
 
   Tensor keys(int layer) {
+    checkOpen();
     return keys[layer];
   }
 
   Tensor values(int layer) {
+    checkOpen();
     return values[layer];
+  }
+
+  private void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the cache is closed");
+    }
   }
 
   /** The tables with their copy on the host, which graphs write to the device at each run. */
@@ -132,6 +142,7 @@ public final class PagedCache implements AutoCloseable {
 
   @Override
   public void close() {
+    closed = true;
     memory.close();
   }
 }
