@@ -222,6 +222,15 @@ class FrozenModelTest {
   }
 
   @Test
+  void aModelThatIsClosedIsNotPacked() {
+    try (Device device = Device.cpu(1)) {
+      LanguageModel model = LanguageModel.create(ODD, device, DType.F32, 7);
+      model.close();
+      assertThrows(IllegalStateException.class, () -> FrozenModel.of(model, WeightFormat.Q8));
+    }
+  }
+
+  @Test
   void everyFormatHasItsNameAndSize() {
     for (WeightFormat format : WeightFormat.values()) {
       assertEquals(format, WeightFormat.of(format.text()));
