@@ -1,5 +1,6 @@
 package dev.sinter.model;
 
+import dev.sinter.graph.Arena;
 import dev.sinter.graph.Graph;
 import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.GraphBuilder.Mode;
@@ -37,6 +38,7 @@ public final class PagedDecoder implements AutoCloseable {
   private final int maxRows;
   private final PagedCache cache;
   private final Sampler sampler;
+  private final Arena arena;
 
   /** What numbers of rows are rounded up to, so that few graphs serve all. */
   private final int[] sizes;
@@ -134,6 +136,7 @@ public final class PagedDecoder implements AutoCloseable {
             slots,
             pagesPerSlot);
     sampler = new Sampler(model.parameters(), maxRows, slots, config.context() + 1);
+    arena = new Arena(model.parameters());
     sizes = sizes(maxRows);
     steps = new Step[sizes.length][sizes.length + 1];
     tokens = new int[maxRows];
@@ -398,12 +401,12 @@ public final class PagedDecoder implements AutoCloseable {
     Tensor x =
         layers.blocks(g, model.parameters(), ids, position, layers.paged(g, cache, slot, position));
     if (chosenOnes == 0) {
-      return new Step(g.build(), ids, slot, position, null, null, null);
+      return new Step(g.build(arena), ids, slot, position, null, null, null);
     }
     Tensor which = g.input("chosen rows", chosenOnes, 1);
     Tensor logits = g.hold(layers.head(g, model.parameters(), g.gather("chosen hidden", x, which)));
     Tensor next = g.output(g.sample(logits, sampler));
-    return new Step(g.build(), ids, slot, position, which, logits, next);
+    return new Step(g.build(arena), ids, slot, position, which, logits, next);
   }
 
   /** Which of the rows that gave logits a row is. */
@@ -468,6 +471,7 @@ public final class PagedDecoder implements AutoCloseable {
         }
       }
     }
+    arena.close();
     sampler.close();
     cache.close();
   }
