@@ -561,8 +561,9 @@ class PagedDecoderTest {
       for (Executable use : uses) {
         assertRefused(IllegalStateException.class, "the decoder is closed", use);
       }
-      PagedDecoder orphan = withPages(frozen);
-      frozen.close();
+      FrozenModel gone = FrozenModel.of(model, WeightFormat.Q4);
+      PagedDecoder orphan = withPages(gone);
+      gone.close();
       assertThrows(IllegalStateException.class, () -> logits(orphan, 0, text(3, 5), 5));
       orphan.close();
       EvaluationGraph graph = model.logitsGraph(1, 3);
