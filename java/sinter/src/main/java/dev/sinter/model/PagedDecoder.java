@@ -17,7 +17,8 @@ import java.util.stream.Stream;
  * Steps over rows of many sequences, whose keys and values lie in pages. A row is a token at its
  * position of a sequence: one where it decodes, many where a prompt is computed or a guess is
  * verified. What a row gives has the same bits whatever other rows are in its step, whichever steps
- * the rows before it came in, and whichever pages they lie in.
+ * the rows before it came in, and whichever pages they lie in. All rows of a step are in their
+ * pages before any looks at them.
  *
  * <p>A step is {@link #begin}, {@link #add} for each row, {@link #choose} or {@link #wantLogits}
  * for those that something is wanted of, {@link #run}, and then the results. A step of a size that
@@ -361,6 +362,17 @@ public final class PagedDecoder implements AutoCloseable {
     }
     step.used = ++runs;
     return step;
+  }
+
+  /** How many graphs are kept now. */
+  int graphs() {
+    int count = 0;
+    for (Step[] ofSize : steps) {
+      for (Step step : ofSize) {
+        count += step == null ? 0 : 1;
+      }
+    }
+    return count;
   }
 
   private boolean decodes(int all, int chosenOnes) {
