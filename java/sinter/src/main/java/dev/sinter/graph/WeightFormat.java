@@ -58,13 +58,9 @@ public enum WeightFormat {
    * @return bytes, what is padded included
    */
   public long bytes(long in, long out) {
-    return bytes(code, in, out);
-  }
-
-  private static long bytes(int format, long in, long out) {
     Natives.load();
     long[] bytes = new long[1];
-    Natives.check(sinter.sn_pack_bytes(format, in, out, bytes));
+    Natives.check(sinter.sn_pack_bytes(code(), in, out, bytes));
     return bytes[0];
   }
 
