@@ -29,42 +29,54 @@ public final class Graph implements AutoCloseable {
   private final Operation.Call[] calls;
   private final Operation.Run run = new Operation.Run();
   private final MemoryPlan plan;
-  private final Memory arena;
+  private final Arena arena;
+  private final boolean ownsArena;
+  private final Memory activations;
   private final Memory clockMemory;
   private final Stream stream;
   private final Map<Tensor, Mirror> mirrors = new IdentityHashMap<>();
+  private final Map<Tensor, Held> held = new IdentityHashMap<>();
   private final Supplier<List<Mirror>> uploads;
   private final List<Mirror> downloads;
   private final Mirror clock;
   private final LongBuffer clockOnHost;
   private final int forward;
+  private boolean closed;
 
   /** Of runs that do not accumulate, and of runs that do. */
   private final Recorder[] recorders = {new Recorder(), new Recorder()};
 
   /**
+   * @param shared memory of other graphs too; null: of this one alone
    * @param inputs tensors that the caller writes before a run
    * @param outputs tensors that the caller reads after it
+   * @param held tensors of which it may read rows after it
    * @param uploads what else a run writes to the device first; it may change when the version of an
    *     operation does
    * @param downloads what else it reads back
    */
   Graph(
-      Parameters parameters,
+      Weights weights,
+      Arena shared,
       List<Operation> operations,
       int forward,
       Set<Tensor> inputs,
       Set<Tensor> outputs,
+      Set<Tensor> held,
       Supplier<List<Mirror>> uploads,
       List<Mirror> downloads) {
-    this.device = parameters.device();
-    this.stream = parameters.stream();
+    this.device = weights.device();
+    this.stream = weights.stream();
     this.operations = List.copyOf(operations);
     this.forward = forward;
-    plan = new MemoryPlan(operations, inputs, outputs, device);
-    arena = new Memory(device, plan.bytes());
+    Set<Tensor> kept = new LinkedHashSet<>(outputs);
+    kept.addAll(held);
+    plan = new MemoryPlan(operations, inputs, kept, device);
+    ownsArena = shared == null;
+    arena = ownsArena ? new Arena(device) : shared;
+    activations = arena.activations(plan.bytes());
     for (Tensor tensor : plan.tensors()) {
-      tensor.place(arena.at(plan.offset(tensor)));
+      tensor.place(activations.at(plan.offset(tensor)));
     }
     clockMemory = new Memory(device, Long.BYTES);
     clock =
@@ -73,9 +85,8 @@ public final class Graph implements AutoCloseable {
     LongPointer clockPointer = new LongPointer(clockMemory.at(0));
     calls = new Operation.Call[operations.size()];
     for (int i = 0; i < calls.length; i++) {
-      long workspace = plan.workspaceOffset(i);
-      Pointer at = workspace < 0 ? null : arena.at(workspace);
-      calls[i] = operations.get(i).bind(new Operation.Place(device, at, clockPointer));
+      Operation operation = operations.get(i);
+      calls[i] = operation.bind(new Operation.Place(device, workspace(operation, i), clockPointer));
     }
     List<Mirror> written = new ArrayList<>();
     for (Tensor tensor : inputs) {
@@ -92,6 +103,18 @@ public final class Graph implements AutoCloseable {
     for (Tensor tensor : outputs) {
       this.downloads.add(mirror(tensor));
     }
+    for (Tensor tensor : held) {
+      this.held.put(tensor, new Held(device, tensor));
+    }
+  }
+
+  private Pointer workspace(Operation operation, int index) {
+    if (operation.keepsWorkspace()) {
+      long bytes = operation.workspace(device);
+      return bytes == 0 ? null : arena.workspace(operation.name(), bytes).at(0);
+    }
+    long offset = plan.workspaceOffset(index);
+    return offset < 0 ? null : activations.at(offset);
   }
 
   private Mirror mirror(Tensor tensor) {
@@ -106,8 +129,10 @@ public final class Graph implements AutoCloseable {
    * @param step the number that keys this run's random numbers
    * @param accumulating whether parameter gradients are added to those of the run before
    * @throws SinterException where an operation fails
+   * @throws IllegalStateException after {@link #close}
    */
   public void run(long step, boolean accumulating) {
+    checkOpen();
     stream.lock();
     try {
       stream.settle();
@@ -194,6 +219,32 @@ public final class Graph implements AutoCloseable {
     return buffer(output).floats();
   }
 
+  /**
+   * Waits for the last run and copies a row of a tensor that is held for it.
+   *
+   * @param tensor of {@link GraphBuilder#hold}
+   * @param row from 0
+   * @param into as long as a row, written
+   * @throws IllegalArgumentException where the tensor is not held or has no such row
+   * @throws IllegalStateException after {@link #close}
+   */
+  public void read(Tensor tensor, int row, float[] into) {
+    checkOpen();
+    Held rows = held.get(tensor);
+    if (rows == null) {
+      throw new IllegalArgumentException("tensor " + tensor.name() + " is not held by this graph");
+    }
+    stream.settle();
+    rows.read(stream, row, into);
+  }
+
+  private void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the graph is closed");
+    }
+    activations.at(0); // a shared arena may be closed too
+  }
+
   private HostBuffer buffer(Tensor tensor) {
     Mirror mirror = mirrors.get(tensor);
     if (mirror == null) {
@@ -215,7 +266,7 @@ public final class Graph implements AutoCloseable {
   }
 
   /**
-   * Returns the size of the arena that holds all activations.
+   * Returns the size of the part of the arena that holds all activations.
    *
    * @return bytes
    */
@@ -293,10 +344,13 @@ public final class Graph implements AutoCloseable {
   /** Gives the arena back. Closing twice is harmless. */
   @Override
   public void close() {
+    closed = true;
     for (Recorder recorder : recorders) {
       recorder.forget();
     }
     clockMemory.close();
-    arena.close();
+    if (ownsArena) {
+      arena.close();
+    }
   }
 }

@@ -77,7 +77,8 @@ final class MemoryPlan {
           blocks.put(storage, new Block(tensor.bytes(), i, lastUse.get(storage)));
         }
       }
-      workspaces.add(new Block(operation.workspace(device), i, i));
+      long workspace = operation.keepsWorkspace() ? 0 : operation.workspace(device);
+      workspaces.add(new Block(workspace, i, i));
     }
     bytes = place();
   }
@@ -146,7 +147,7 @@ final class MemoryPlan {
     return blocks.keySet();
   }
 
-  /** Where the workspace of an operation stands, or -1 where it has none. */
+  /** Where the workspace of an operation stands, or -1 where it has none in the arena. */
   long workspaceOffset(int operation) {
     Block block = workspaces.get(operation);
     return block.bytes == 0 ? -1 : block.offset;
