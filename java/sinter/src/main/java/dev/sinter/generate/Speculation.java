@@ -1,0 +1,97 @@
+package dev.sinter.generate;
+
+/**
+ * How tokens are proposed before the model has chosen them (Leviathan et al. 2023). One step of the
+ * model then looks at a whole proposal; what it would have chosen itself counts, so that the tokens
+ * are exactly those without speculation, only sooner. Each sequence stops to propose while that does
+ * not pay, as measured.
+ */
+public final class Speculation {
+  private enum Kind {
+    NONE,
+    LOOKUP,
+    DRAFT
+  }
+
+  private static final Speculation NONE = new Speculation(Kind.NONE, 0, 0);
+
+  private final Kind kind;
+  private final int ngram;
+  private final int tokens;
+
+  private Speculation(Kind kind, int ngram, int tokens) {
+    this.kind = kind;
+    this.ngram = ngram;
+    this.tokens = tokens;
+  }
+
+  /**
+   * No speculation.
+   *
+   * @return a token a step
+   */
+  public static Speculation none() {
+    return NONE;
+  }
+
+  /**
+   * Proposes what came the last time that the same tokens had been there, in prompt or completion
+   * (Saxena 2023): for texts that repeat their prompt, as edits and summaries do.
+   *
+   * @param maxNgram the most last tokens to look for; fewer, down to two, where there are none
+   * @param maxTokens the most to propose
+   * @return the way to propose
+   */
+  public static Speculation promptLookup(int maxNgram, int maxTokens) {
+    if (maxNgram < 1 || maxTokens < 1) {
+      throw new IllegalArgumentException(
+          "n-grams of " + maxNgram + ", " + maxTokens + " tokens; each is 1 or more");
+    }
+    return new Speculation(Kind.LOOKUP, maxNgram, maxTokens);
+  }
+
+  boolean looksUp() {
+    return kind == Kind.LOOKUP;
+  }
+
+  boolean drafts() {
+    return kind == Kind.DRAFT;
+  }
+
+  /** The most tokens of a proposal; 0: none. */
+  int tokens() {
+    return tokens;
+  }
+
+  /**
+   * Finds the last place where a sequence had its last tokens before, and what came then.
+   *
+   * @param ids of the sequence
+   * @param length how many there are
+   * @param most tokens wanted
+   * @param into the proposal
+   * @return how many were found
+   */
+  int lookUp(int[] ids, int length, int most, int[] into) {
+    int shortest = Math.min(2, ngram);
+    for (int size = Math.min(ngram, length - 1); size >= shortest; size--) {
+      for (int end = length - 1; end >= size; end--) {
+        if (same(ids, end - size, length - size, size)) {
+          int found = Math.min(most, length - end);
+          System.arraycopy(ids, end, into, 0, found);
+          return found;
+        }
+      }
+    }
+    return 0;
+  }
+
+  private static boolean same(int[] ids, int a, int b, int count) {
+    for (int i = count - 1; i >= 0; i--) {
+      if (ids[a + i] != ids[b + i]) {
+        return false;
+      }
+    }
+    return true;
+  }
+}
