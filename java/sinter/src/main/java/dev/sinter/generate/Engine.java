@@ -19,10 +19,10 @@ import java.util.concurrent.locks.ReentrantLock;
  * same in any company, whatever the cache holds, with and without speculation.
  *
  * <p>Requests start in the order in which they came. Where the cache has no page left, the youngest
- * gives its own back and is computed again later. All methods are safe from any thread, virtual ones
- * too. What hangs on a future, and subscribers, run on threads of their own, and may block or throw
- * without harm to others. A {@link Processor} of a request though runs within the step: one that is
- * slow slows all, one that throws a {@code RuntimeException} fails its request alone.
+ * gives its own back and is computed again later. All methods are safe from any thread, virtual
+ * ones too. What hangs on a future, and subscribers, run on threads of their own, and may block or
+ * throw without harm to others. A {@link Processor} of a request though runs within the step: one
+ * that is slow slows all, one that throws a {@code RuntimeException} fails its request alone.
  */
 public final class Engine implements AutoCloseable {
   private final Steps steps;
@@ -49,7 +49,7 @@ public final class Engine implements AutoCloseable {
     this.draft = draft;
     this.tokenizer = tokenizer;
     this.settings = settings;
-    scheduler = new Scheduler(steps, draft, settings.chunk(), new Deliveries());
+    scheduler = new Scheduler(steps, draft, settings.chunk(), System::nanoTime, new Deliveries());
     stats = scheduler.stats();
     thread.setDaemon(true);
     thread.start();

@@ -14,9 +14,9 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * A completion of an {@link Engine} as it comes, token by token. The engine never waits for who
- * reads it: what is not read yet is kept. Read it from one thread at a time, or subscribe to it; each
- * token is given once. Closing it before the end cancels the request, and the cache is free again
- * with the engine's next step.
+ * reads it: what is not read yet is kept. Read it from one thread at a time, or subscribe to it;
+ * each token is given once. Closing it before the end cancels the request, and the cache is free
+ * again with the engine's next step.
  */
 public final class EngineStream implements Iterable<Token>, Flow.Publisher<Token>, AutoCloseable {
   private final Executor callbacks;
@@ -277,8 +277,7 @@ public final class EngineStream implements Iterable<Token>, Flow.Publisher<Token
             return () -> subscriber.onNext(token);
           }
         } else if (closed || ended) {
-          return last(
-              failure == null ? subscriber::onComplete : () -> subscriber.onError(failure));
+          return last(failure == null ? subscriber::onComplete : () -> subscriber.onError(failure));
         }
         busy = false;
         return null;

@@ -1,9 +1,10 @@
 package dev.sinter.generate;
 
 /**
- * How many tokens a sequence proposes: about as many as were accepted lately, and none while what is
- * accepted does not pay for what is verified. A pause ends with a try, and each that fails makes
- * the next pause longer.
+ * How many tokens a sequence proposes: about as many as were accepted lately, and none while what
+ * is accepted does not pay for what is verified. A pause ends with a try, and each that fails makes
+ * the next pause longer. Where it costs nothing to see what would have been proposed, a glance that
+ * is right ends the pause too.
  */
 final class Gauge {
   private static final double MEMORY = 0.9;
@@ -13,16 +14,41 @@ final class Gauge {
   private final int most;
   private int length;
   private int pause;
-  private int nextPause = SHORTEST_PAUSE;
-  private double proposed = 1; // sums that forget; a new sequence is given a chance
-  private double accepted = 1;
+  private int nextPause;
+  private double proposed = 1; // sums that forget
+  private double accepted;
+
+  private Gauge(int most, int length, int pause, int nextPause, double accepted) {
+    this.most = most;
+    this.length = length;
+    this.pause = pause;
+    this.nextPause = nextPause;
+    this.accepted = accepted;
+  }
 
   /**
+   * Of proposals that are free to look at: nothing is verified before one was right.
+   *
    * @param most tokens of a proposal
    */
-  Gauge(int most) {
-    this.most = most;
-    this.length = Math.min(most, 2);
+  static Gauge glancing(int most) {
+    return new Gauge(most, 1, LONGEST_PAUSE, LONGEST_PAUSE, 0);
+  }
+
+  /**
+   * Of proposals that cost something: they are given a chance.
+   *
+   * @param most tokens of a proposal
+   */
+  static Gauge trusting(int most) {
+    return new Gauge(most, Math.min(most, 2), 0, SHORTEST_PAUSE, 1);
+  }
+
+  /** Of another sequence, which begins where this one stands. */
+  Gauge copy() {
+    Gauge copy = new Gauge(most, length, pause, nextPause, accepted);
+    copy.proposed = proposed;
+    return copy;
   }
 
   /** Tokens to propose now; to be asked once a step. */
@@ -40,7 +66,7 @@ final class Gauge {
    * @param tokens proposed, at least one
    * @param right how many of them were what the model chose
    * @param cost of a proposed token, as a part of what a token costs without
-   * @param verified false: it was only compared with what the model chose, at no cost
+   * @param verified false: it was only compared with what the model chose
    */
   void record(int tokens, int right, double cost, boolean verified) {
     proposed = MEMORY * proposed + tokens;

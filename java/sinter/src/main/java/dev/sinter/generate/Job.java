@@ -33,7 +33,7 @@ final class Job {
 
   // What the scheduler does with it.
   final List<Page> pages = new ArrayList<>();
-  final Gauge gauge;
+  Gauge gauge;
   final int[] proposal;
   int slot;
   int shared; // pages of those that are in the pool's tree
@@ -66,11 +66,13 @@ final class Job {
     progress = new Progress(sequence, room, sampling.ending(), tokenizer);
     // What the device remembers of a sequence slides with the context; a penalty counts it all.
     boolean onDevice =
-        sampling.processors().isEmpty()
-            && (sampling.repetitionPenalty() == 1 || !request.slides());
+        sampling.processors().isEmpty() && (sampling.repetitionPenalty() == 1 || !request.slides());
     onHost = onDevice ? null : new HostSampler(sampling);
     speculation = request.speculation().orElse(engine);
-    gauge = new Gauge(Math.max(1, speculation.tokens()));
+    gauge =
+        speculation.drafts()
+            ? Gauge.trusting(speculation.tokens())
+            : Gauge.glancing(speculation.tokens());
     proposal = new int[speculation.tokens()];
     ids = Arrays.copyOf(prompt, Math.max(16, prompt.length));
     length = prompt.length;

@@ -10,10 +10,10 @@ import java.util.Set;
 
 /**
  * Who holds which page of a cache. A page whose tokens are all known can be shared: it then stands
- * in a tree, below the page of the tokens before it, where sequences that begin alike find it (Zheng
- * et al. 2024, section 3). Nobody holding it any more, it stays there until its place is needed:
- * the page that was given back first goes first. As a sequence holds a page only with all before it,
- * and gives the last back first, that one is always a leaf.
+ * in a tree, below the page of the tokens before it, where sequences that begin alike find it
+ * (Zheng et al. 2024, section 3). Nobody holding it any more, it stays there until its place is
+ * needed: the page that was given back first goes first. As a sequence holds a page only with all
+ * before it, and gives the last back first, that one is always a leaf.
  */
 final class PagePool {
   /** A page of the cache. */

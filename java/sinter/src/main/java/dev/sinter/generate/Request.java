@@ -30,8 +30,7 @@ public final class Request {
    * @return the request
    */
   public static Request of(String prompt, Sampling sampling) {
-    return new Request(
-        Objects.requireNonNull(prompt, "prompt"), null, sampling, NOT_SLIDING, null);
+    return new Request(Objects.requireNonNull(prompt, "prompt"), null, sampling, NOT_SLIDING, null);
   }
 
   /**

@@ -5,6 +5,7 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import java.util.function.LongSupplier;
 
 /**
  * Which rows a step has, and what becomes of them. Each sequence that decodes has its row in every
@@ -17,14 +18,17 @@ final class Scheduler {
   private final Steps draftSteps; // null: no draft model
   private final Drafts drafts;
   private final int chunk;
+  private final LongSupplier clock;
   private final PagePool pool;
   private final StepCosts costs = new StepCosts();
   private final Deque<Integer> slots = new ArrayDeque<>();
   private final List<Job> running = new ArrayList<>(); // the oldest first
-  private final Deque<Job> preempted = new ArrayDeque<>(); // likewise; all older than any that waits
+  private final Deque<Job> preempted =
+      new ArrayDeque<>(); // likewise; all older than any that waits
   private final List<Runnable> outbox = new ArrayList<>();
   private final Results results;
   private final float[] logits;
+  private Gauge lastDraft; // of the sequence that the draft model proposed for last; null: none
   // Of the step that is being computed.
   private int decoding; // sequences that choose a token
   private boolean prefilling; // whether a prompt has rows
@@ -51,12 +55,15 @@ final class Scheduler {
 
   /**
    * @param draft of pages and slots like those of the model; null: none
+   * @param chunk the most tokens of prompts a step
+   * @param clock in nanoseconds: what a step costs decides what is proposed
    */
-  Scheduler(Steps steps, Steps draft, int chunk, Results results) {
+  Scheduler(Steps steps, Steps draft, int chunk, LongSupplier clock, Results results) {
     this.steps = steps;
     this.draftSteps = draft;
     this.drafts = draft == null ? null : new Drafts(draft);
     this.chunk = chunk;
+    this.clock = clock;
     this.results = results;
     pool = new PagePool(steps.pages(), steps.pageSize());
     logits = new float[steps.vocabulary()];
@@ -74,7 +81,9 @@ final class Scheduler {
     return preempted.isEmpty() && fits(job);
   }
 
-  /** Whether a slot is free, and pages for what is known of it and a token more of each sequence. */
+  /**
+   * Whether a slot is free, and pages for what is known of it and a token more of each sequence.
+   */
   private boolean fits(Job job) {
     int promised = running.size();
     for (Job other : running) {
@@ -102,6 +111,9 @@ final class Scheduler {
   void start(Job job) {
     if (!job.begun()) {
       promptTokens += job.sequence().promptLength();
+      if (job.speculation().drafts() && lastDraft != null) {
+        job.gauge = lastDraft.copy();
+      }
     }
     job.start(slots.pop());
     for (int at = 0; at < job.length(); at++) {
@@ -149,7 +161,7 @@ final class Scheduler {
   }
 
   private void compute() {
-    long started = System.nanoTime();
+    long started = clock.getAsLong();
     planKnown();
     propose();
     steps.begin();
@@ -157,7 +169,7 @@ final class Scheduler {
     steps.run();
     stepCount++;
     if (!prefilling) {
-      costs.step(decoding + guesses, System.nanoTime() - started - drafting);
+      costs.step(decoding + guesses, clock.getAsLong() - started - drafting);
     }
   }
 
@@ -295,11 +307,14 @@ final class Scheduler {
       }
     }
     if (!drafted.isEmpty()) {
-      long started = System.nanoTime();
+      long started = clock.getAsLong();
       drafts.propose(drafted);
-      drafting = System.nanoTime() - started;
-      costs.draft(drafted.size(), drafting);
+      drafting = clock.getAsLong() - started;
       guesses = running.stream().mapToInt(job -> job.guesses).sum();
+      int drawn = drafted.stream().mapToInt(job -> job.guesses).sum();
+      if (drawn > 0) {
+        costs.draft(drawn, drafting);
+      }
     }
     for (Job job : running) {
       for (int i = 0; i < job.guesses; i++) {
@@ -407,6 +422,7 @@ final class Scheduler {
       judge(job, job.guesses, right, true);
       if (job.speculation().drafts()) {
         drafts.accepted(job, before, right);
+        lastDraft = job.gauge;
       }
     }
   }
@@ -426,8 +442,7 @@ final class Scheduler {
   }
 
   private void judge(Job job, int tokens, int right, boolean verified) {
-    double cost =
-        costs.each(decoding, Math.max(guesses, tokens), job.speculation().drafts());
+    double cost = costs.each(decoding, Math.max(guesses, tokens), job.speculation().drafts());
     job.gauge.record(tokens, right, cost, verified);
   }
 
@@ -437,7 +452,9 @@ final class Scheduler {
     complete(job);
   }
 
-  /** Takes the slot and the pages of a job; what is computed of it stays in the cache for a while. */
+  /**
+   * Takes the slot and the pages of a job; what is computed of it stays in the cache for a while.
+   */
   private void leave(Job job) {
     share(job, job.computed);
     vacate(job);

@@ -3,8 +3,8 @@ package dev.sinter.generate;
 /**
  * How tokens are proposed before the model has chosen them (Leviathan et al. 2023). One step of the
  * model then looks at a whole proposal; what it would have chosen itself counts, so that the tokens
- * are exactly those without speculation, only sooner. Each sequence stops to propose while that does
- * not pay, as measured.
+ * are exactly those without speculation, only sooner. Each sequence stops to propose while that
+ * does not pay, as measured.
  */
 public final class Speculation {
   private enum Kind {
@@ -50,8 +50,12 @@ public final class Speculation {
     return new Speculation(Kind.LOOKUP, maxNgram, maxTokens);
   }
 
-  boolean looksUp() {
-    return kind == Kind.LOOKUP;
+  /** By a draft model, whichever. */
+  static Speculation draft(int tokens) {
+    if (tokens < 1) {
+      throw new IllegalArgumentException("proposals of " + tokens + " tokens; 1 or more");
+    }
+    return new Speculation(Kind.DRAFT, 0, tokens);
   }
 
   boolean drafts() {
