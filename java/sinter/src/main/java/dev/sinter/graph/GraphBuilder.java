@@ -1,13 +1,16 @@
 package dev.sinter.graph;
 
 import dev.sinter.natives.global.sinter;
+import java.nio.IntBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.function.IntUnaryOperator;
 
 /**
  * Traces a model for one shape: each method appends an operation and returns its output. {@link
@@ -22,15 +25,17 @@ public final class GraphBuilder {
     INFERENCE
   }
 
-  private final Parameters parameters;
+  private final Weights parameters;
   private final Mode mode;
   private final Recompute recompute;
   private final long seed;
   private final List<Operation> operations = new ArrayList<>();
   private final Set<Tensor> inputs = new LinkedHashSet<>();
   private final Set<Tensor> outputs = new LinkedHashSet<>();
-  private final Set<KvCache> caches = new LinkedHashSet<>();
+  private final Set<Tensor> held = new LinkedHashSet<>();
+  private final Set<Mirror> caches = new LinkedHashSet<>();
   private final Set<Sampler> samplers = new LinkedHashSet<>();
+  private final Map<Tensor, IntUnaryOperator> constants = new IdentityHashMap<>();
   private final Set<Tensor> kept = Collections.newSetFromMap(new IdentityHashMap<>());
   private long randomTensors;
 
@@ -38,11 +43,14 @@ public final class GraphBuilder {
    * Starts a graph.
    *
    * @param parameters the model's weights
-   * @param mode what the graph is for
+   * @param mode what the graph is for; packed weights do not train
    * @param recompute what the backward pass computes again
    * @param seed of dropout
    */
-  public GraphBuilder(Parameters parameters, Mode mode, Recompute recompute, long seed) {
+  public GraphBuilder(Weights parameters, Mode mode, Recompute recompute, long seed) {
+    if (mode == Mode.TRAIN && !(parameters instanceof Parameters)) {
+      throw new IllegalArgumentException("packed weights do not train");
+    }
     this.parameters = parameters;
     this.mode = mode;
     this.recompute = recompute;
@@ -95,6 +103,18 @@ public final class GraphBuilder {
   }
 
   /**
+   * Keeps a tensor on the device until the next run: {@link Graph#read} copies the rows that are
+   * wanted.
+   *
+   * @param tensor an fp32 activation
+   * @return the same
+   */
+  public Tensor hold(Tensor tensor) {
+    held.add(tensor);
+    return tensor;
+  }
+
+  /**
    * Marks the border between two blocks: {@link Recompute#BLOCK} keeps this tensor.
    *
    * @param tensor an activation
@@ -111,7 +131,7 @@ public final class GraphBuilder {
    * @param name for {@code describe()}
    * @param tokens int32 [batch, length]
    * @param offsets int32 [batch], the position of each sequence's first token, or null for zeros
-   * @param tokenTable [vocabulary, width]
+   * @param tokenTable [vocabulary, width], or packed as the output matrix that it is too
    * @param positionTable [positions, width], or null
    * @param scale of the tokens' rows; 1: as they are
    * @param padding a token whose row is not trained here; -1: none
@@ -125,6 +145,14 @@ public final class GraphBuilder {
       Tensor positionTable,
       float scale,
       int padding) {
+    if (tokenTable.format() != null) {
+      // The rows of these tokens are a table, which each token then has its own row of.
+      Tensor rows = Tensor.activation("rows", dtype(), tokens.elements(), tokenTable.size(0));
+      operations.add(new PackedRows(tokens, tokenTable, rows));
+      Tensor own = input("row", tokens.shape());
+      constants.put(own, i -> i);
+      return embedding(name, own, offsets, rows, positionTable, scale, padding);
+    }
     Tensor out =
         Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(1));
     return append(
@@ -225,7 +253,7 @@ public final class GraphBuilder {
     return append(new LayerNorm(x, gain, bias, epsilon, out, mean, rstd), out);
   }
 
-  /** The layout of a linear layer's weight. */
+  /** The layout of a linear layer's weight that is not packed. */
   public enum Layout {
     /** [in, out]: y = x W. */
     IN_OUT,
@@ -238,7 +266,7 @@ public final class GraphBuilder {
    *
    * @param name for {@code describe()}
    * @param x [.., in]
-   * @param weight in the given layout
+   * @param weight in the given layout, or packed
    * @param layout of the weight
    * @param bias [out] or null
    * @param residual [.., out], added to the result, or null
@@ -247,8 +275,7 @@ public final class GraphBuilder {
   public Tensor linear(
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Tensor residual) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
-    return append(
-        new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, null, out, null), out);
+    return append(linear(x, weight, layout, bias, residual, null, out, null), out);
   }
 
   /**
@@ -256,7 +283,7 @@ public final class GraphBuilder {
    *
    * @param name for {@code describe()}
    * @param x [.., in]
-   * @param weight in the given layout
+   * @param weight in the given layout, or packed
    * @param layout of the weight
    * @param bias [out]
    * @param activation of each element
@@ -267,26 +294,39 @@ public final class GraphBuilder {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
     Tensor pre =
         training() ? Tensor.activation(name + " before activation", dtype(), out.shape()) : null;
-    return append(
-        new Linear(x, weight, layout == Layout.OUT_IN, bias, null, activation, out, pre), out);
+    return append(linear(x, weight, layout, bias, null, activation, out, pre), out);
   }
 
   /**
    * Multiplies by the output matrix: logits, in fp32 where no gradient is to be taken.
    *
    * @param x [.., width]
-   * @param weight [vocabulary, width]
+   * @param weight [vocabulary, width], or packed
    * @param bias [vocabulary] or null
    * @return [.., vocabulary]
    */
   public Tensor logits(Tensor x, Tensor weight, Tensor bias) {
     Tensor out = linearOutput("logits", x, weight, Layout.OUT_IN, training() ? dtype() : DType.F32);
-    return append(new Linear(x, weight, true, bias, null, null, out, null), out);
+    return append(linear(x, weight, Layout.OUT_IN, bias, null, null, out, null), out);
+  }
+
+  private static Operation linear(
+      Tensor x,
+      Tensor weight,
+      Layout layout,
+      Tensor bias,
+      Tensor residual,
+      Activation activation,
+      Tensor out,
+      Tensor pre) {
+    return weight.format() != null
+        ? new PackedLinear(x, weight, bias, residual, activation, out)
+        : new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, activation, out, pre);
   }
 
   private Tensor linearOutput(String name, Tensor x, Tensor weight, Layout layout, DType dtype) {
     long[] shape = x.shape();
-    int in = layout == Layout.IN_OUT ? 0 : 1;
+    int in = layout == Layout.IN_OUT || weight.format() != null ? 0 : 1;
     if (weight.size(in) != x.columns()) {
       throw new IllegalArgumentException(
           "linear " + name + ": weight " + weight + " does not take rows of " + x);
@@ -385,8 +425,36 @@ public final class GraphBuilder {
   public Tensor cachedAttention(
       String name, Tensor qkv, KvCache cache, int layer, int heads, int window) {
     Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), qkv.columns() / 3);
-    caches.add(cache);
+    caches.add(cache.lengthsMirror());
     return append(new CachedAttention(qkv, cache, layer, heads, window, out), out);
+  }
+
+  /**
+   * Causal self-attention of rows of several sequences, each over the pages of its own, which the
+   * rows are added to.
+   *
+   * @param name for {@code describe()}
+   * @param qkv [rows, 1, 3 width]
+   * @param slots int32 [rows]: the sequence of each row; -1: none
+   * @param positions int32 [rows]
+   * @param cache of this model
+   * @param layer which of the cache
+   * @param heads divides the width
+   * @param window how many keys a row sees, its own included; 0: all before it
+   * @return [rows, 1, width]
+   */
+  public Tensor pagedAttention(
+      String name,
+      Tensor qkv,
+      Tensor slots,
+      Tensor positions,
+      PagedCache cache,
+      int layer,
+      int heads,
+      int window) {
+    Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), qkv.columns() / 3);
+    caches.add(cache.tables());
+    return append(new PagedAttention(qkv, slots, positions, cache, layer, heads, window, out), out);
   }
 
   /**
@@ -399,7 +467,7 @@ public final class GraphBuilder {
    * @param heads divides the width
    */
   public void fillCache(Tensor kv, KvCache cache, int layer, int heads) {
-    caches.add(cache);
+    caches.add(cache.lengthsMirror());
     operations.add(new CachedCrossAttention.Fill(kv, cache, layer, heads));
   }
 
@@ -416,7 +484,7 @@ public final class GraphBuilder {
    */
   public Tensor cachedCrossAttention(String name, Tensor q, KvCache cache, int layer, int heads) {
     Tensor out = Tensor.activation(name, dtype(), q.shape());
-    caches.add(cache);
+    caches.add(cache.lengthsMirror());
     return append(new CachedCrossAttention(q, cache, layer, heads, out), out);
   }
 
@@ -514,7 +582,7 @@ public final class GraphBuilder {
    * Chooses a token from each row of logits.
    *
    * @param logits fp32 [batch, 1, vocabulary]
-   * @param sampler how; its settings may change between runs
+   * @param sampler how, for as many rows or more; its settings may change between runs
    * @return int32 [batch]
    */
   public Tensor sample(Tensor logits, Sampler sampler) {
@@ -529,8 +597,7 @@ public final class GraphBuilder {
   }
 
   private List<Mirror> uploads() {
-    List<Mirror> all = new ArrayList<>();
-    caches.forEach(cache -> all.add(cache.lengthsMirror()));
+    List<Mirror> all = new ArrayList<>(caches);
     samplers.forEach(sampler -> all.addAll(sampler.uploads()));
     return all;
   }
@@ -543,15 +610,25 @@ public final class GraphBuilder {
   public Graph build() {
     List<Operation> all = new ArrayList<>(operations);
     if (training()) {
-      all.addAll(Backward.of(operations, parameters, dtype(), recompute, kept));
+      all.addAll(Backward.of(operations, (Parameters) parameters, dtype(), recompute, kept));
     }
-    return new Graph(
-        parameters,
-        all,
-        operations.size(),
-        inputs,
-        outputs,
-        this::uploads,
-        samplers.stream().map(Sampler::download).toList());
+    Graph graph =
+        new Graph(
+            parameters,
+            all,
+            operations.size(),
+            inputs,
+            outputs,
+            held,
+            this::uploads,
+            samplers.stream().map(Sampler::download).toList());
+    constants.forEach(
+        (tensor, values) -> {
+          IntBuffer host = graph.ints(tensor);
+          for (int i = 0; i < host.capacity(); i++) {
+            host.put(i, values.applyAsInt(i));
+          }
+        });
+    return graph;
   }
 }

@@ -71,14 +71,21 @@ final class Linear extends Operation {
 
   @Override
   Gemm product() {
-    int epilogue =
-        activation != null
-            ? sinter.SN_EPILOGUE_BIAS_ACTIVATION
-            : residual != null
-                ? sinter.SN_EPILOGUE_BIAS_RESIDUAL
-                : bias != null ? sinter.SN_EPILOGUE_BIAS : sinter.SN_EPILOGUE_NONE;
     return Gemm.plain(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype())
-        .with(epilogue, activation, bias != null, residual != null || preActivation != null);
+        .with(
+            epilogue(bias, residual, activation),
+            activation,
+            bias != null,
+            residual != null || preActivation != null);
+  }
+
+  /** What follows the product, of sn_epilogue. */
+  static int epilogue(Tensor bias, Tensor residual, Activation activation) {
+    return activation != null
+        ? sinter.SN_EPILOGUE_BIAS_ACTIVATION
+        : residual != null
+            ? sinter.SN_EPILOGUE_BIAS_RESIDUAL
+            : bias != null ? sinter.SN_EPILOGUE_BIAS : sinter.SN_EPILOGUE_NONE;
   }
 
   @Override

@@ -17,7 +17,7 @@ import org.bytedeco.javacpp.Pointer;
  * where it trains: the norm and the update are one pass each. Weights that train in bf16 have an
  * fp32 master copy.
  */
-public final class Parameters implements AutoCloseable {
+public final class Parameters extends Weights {
   /**
    * Weight decay is switched on and off for blocks of this many elements, so each tensor starts at
    * a multiple.
@@ -29,9 +29,7 @@ public final class Parameters implements AutoCloseable {
   private final Device device;
   private final DType dtype;
   private final Stream stream;
-  private final Map<String, ParameterSpec> specs = new LinkedHashMap<>();
   private final Map<String, Long> offsets = new LinkedHashMap<>();
-  private final Map<String, Tensor> tensors = new LinkedHashMap<>();
   private final Map<String, Slice> slices = new LinkedHashMap<>();
   private final Map<Tensor, Tensor> gradients = new IdentityHashMap<>();
   private final long size;
@@ -59,13 +57,12 @@ public final class Parameters implements AutoCloseable {
    * @throws DeviceMemoryException where they do not fit
    */
   public Parameters(Device device, DType dtype, List<ParameterSpec> specs) {
+    super(device, dtype, specs);
     this.device = device;
     this.dtype = dtype;
+    this.stream = stream();
     long end = 0;
     for (ParameterSpec spec : specs) {
-      if (this.specs.put(spec.name(), spec) != null) {
-        throw new IllegalArgumentException("parameter " + spec.name() + " is there twice");
-      }
       offsets.put(spec.name(), end);
       long each = spec.elements() / spec.parts().size();
       for (int i = 0; i < spec.parts().size(); i++) {
@@ -77,53 +74,15 @@ public final class Parameters implements AutoCloseable {
     weights = new Memory(device, Math.multiplyExact(size, (long) dtype.bytes()));
     staging = new Memory(device, 4L * STAGING);
     hostStaging = new HostBuffer(device, 4L * STAGING);
-    stream = new Stream(device);
     for (ParameterSpec spec : specs) {
       Pointer at = weights.at(offsets.get(spec.name()) * dtype.bytes());
-      tensors.put(spec.name(), Tensor.resident(spec.name(), dtype, at, spec.shape()));
+      put(Tensor.resident(spec.name(), dtype, at, spec.shape()));
     }
-  }
-
-  Device device() {
-    return device;
-  }
-
-  /**
-   * Returns the type in which operations read the weights.
-   *
-   * @return fp32 or bf16
-   */
-  public DType dtype() {
-    return dtype;
-  }
-
-  /**
-   * Returns what each parameter is, in the model's order.
-   *
-   * @return specifications
-   */
-  public List<ParameterSpec> specs() {
-    return List.copyOf(specs.values());
-  }
-
-  /**
-   * Looks a parameter up.
-   *
-   * @param name its Hugging Face name
-   * @return the tensor
-   * @throws IllegalArgumentException for a name that the model does not have
-   */
-  public Tensor get(String name) {
-    Tensor tensor = tensors.get(name);
-    if (tensor == null) {
-      throw new IllegalArgumentException("the model has no parameter " + name);
-    }
-    return tensor;
   }
 
   /** Whether a parameter is trained. */
   boolean trains(Tensor parameter) {
-    return specs.get(parameter.name()).trains();
+    return spec(parameter.name()).trains();
   }
 
   /** The fp32 gradient of a parameter. */
@@ -145,10 +104,7 @@ public final class Parameters implements AutoCloseable {
    * @return the sum over the tensors
    */
   public long count() {
-    return specs.values().stream()
-        .filter(ParameterSpec::trains)
-        .mapToLong(ParameterSpec::elements)
-        .sum();
+    return specs().stream().filter(ParameterSpec::trains).mapToLong(ParameterSpec::elements).sum();
   }
 
   /** Allocates gradients and moments, unless that has been done. */
@@ -170,7 +126,7 @@ public final class Parameters implements AutoCloseable {
     normWorkspace = new Memory(device, Loss.Sum.workspace(device, size));
     decayMask = new Memory(device, size / BLOCK);
     HostBuffer mask = new HostBuffer(device, size / BLOCK);
-    for (ParameterSpec spec : specs.values()) {
+    for (ParameterSpec spec : specs()) {
       int from = Math.toIntExact(offsets.get(spec.name()) / BLOCK);
       int blocks = Math.toIntExact((spec.elements() + BLOCK - 1) / BLOCK);
       for (int i = 0; i < blocks; i++) {
@@ -186,11 +142,6 @@ public final class Parameters implements AutoCloseable {
     }
   }
 
-  /** The queue of all that works on these weights. */
-  Stream stream() {
-    return stream;
-  }
-
   /**
    * Draws all weights anew.
    *
@@ -198,7 +149,7 @@ public final class Parameters implements AutoCloseable {
    */
   public void initialize(long seed) {
     long number = 0;
-    for (ParameterSpec spec : specs.values()) {
+    for (ParameterSpec spec : specs()) {
       if (!spec.trains()) {
         fill(spec);
         continue;
@@ -427,10 +378,9 @@ public final class Parameters implements AutoCloseable {
             dtype == DType.F32 ? null : weights.at(0)));
   }
 
-  /** Gives all memory back. Closing twice is harmless. */
   @Override
   public void close() {
-    stream.close();
+    super.close();
     for (Memory memory :
         new Memory[] {
           weights,

@@ -24,13 +24,20 @@ public final class Tensor {
   private final long[] shape;
   private final Role role;
   private final Tensor storage;
+  private final WeightFormat format;
   private Pointer address;
 
   private Tensor(String name, DType dtype, long[] shape, Role role, Tensor storage) {
+    this(name, dtype, shape, role, storage, null);
+  }
+
+  private Tensor(
+      String name, DType dtype, long[] shape, Role role, Tensor storage, WeightFormat format) {
     this.name = name;
     this.dtype = dtype;
     this.shape = shape;
     this.role = role;
+    this.format = format;
     this.storage = storage == null ? this : storage.storage;
     long elements = 1;
     for (long size : shape) {
@@ -46,6 +53,14 @@ public final class Tensor {
     Tensor tensor = new Tensor(name, dtype, shape, Role.RESIDENT, null);
     tensor.address = address;
     return tensor;
+  }
+
+  /**
+   * A packed matrix, which has no memory yet. Its shape is [in, out] whatever that of the parameter
+   * in files; the type is the one that operations compute in.
+   */
+  static Tensor packed(String name, DType dtype, WeightFormat format, long in, long out) {
+    return new Tensor(name, dtype, new long[] {in, out}, Role.RESIDENT, null, format);
   }
 
   static Tensor input(String name, DType dtype, long... shape) {
@@ -125,7 +140,12 @@ public final class Tensor {
   }
 
   long bytes() {
-    return elements() * dtype.bytes();
+    return format == null ? elements() * dtype.bytes() : format.bytes(shape[0], shape[1]);
+  }
+
+  /** How a packed matrix is held; null: this is a plain array. */
+  WeightFormat format() {
+    return format;
   }
 
   Role role() {
@@ -159,6 +179,6 @@ public final class Tensor {
 
   @Override
   public String toString() {
-    return name + " " + dtype + Arrays.toString(shape);
+    return name + " " + (format == null ? dtype : "packed " + format) + Arrays.toString(shape);
   }
 }

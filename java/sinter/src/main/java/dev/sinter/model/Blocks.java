@@ -7,12 +7,15 @@ import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.GraphBuilder.Layout;
 import dev.sinter.graph.KvCache;
 import dev.sinter.graph.Mask;
+import dev.sinter.graph.PagedCache;
 import dev.sinter.graph.ParameterSpec;
-import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Weights;
 import dev.sinter.model.Architecture.Names;
 import dev.sinter.model.Architecture.Norm;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 
 /** The blocks of an {@link Architecture}: their parameters, and how hidden states pass them. */
 final class Blocks {
@@ -51,8 +54,14 @@ final class Blocks {
         g.cachedAttention(name, qkv, cache, layer, of.heads(), of.window(layer));
   }
 
+  /** Attention of rows of several sequences, each over the pages of its own. */
+  SelfAttention paged(GraphBuilder g, PagedCache cache, Tensor slots, Tensor positions) {
+    return (name, qkv, layer) ->
+        g.pagedAttention(name, qkv, slots, positions, cache, layer, of.heads(), of.window(layer));
+  }
+
   /** Attention to an encoder's hidden states [batch, source length, width]. */
-  CrossAttention across(GraphBuilder g, Parameters p, Tensor encoded, Tensor lengths) {
+  CrossAttention across(GraphBuilder g, Weights p, Tensor encoded, Tensor lengths) {
     return (name, q, layer) ->
         g.crossAttention(
             name,
@@ -69,13 +78,13 @@ final class Blocks {
   }
 
   /** Puts the keys and values of an encoder's hidden states into a cache. */
-  void fill(GraphBuilder g, Parameters p, Tensor encoded, KvCache cache) {
+  void fill(GraphBuilder g, Weights p, Tensor encoded, KvCache cache) {
     for (int i = 0; i < of.layers(); i++) {
       g.fillCache(crossKv(g, p, encoded, i), cache, i, of.heads());
     }
   }
 
-  private Tensor crossKv(GraphBuilder g, Parameters p, Tensor encoded, int layer) {
+  private Tensor crossKv(GraphBuilder g, Weights p, Tensor encoded, int layer) {
     Names names = of.names(layer);
     return linear(g, p, together(names.crossKv()), encoded, names, null);
   }
@@ -103,6 +112,18 @@ final class Blocks {
       addLinear(all, n, List.of(n.up()), d, of.inner(), of.deviation());
       addLinear(all, n, List.of(n.down()), of.inner(), d, of.residualDeviation());
     }
+  }
+
+  /** The weights of the linear layers of self-attention and feed-forward, and their layout. */
+  Map<String, Layout> matrices() {
+    Map<String, Layout> all = new HashMap<>();
+    for (int i = 0; i < of.layers(); i++) {
+      Names n = of.names(i);
+      for (String name : List.of(together(n.qkv()), n.project(), n.up(), n.down())) {
+        all.put(name + ".weight", layout(n));
+      }
+    }
+    return all;
   }
 
   static void addNorm(List<ParameterSpec> all, String name, long width) {
@@ -133,7 +154,7 @@ final class Blocks {
    * @return like x; before the final norm where the family has one
    */
   Tensor forward(
-      GraphBuilder g, Parameters p, Tensor x, SelfAttention attention, CrossAttention cross) {
+      GraphBuilder g, Weights p, Tensor x, SelfAttention attention, CrossAttention cross) {
     for (int i = 0; i < of.layers(); i++) {
       x = block(g, p, g.checkpoint(x), i, attention, cross);
     }
@@ -142,7 +163,7 @@ final class Blocks {
 
   private Tensor block(
       GraphBuilder g,
-      Parameters p,
+      Weights p,
       Tensor x,
       int layer,
       SelfAttention attention,
@@ -200,7 +221,7 @@ final class Blocks {
 
   /** x + project(inner(x)), with the norm before or after. */
   private Tensor subLayer(
-      GraphBuilder g, Parameters p, Names n, String norm, String project, Tensor x, Inner inner) {
+      GraphBuilder g, Weights p, Names n, String norm, String project, Tensor x, Inner inner) {
     Tensor in = of.norm() == Norm.BEFORE ? norm(g, p, norm, x) : x;
     Tensor y = inner.of(in);
     Tensor sum;
@@ -219,13 +240,13 @@ final class Blocks {
   }
 
   private static Tensor linear(
-      GraphBuilder g, Parameters p, String name, Tensor x, Names names, Tensor residual) {
+      GraphBuilder g, Weights p, String name, Tensor x, Names names, Tensor residual) {
     return g.linear(
         name, x, p.get(name + ".weight"), layout(names), p.get(name + ".bias"), residual);
   }
 
   /** Layer norm by a family's parameters {@code name.weight} and {@code name.bias}. */
-  Tensor norm(GraphBuilder g, Parameters p, String name, Tensor x) {
+  Tensor norm(GraphBuilder g, Weights p, String name, Tensor x) {
     return g.layerNorm(name, x, p.get(name + ".weight"), p.get(name + ".bias"), of.epsilon());
   }
 }

@@ -3,13 +3,19 @@ package dev.sinter.model;
 import static dev.sinter.graph.ParameterSpec.normal;
 
 import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.GraphBuilder.Layout;
+import dev.sinter.graph.GraphBuilder.Mode;
 import dev.sinter.graph.KvCache;
+import dev.sinter.graph.PagedCache;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Weights;
 import dev.sinter.model.Architecture.Norm;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /**
  * What all GPTs are: token and position tables, blocks, a final norm where the norms stand before
@@ -50,6 +56,13 @@ final class GptLayers implements Backbone {
     return all;
   }
 
+  /** The parameters that products alone read, and their layout: those that can be packed. */
+  Map<String, Layout> matrices() {
+    Map<String, Layout> all = blocks.matrices();
+    all.put(tokenTable, Layout.OUT_IN);
+    return all;
+  }
+
   private boolean hasFinalNorm() {
     return architecture.norm() == Norm.BEFORE;
   }
@@ -64,6 +77,11 @@ final class GptLayers implements Backbone {
     return blocks.cached(g, cache);
   }
 
+  /** Attention of rows of several sequences, each over the pages of its own. */
+  Blocks.SelfAttention paged(GraphBuilder g, PagedCache cache, Tensor slots, Tensor positions) {
+    return blocks.paged(g, cache, slots, positions);
+  }
+
   /**
    * The hidden states after the last block, before the final norm.
    *
@@ -72,7 +90,7 @@ final class GptLayers implements Backbone {
    * @return [batch, length, width]
    */
   Tensor blocks(
-      GraphBuilder g, Parameters p, Tensor tokens, Tensor offsets, Blocks.SelfAttention attention) {
+      GraphBuilder g, Weights p, Tensor tokens, Tensor offsets, Blocks.SelfAttention attention) {
     Tensor x =
         g.embedding("embedding", tokens, offsets, p.get(tokenTable), p.get(positionTable), 1, -1);
     if (g.drops(config.embeddingDropout())) {
@@ -81,13 +99,40 @@ final class GptLayers implements Backbone {
     return blocks.forward(g, p, x, attention, null);
   }
 
-  private Tensor finalNorm(GraphBuilder g, Parameters p, Tensor x) {
+  private Tensor finalNorm(GraphBuilder g, Weights p, Tensor x) {
     return hasFinalNorm() ? g.checkpoint(blocks.norm(g, p, FINAL_NORM, x)) : x;
   }
 
   /** Logits of hidden states: the final norm, then the token table. */
-  Tensor head(GraphBuilder g, Parameters p, Tensor x) {
+  Tensor head(GraphBuilder g, Weights p, Tensor x) {
     return g.logits(finalNorm(g, p, x), p.get(tokenTable), null);
+  }
+
+  /** A pass that gives the loss of each token. */
+  EvaluationGraph lossGraph(Weights p, int batch, int length) {
+    checkLength(length);
+    GraphBuilder g = new GraphBuilder(p, Mode.INFERENCE, Recompute.NONE, 0);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor targets = g.input("targets", batch, length);
+    Tensor logits = head(g, p, blocks(g, p, tokens, null, within(g)));
+    Tensor losses = g.output(g.crossEntropy(logits, targets, null, 0, 0));
+    return new EvaluationGraph(g.build(), tokens, targets, losses);
+  }
+
+  /** A pass that gives every logit. */
+  EvaluationGraph logitsGraph(Weights p, int batch, int length) {
+    checkLength(length);
+    GraphBuilder g = new GraphBuilder(p, Mode.INFERENCE, Recompute.NONE, 0);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor logits = g.output(head(g, p, blocks(g, p, tokens, null, within(g))));
+    return new EvaluationGraph(g.build(), tokens, null, logits);
+  }
+
+  void checkLength(int length) {
+    if (length < 1 || length > config.context()) {
+      throw new IllegalArgumentException(
+          length + " tokens; this model's context is 1 to " + config.context());
+    }
   }
 
   /** Right padding needs no mask: no token sees what comes after it. */

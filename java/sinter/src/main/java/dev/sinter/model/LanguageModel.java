@@ -92,7 +92,7 @@ public final class LanguageModel implements Model {
    */
   public TrainingGraph trainingGraph(
       int batch, int length, int accumulate, Recompute recompute, long seed) {
-    checkLength(length);
+    layers.checkLength(length);
     parameters.enableTraining();
     GraphBuilder g = new GraphBuilder(parameters, Mode.TRAIN, recompute, seed);
     Tensor tokens = g.input("tokens", batch, length);
@@ -113,14 +113,7 @@ public final class LanguageModel implements Model {
    * @return the graph; the caller closes it
    */
   public EvaluationGraph lossGraph(int batch, int length) {
-    checkLength(length);
-    GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
-    Tensor tokens = g.input("tokens", batch, length);
-    Tensor targets = g.input("targets", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
-    Tensor losses =
-        g.output(g.crossEntropy(layers.head(g, parameters, hidden), targets, null, 0, 0));
-    return new EvaluationGraph(g.build(), tokens, targets, losses);
+    return layers.lossGraph(parameters, batch, length);
   }
 
   /**
@@ -131,12 +124,7 @@ public final class LanguageModel implements Model {
    * @return the graph; the caller closes it
    */
   public EvaluationGraph logitsGraph(int batch, int length) {
-    checkLength(length);
-    GraphBuilder g = new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0);
-    Tensor tokens = g.input("tokens", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
-    Tensor logits = g.output(layers.head(g, parameters, hidden));
-    return new EvaluationGraph(g.build(), tokens, null, logits);
+    return layers.logitsGraph(parameters, batch, length);
   }
 
   /**
@@ -147,7 +135,7 @@ public final class LanguageModel implements Model {
    * @return the decoder; the caller closes it
    */
   public Decoder decoder(int batch, int capacity) {
-    checkLength(capacity);
+    layers.checkLength(capacity);
     return new Decoder(this, layers, batch, capacity);
   }
 
@@ -178,13 +166,6 @@ public final class LanguageModel implements Model {
       }
     }
     return tuner.run(onProduct);
-  }
-
-  private void checkLength(int length) {
-    if (length < 1 || length > config.context()) {
-      throw new IllegalArgumentException(
-          length + " tokens; this model's context is 1 to " + config.context());
-    }
   }
 
   /** Gives the weights back. Closing twice is harmless. */

@@ -1,0 +1,121 @@
+package dev.sinter.model;
+
+import dev.sinter.graph.Device;
+import dev.sinter.graph.PackedParameters;
+import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.WeightFormat;
+
+/**
+ * A GPT whose weights no longer change: packed for decoding, in as many bits as wanted. It computes
+ * in fp32 whatever the format. Many graphs and decoders may read one.
+ */
+public final class FrozenModel implements AutoCloseable {
+  private final GptConfig config;
+  private final Device device;
+  private final GptLayers layers;
+  private final PackedParameters parameters;
+
+  /**
+   * A model whose parameters have no values yet: {@link PackedParameters#write}, {@link
+   * PackedParameters#writeBytes} or {@link PackedParameters#adopt} gives each its own, {@link
+   * PackedParameters#seal} comes last.
+   *
+   * @param device where; it stays the caller's
+   */
+  FrozenModel(GptConfig config, Device device, WeightFormat format) {
+    this.config = config;
+    this.device = device;
+    this.layers = new GptLayers(config);
+    this.parameters = new PackedParameters(device, format, layers.parameters(), layers.matrices());
+  }
+
+  /**
+   * Packs a copy of a model's weights, on its device.
+   *
+   * @param model stays as it is, and the caller's
+   * @param format of the copy
+   * @return the model; the caller closes it
+   * @throws IllegalArgumentException where a weight is not finite
+   */
+  public static FrozenModel of(LanguageModel model, WeightFormat format) {
+    FrozenModel frozen = new FrozenModel(model.config(), model.device(), format);
+    try {
+      for (ParameterSpec spec : frozen.parameters.specs()) {
+        frozen.parameters.copy(spec.name(), model.parameters());
+      }
+      frozen.parameters.seal();
+      return frozen;
+    } catch (RuntimeException e) {
+      frozen.close();
+      throw e;
+    }
+  }
+
+  /**
+   * Returns the shape.
+   *
+   * @return the configuration
+   */
+  public GptConfig config() {
+    return config;
+  }
+
+  /**
+   * Returns the device.
+   *
+   * @return where the weights are
+   */
+  public Device device() {
+    return device;
+  }
+
+  /**
+   * Returns how the weights are held.
+   *
+   * @return the format of matrices; everything else is fp32
+   */
+  public WeightFormat format() {
+    return parameters.format();
+  }
+
+  /**
+   * Returns the weights.
+   *
+   * @return all parameters
+   */
+  public PackedParameters parameters() {
+    return parameters;
+  }
+
+  GptLayers layers() {
+    return layers;
+  }
+
+  /**
+   * Traces a pass that gives the loss of each token.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @return the graph; the caller closes it
+   */
+  public EvaluationGraph lossGraph(int batch, int length) {
+    return layers.lossGraph(parameters, batch, length);
+  }
+
+  /**
+   * Traces a pass that gives every logit.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @return the graph; the caller closes it
+   */
+  public EvaluationGraph logitsGraph(int batch, int length) {
+    return layers.logitsGraph(parameters, batch, length);
+  }
+
+  /** Gives the weights back. Closing twice is harmless. */
+  @Override
+  public void close() {
+    parameters.close();
+  }
+}
