@@ -47,7 +47,7 @@ final class Drafts {
       room -= end - job.drafted;
       markDrafted(job, end);
       if (row >= 0 && end == job.length()) {
-        draft.choose(row, job.drafting(), job.step(), end);
+        draft.choose(row, job.how(), job.seed(), job.step(), end);
         job.row = row;
         drafting.add(job);
       } else {
@@ -85,7 +85,7 @@ final class Drafts {
     for (Job job : drafting) {
       int position = job.length() + at - 1;
       job.row = draft.add(job.slot, position, job.proposal[at - 1]);
-      draft.choose(job.row, job.drafting(), job.step() + at, position + 1);
+      draft.choose(job.row, job.how(), job.seed(), job.step() + at, position + 1);
     }
     draft.run();
     drafting.forEach(job -> take(job, at));

@@ -1,5 +1,7 @@
 package dev.sinter.generate;
 
+import dev.sinter.model.FrozenModel;
+import dev.sinter.model.GptConfig;
 import dev.sinter.text.Tokenizer;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -53,6 +55,40 @@ public final class Engine implements AutoCloseable {
     stats = scheduler.stats();
     thread.setDaemon(true);
     thread.start();
+  }
+
+  /**
+   * Starts an engine.
+   *
+   * @param model whose weights; it stays the caller's, and open as long as the engine
+   * @param tokenizer of the model; null: requests are tokens, and so are completions
+   * @param settings how large it is; pages are at most as long as the context
+   * @return the engine; the caller closes it
+   * @throws IllegalArgumentException where a draft model does not go with the model
+   * @throws dev.sinter.graph.DeviceMemoryException where the pages do not fit
+   */
+  public static Engine of(FrozenModel model, Tokenizer tokenizer, EngineSettings settings) {
+    GptConfig config = model.config();
+    FrozenModel small = settings.speculation().model();
+    if (small != null) {
+      GptConfig other = small.config();
+      check(
+          other.vocabulary() == config.vocabulary() && other.context() >= config.context(),
+          String.format(
+              "the draft model has a vocabulary of %d and a context of %d, the model %d and %d; the"
+                  + " one must be the same, the other at least as long",
+              other.vocabulary(), other.context(), config.vocabulary(), config.context()));
+    }
+    EngineSettings fitting = settings.withPageSize(Math.min(settings.pageSize(), config.context()));
+    fitting = fitting.withPages(fitting.pagesFor(config.context()));
+    Steps steps = new PagedSteps(model, fitting);
+    try {
+      Steps draft = small == null ? null : new PagedSteps(small, fitting);
+      return new Engine(steps, draft, tokenizer, fitting);
+    } catch (RuntimeException e) {
+      steps.close();
+      throw e;
+    }
   }
 
   /** As many threads as callbacks that run, none for long without. */

@@ -1,5 +1,6 @@
 package dev.sinter.generate;
 
+import dev.sinter.model.PagedDecoder;
 import java.util.Objects;
 
 /**
@@ -17,10 +18,13 @@ public record EngineSettings(
     int slots, int pages, int pageSize, int chunk, int queue, Speculation speculation) {
   /** Checks the ranges. */
   public EngineSettings {
-    check(slots >= 1 && slots <= 4096, "slots " + slots + "; 1 to 4096");
+    check(slots >= 1, "slots " + slots + "; 1 or more");
     check(pages >= 0, "pages " + pages + "; 0 (four contexts) or more");
     check(pageSize >= 1, "page size " + pageSize + "; 1 or more");
-    check(chunk >= 1 && chunk <= 65536, "chunk " + chunk + "; 1 to 65536");
+    check(chunk >= 1, "chunk " + chunk + "; 1 or more");
+    check(
+        (long) slots + chunk <= PagedDecoder.MOST,
+        "slots " + slots + " and chunk " + chunk + "; together at most " + PagedDecoder.MOST);
     check(queue >= 1, "queue " + queue + "; 1 or more");
     Objects.requireNonNull(speculation, "speculation; Speculation.none() for none");
   }

@@ -1,6 +1,7 @@
 package dev.sinter.generate;
 
 import dev.sinter.generate.PagePool.Page;
+import dev.sinter.graph.Sampler;
 import dev.sinter.text.Tokenizer;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -14,6 +15,7 @@ final class Job {
   private final Sequence sequence;
   private final Progress progress;
   private final HostSampler onHost;
+  private final Sampler.Settings how;
   private final CompletableFuture<Completion> future = new CompletableFuture<>();
   private final EngineStream stream;
   private final Speculation speculation;
@@ -68,6 +70,13 @@ final class Job {
     boolean onDevice =
         sampling.processors().isEmpty() && (sampling.repetitionPenalty() == 1 || !request.slides());
     onHost = onDevice ? null : new HostSampler(sampling);
+    how =
+        new Sampler.Settings(
+            onDevice ? sampling.repetitionPenalty() : 1, // else no device knows the history
+            sampling.temperature(),
+            sampling.topK(),
+            sampling.topP(),
+            sampling.minP());
     speculation = request.speculation().orElse(engine);
     gauge =
         speculation.drafts()
@@ -81,8 +90,8 @@ final class Job {
     }
   }
 
-  Sampling sampling() {
-    return request.sampling();
+  long seed() {
+    return request.sampling().seed();
   }
 
   Sequence sequence() {
@@ -102,9 +111,9 @@ final class Job {
     return future.isDone() || stream != null && stream.closed();
   }
 
-  /** How a draft model draws for it: by what its device knows of the settings. */
-  Sampling drafting() {
-    return onHost == null ? sampling() : sampling().withRepetitionPenalty(1);
+  /** How the device chooses for it. */
+  Sampler.Settings how() {
+    return how;
   }
 
   /** Null where the device chooses. */
@@ -114,7 +123,7 @@ final class Job {
 
   /** Whether the device is to know the tokens. */
   boolean remembered() {
-    return onHost == null && sampling().repetitionPenalty() != 1;
+    return how.repetitionPenalty() != 1;
   }
 
   /** The tokens that the model sees; the first {@link #length} count. */

@@ -365,7 +365,8 @@ final class Scheduler {
 
   private void ask(Job job, int guess) {
     if (job.onHost() == null) {
-      steps.choose(job.row + guess, job.sampling(), job.step() + guess, job.length() + guess);
+      steps.choose(
+          job.row + guess, job.how(), job.seed(), job.step() + guess, job.length() + guess);
     } else {
       steps.wantLogits(job.row + guess);
     }
@@ -433,7 +434,7 @@ final class Scheduler {
       id = steps.token(row);
     } else {
       steps.logits(row, logits);
-      id = job.onHost().choose(logits, job.sequence(), job.sampling().seed(), job.step());
+      id = job.onHost().choose(logits, job.sequence(), job.seed(), job.step());
     }
     if (id < 0) {
       throw Distribution.notFinite(job.sequence().length());

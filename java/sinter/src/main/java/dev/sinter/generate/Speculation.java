@@ -1,5 +1,8 @@
 package dev.sinter.generate;
 
+import dev.sinter.model.FrozenModel;
+import java.util.Objects;
+
 /**
  * How tokens are proposed before the model has chosen them (Leviathan et al. 2023). One step of the
  * model then looks at a whole proposal; what it would have chosen itself counts, so that the tokens
@@ -13,14 +16,16 @@ public final class Speculation {
     DRAFT
   }
 
-  private static final Speculation NONE = new Speculation(Kind.NONE, 0, 0);
+  private static final Speculation NONE = new Speculation(Kind.NONE, null, 0, 0);
 
   private final Kind kind;
+  private final FrozenModel model;
   private final int ngram;
   private final int tokens;
 
-  private Speculation(Kind kind, int ngram, int tokens) {
+  private Speculation(Kind kind, FrozenModel model, int ngram, int tokens) {
     this.kind = kind;
+    this.model = model;
     this.ngram = ngram;
     this.tokens = tokens;
   }
@@ -43,19 +48,41 @@ public final class Speculation {
    * @return the way to propose
    */
   public static Speculation promptLookup(int maxNgram, int maxTokens) {
-    if (maxNgram < 1 || maxTokens < 1) {
-      throw new IllegalArgumentException(
-          "n-grams of " + maxNgram + ", " + maxTokens + " tokens; each is 1 or more");
+    if (maxNgram < 1) {
+      throw new IllegalArgumentException("n-grams of " + maxNgram + " tokens; 1 or more");
     }
-    return new Speculation(Kind.LOOKUP, maxNgram, maxTokens);
+    return new Speculation(Kind.LOOKUP, null, maxNgram, checked(maxTokens));
+  }
+
+  /**
+   * Proposes what a smaller model chooses, which draws with the same random numbers: where both
+   * have the same distribution, they choose the same. It has a cache of its own, with as many
+   * pages.
+   *
+   * @param model of the same vocabulary, and of a context at least as long; it stays the caller's,
+   *     and open as long as the engine
+   * @param tokens the most to propose
+   * @return the way to propose
+   */
+  public static Speculation draft(FrozenModel model, int tokens) {
+    return new Speculation(Kind.DRAFT, Objects.requireNonNull(model, "model"), 0, checked(tokens));
   }
 
   /** By a draft model, whichever. */
   static Speculation draft(int tokens) {
+    return new Speculation(Kind.DRAFT, null, 0, checked(tokens));
+  }
+
+  private static int checked(int tokens) {
     if (tokens < 1) {
       throw new IllegalArgumentException("proposals of " + tokens + " tokens; 1 or more");
     }
-    return new Speculation(Kind.DRAFT, 0, tokens);
+    return tokens;
+  }
+
+  /** The draft model; null: none. */
+  FrozenModel model() {
+    return model;
   }
 
   boolean drafts() {

@@ -1,5 +1,7 @@
 package dev.sinter.generate;
 
+import dev.sinter.graph.Sampler;
+
 /**
  * A model's decoder as the engine sees it: a step computes rows, each a token of a sequence at its
  * position, over a cache in pages. Sequences have a slot each. All tokens of a step are in the
@@ -41,16 +43,15 @@ interface Steps extends AutoCloseable {
   /**
    * Asks for the token behind a row.
    *
-   * @param sampling of whose settings all but the processors count
    * @param step the number of the draw
    * @param historyLength how many tokens of the slot's history count
    */
-  void choose(int row, Sampling sampling, long step, int historyLength);
+  void choose(int row, Sampler.Settings how, long seed, long step, int historyLength);
 
   /** Asks for the logits of a row. */
   void wantLogits(int row);
 
-  /** Computes the step. */
+  /** Computes the step, and waits for it where anything was asked of a row. */
   void run();
 
   /** The token that was chosen behind a row; -1 where no logit is finite. */

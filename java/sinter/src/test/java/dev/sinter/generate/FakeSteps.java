@@ -1,5 +1,6 @@
 package dev.sinter.generate;
 
+import dev.sinter.graph.Sampler;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -43,7 +44,7 @@ class FakeSteps implements Steps {
   RuntimeException failure;
   Semaphore gate; // each step takes a permit; null: none
 
-  private record Choice(int row, Sampling sampling, long step, int historyLength) {}
+  private record Choice(int row, Sampler.Settings how, long seed, long step, int historyLength) {}
 
   FakeSteps(int context, int slots, int pages, int pageSize, int maxRows, int salt) {
     this.context = context;
@@ -206,8 +207,8 @@ class FakeSteps implements Steps {
   }
 
   @Override
-  public void choose(int row, Sampling sampling, long step, int historyLength) {
-    choices.add(new Choice(row, sampling, step, historyLength));
+  public void choose(int row, Sampler.Settings how, long seed, long step, int historyLength) {
+    choices.add(new Choice(row, how, seed, step, historyLength));
   }
 
   @Override
@@ -246,23 +247,20 @@ class FakeSteps implements Steps {
   }
 
   private void choose(Choice choice) {
-    Sampling given = choice.sampling;
+    Sampler.Settings how = choice.how;
     int slot = rows.get(choice.row)[0];
-    boolean penalized = given.repetitionPenalty() != 1;
+    boolean penalized = how.repetitionPenalty() != 1;
     int[] ids = penalized ? Arrays.copyOf(history[slot], choice.historyLength) : new int[1];
     Sampling known =
-        new Sampling(
-            given.temperature(),
-            given.topK(),
-            given.topP(),
-            given.minP(),
-            given.repetitionPenalty(),
-            given.seed(),
-            given.ending(),
-            List.of());
+        Sampling.defaults()
+            .withTemperature(how.temperature())
+            .withTopK(how.topK())
+            .withTopP(how.topP())
+            .withMinP(how.minP())
+            .withRepetitionPenalty(how.repetitionPenalty());
     float[] raw = logits.get(choice.row);
     Sequence sequence = new Sequence(0, ids, ids.length, Set.of(), ids);
-    tokens[choice.row] = new HostSampler(known).choose(raw, sequence, given.seed(), choice.step);
+    tokens[choice.row] = new HostSampler(known).choose(raw, sequence, choice.seed, choice.step);
     logprobs[choice.row] =
         tokens[choice.row] < 0 ? Float.NaN : Distribution.logprob(raw, tokens[choice.row]);
   }

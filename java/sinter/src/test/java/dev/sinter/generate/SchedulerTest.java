@@ -218,7 +218,7 @@ class SchedulerTest {
     bench.run();
     assertAsAlone(bench, jobs);
     assertTrue(bench.scheduler.stats().preempted() > 0);
-    assertEquals(bench.order.get(0).sampling().seed(), 0);
+    assertEquals(bench.order.get(0).seed(), 0);
     // A prompt counts once, and what preemption finds again is not a prompt's share of the cache.
     assertEquals(5 + 6 + 7 + 8, bench.scheduler.stats().promptTokens());
     assertEquals(0, bench.scheduler.stats().cachedTokens());
