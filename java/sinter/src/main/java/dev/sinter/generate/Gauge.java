@@ -60,6 +60,11 @@ final class Gauge {
     return length;
   }
 
+  /** Whether what is accepted pays for proposals of that cost. */
+  boolean pays(double cost) {
+    return accepted >= cost * proposed;
+  }
+
   /**
    * Takes the outcome of a proposal.
    *
@@ -71,7 +76,7 @@ final class Gauge {
   void record(int tokens, int right, double cost, boolean verified) {
     proposed = MEMORY * proposed + tokens;
     accepted = MEMORY * accepted + right;
-    if (accepted >= cost * proposed) {
+    if (pays(cost)) {
       pause = 0;
       nextPause = SHORTEST_PAUSE;
       // One, three, seven: with the last known token the step has powers of two of rows.

@@ -336,11 +336,22 @@ final class Scheduler {
       }
       return;
     }
-    wanted = Math.min(wanted, rows);
+    wanted = affordable(job, Math.min(wanted, rows));
     job.guesses = byDraft ? wanted : lookUp(job, wanted);
     while (job.guesses > 0 && !reserveFree(job, job.length() + job.guesses)) {
       job.guesses--;
     }
+  }
+
+  /** Fewer tokens, where so many cost more than what lately was accepted. */
+  private int affordable(Job job, int wanted) {
+    int tokens = wanted;
+    while (tokens > 1
+        && !job.gauge.pays(costs.each(decoding, guesses + tokens, job.speculation().drafts()))) {
+      costs.avoid(decoding + guesses + tokens);
+      tokens = Integer.highestOneBit(tokens) - 1; // rows stay powers of two
+    }
+    return tokens;
   }
 
   private static int lookUp(Job job, int most) {

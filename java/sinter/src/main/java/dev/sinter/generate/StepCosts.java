@@ -13,6 +13,7 @@ final class StepCosts {
 
   private static final double SHORTER = 0.5;
   private static final double LONGER = 0.1;
+  private static final double FORGIVING = 0.99;
   private static final int MOST = 32;
 
   private final double[] times = new double[MOST + 1];
@@ -59,6 +60,13 @@ final class StepCosts {
             ? UNKNOWN
             : sequences * Math.max(0, times[rows] / without - 1) / (rows - sequences);
     return verifying + (drafts ? sequences * draft / without : 0);
+  }
+
+  /** Notes that a size was not taken for its cost: in time it is tried again. */
+  void avoid(int rows) {
+    if (knows(rows)) {
+      times[rows] *= FORGIVING;
+    }
   }
 
   /** The size nearest to the wanted one whose cost is known; the least itself where none is. */

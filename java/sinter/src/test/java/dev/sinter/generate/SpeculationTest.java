@@ -94,6 +94,22 @@ class SpeculationTest {
   }
 
   @Test
+  void aSizeThatWasAvoidedIsTriedAgainInTime() {
+    StepCosts costs = new StepCosts();
+    for (int i = 0; i < 3; i++) {
+      costs.step(1, 1000);
+      costs.step(9, 17_000);
+    }
+    assertEquals(2, costs.each(1, 8, false), 1e-9);
+    for (int i = 0; i < 100; i++) {
+      costs.avoid(9);
+    }
+    assertTrue(costs.each(1, 8, false) < 0.7);
+    costs.avoid(5); // nothing is known of it
+    assertFalse(costs.knows(5));
+  }
+
+  @Test
   void proposalsOfNothingAreRefused() {
     assertThrows(IllegalArgumentException.class, () -> Speculation.promptLookup(0, 1));
     assertThrows(IllegalArgumentException.class, () -> Speculation.promptLookup(1, 0));
