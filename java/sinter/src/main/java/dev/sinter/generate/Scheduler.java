@@ -307,12 +307,15 @@ final class Scheduler {
       }
     }
     if (!drafted.isEmpty()) {
+      int missed = drafted.stream().mapToInt(job -> job.length() - job.drafted).sum();
       long started = clock.getAsLong();
       drafts.propose(drafted);
       drafting = clock.getAsLong() - started;
       guesses = running.stream().mapToInt(job -> job.guesses).sum();
       int drawn = drafted.stream().mapToInt(job -> job.guesses).sum();
-      if (drawn > 0) {
+      if (missed > 4 * drawn) {
+        costs.catchUp(missed, drafting);
+      } else if (drawn > 0) {
         costs.draft(drawn, drafting);
       }
     }
@@ -330,6 +333,9 @@ final class Scheduler {
       return;
     }
     int wanted = Math.min(most, job.gauge.next());
+    if (byDraft && wanted > 0 && !pays(job, wanted) && !costs.allowsTry(decoding)) {
+      return;
+    }
     if (wanted == 0) {
       if (!byDraft && lookUp(job, 1) > 0) {
         job.glance = job.proposal[0];
@@ -352,6 +358,10 @@ final class Scheduler {
       tokens = Integer.highestOneBit(tokens) - 1; // rows stay powers of two
     }
     return tokens;
+  }
+
+  private boolean pays(Job job, int tokens) {
+    return job.gauge.pays(costs.each(decoding, guesses + tokens, job.speculation().drafts()));
   }
 
   private static int lookUp(Job job, int most) {

@@ -14,11 +14,17 @@ final class StepCosts {
   private static final double SHORTER = 0.5;
   private static final double LONGER = 0.1;
   private static final double FORGIVING = 0.99;
+
+  /** Of a step without proposals: what a try may cost for each token that was missed. */
+  private static final double TRY = 0.05;
+
+  private static final double FORGIVING_TRY = 0.999;
   private static final int MOST = 32;
 
   private final double[] times = new double[MOST + 1];
   private final int[] runs = new int[MOST + 1];
   private double draft;
+  private double catchUp; // of the draft model, a token
 
   /** Takes the time of a step that decoded, without any part of a prompt. */
   void step(int rows, long nanos) {
@@ -31,6 +37,21 @@ final class StepCosts {
   void draft(int tokens, long nanos) {
     double each = (double) nanos / tokens;
     draft = draft == 0 ? each : towards(draft, each);
+  }
+
+  /** Takes the time in which a draft model mostly saw tokens that were there before. */
+  void catchUp(int tokens, long nanos) {
+    double each = (double) nanos / tokens;
+    catchUp = catchUp == 0 ? each : towards(catchUp, each);
+  }
+
+  /** Whether a draft model may see what it has missed, only to try whether it is right again. */
+  boolean allowsTry(int sequences) {
+    if (!knows(sequences) || catchUp <= TRY * times[sequences]) {
+      return true;
+    }
+    catchUp *= FORGIVING_TRY;
+    return false;
   }
 
   private static double towards(double time, double latest) {

@@ -385,6 +385,18 @@ class SchedulerTest {
   }
 
   @Test
+  void aDraftThatSeesPromptsSlowlyIsLeftAloneWhenItIsWrong() {
+    long without = oneByOne(Speculation.none(), 20, cold(20)).nanos();
+    Bench bench = new Bench(SETTINGS.withSlots(1).withSpeculation(Speculation.draft(4)));
+    bench.draft.nanosPerRow = 1000;
+    Map<Job, Request> jobs = addAll(bench, cold(20));
+    bench.run();
+    assertAsAlone(bench, jobs);
+    assertTrue(bench.scheduler.stats().proposedTokens() > 0);
+    assertTrue(bench.nanos() < 1.05 * without, bench.nanos() + " " + without);
+  }
+
+  @Test
   void sizesOfStepsThatCostTooMuchAreAvoided() {
     Bench bench = new Bench(SETTINGS.withSlots(1).withSpeculation(Speculation.promptLookup(3, 8)));
     bench.steps.nanosPerRow = 0;
