@@ -29,7 +29,8 @@ final class StepCosts {
   /** Takes the time of a step that decoded, without any part of a prompt. */
   void step(int rows, long nanos) {
     if (rows <= MOST && ++runs[rows] > WARM_UP) {
-      times[rows] = runs[rows] == WARM_UP + 1 ? nanos : towards(times[rows], nanos);
+      double time = (double) nanos;
+      times[rows] = runs[rows] == WARM_UP + 1 ? time : towards(times[rows], time);
     }
   }
 

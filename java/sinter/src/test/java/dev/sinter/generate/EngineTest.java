@@ -390,6 +390,23 @@ class EngineTest {
     assertThrows(IllegalStateException.class, () -> engine.stream(request(1)));
   }
 
+  @Test
+  void aProcessorMayCloseTheEngineThatCallsIt() throws InterruptedException {
+    FakeSteps steps = FakeSteps.of(CONTEXT, SETTINGS);
+    Engine engine = engine(steps);
+    Processor closing =
+        (scores, sequence) -> {
+          if (sequence.length() == 4) {
+            engine.close();
+          }
+        };
+    Completion completion =
+        engine.submit(Request.of(new int[] {1, 2}, sampling(1, 9).with(closing))).join();
+    assertEquals(FinishReason.CANCELLED, completion.finishReason());
+    assertEquals(3, completion.tokens().size());
+    await(() -> steps.closed);
+  }
+
   /** Takes what it asked for, a few at a time. */
   private static final class Reader implements Flow.Subscriber<Token> {
     private final List<Integer> seen = new ArrayList<>();
