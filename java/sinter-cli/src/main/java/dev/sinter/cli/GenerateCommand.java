@@ -3,14 +3,21 @@ package dev.sinter.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.sinter.Gpt;
-import dev.sinter.generate.Batch;
 import dev.sinter.generate.BeamSearch;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
+import dev.sinter.generate.Ending;
+import dev.sinter.generate.Engine;
+import dev.sinter.generate.EngineSettings;
+import dev.sinter.generate.EngineStream;
+import dev.sinter.generate.Request;
 import dev.sinter.generate.Sampling;
+import dev.sinter.generate.Speculation;
 import dev.sinter.generate.Token;
+import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.WeightFormat;
+import dev.sinter.model.FrozenModel;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.text.Tokenizer;
@@ -19,7 +26,6 @@ import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
@@ -98,7 +104,27 @@ final class GenerateCommand implements Callable<Integer> {
 
   @Mixin private BeamOptions beams;
 
-  @Mixin private DeviceOptions.DtypeOption dtype;
+  @Option(
+      names = "--dtype",
+      paramLabel = "TYPE",
+      description =
+          "Storage of the weights: fp32, bf16, q8 or q4, with beams fp32 or bf16 (default: fp32).")
+  private String dtype;
+
+  @Option(
+      names = "--lookup",
+      paramLabel = "N",
+      defaultValue = "8",
+      description =
+          "Most tokens to guess at once where the text repeats itself; no token changes; 0: none"
+              + " (default: ${DEFAULT-VALUE}).")
+  private int lookup;
+
+  @Option(
+      names = "--draft",
+      paramLabel = "DIR",
+      description = "A small model of the same vocabulary that guesses instead; no token changes.")
+  private Path draft;
 
   @Mixin private DeviceOptions device;
 
@@ -116,24 +142,55 @@ final class GenerateCommand implements Callable<Integer> {
     for (String text : prompts.texts == null ? List.<String>of() : prompts.texts) {
       texts.add(text.equals("-") ? standardInput() : text);
     }
+    Tokenizer tokenizer = texts.isEmpty() ? null : Tokenizer.load(model);
+    List<int[]> ids =
+        tokenizer == null
+            ? prompts.ids.stream().map(GenerateCommand::parse).toList()
+            : texts.stream().map(tokenizer::encode).toList();
     try (Device where = device.open()) {
-      if (texts.isEmpty()) {
-        try (LanguageModel weights = ModelFiles.load(model, where, dtype.get())) {
-          List<int[]> ids = prompts.ids.stream().map(GenerateCommand::parse).toList();
-          show(complete(weights, null, ids, first, search), texts);
-        }
+      if (search.isPresent()) {
+        show(search(where, tokenizer, ids, first, search.get()), texts);
         return 0;
       }
-      try (Gpt gpt = Gpt.load(model, where, dtype.get())) {
-        if (texts.size() == 1 && search.isEmpty() && !json) {
-          stream(gpt, texts.get(0), first);
+      WeightFormat format = dtype == null ? null : WeightFormat.of(dtype);
+      try (FrozenModel weights = load(model, where, format);
+          FrozenModel small = draft == null ? null : load(draft, where, null);
+          Engine engine = Engine.of(weights, tokenizer, settings(weights, small, ids, first))) {
+        if (texts.size() == 1 && !json) {
+          stream(engine, texts.get(0), first);
         } else {
-          List<int[]> ids = texts.stream().map(gpt.tokenizer()::encode).toList();
-          show(complete(gpt.model(), gpt.tokenizer(), ids, first, search), texts);
+          show(complete(engine, ids, first), texts);
         }
       }
     }
     return 0;
+  }
+
+  private static FrozenModel load(Path folder, Device where, WeightFormat format)
+      throws IOException {
+    try (LanguageModel plain = ModelFiles.load(folder, where, DType.F32)) {
+      return FrozenModel.of(plain, format == null ? WeightFormat.F32 : format);
+    }
+  }
+
+  /** An engine that has room for what is asked, and for no more. */
+  private EngineSettings settings(
+      FrozenModel weights, FrozenModel small, List<int[]> ids, Sampling first) {
+    int prompt = ids.stream().mapToInt(each -> each.length).max().orElseThrow();
+    Ending ending = first.ending();
+    long asked = ending.maxNewTokens() > 0 ? prompt + (long) ending.maxNewTokens() : prompt;
+    long positions = Math.min(weights.config().context(), Math.max(asked, ending.maxLength()));
+    EngineSettings settings = EngineSettings.defaults();
+    int slots = Math.min(settings.slots(), ids.size() * count);
+    int pages = (int) (positions / settings.pageSize()) + 1;
+    return settings.withSlots(slots).withPages(slots * pages).withSpeculation(speculation(small));
+  }
+
+  private Speculation speculation(FrozenModel small) {
+    if (small != null) {
+      return Speculation.draft(small, 4);
+    }
+    return lookup == 0 ? Speculation.none() : Speculation.promptLookup(3, lookup);
   }
 
   private static String standardInput() throws IOException {
@@ -144,7 +201,7 @@ final class GenerateCommand implements Callable<Integer> {
     return ProcessorOptions.ids(ids).stream().mapToInt(Integer::intValue).toArray();
   }
 
-  private void stream(Gpt gpt, String text, Sampling first) {
+  private void stream(Engine engine, String text, Sampling first) {
     PrintWriter out = spec.commandLine().getOut();
     for (int i = 0; i < count; i++) {
       if (count > 1) {
@@ -152,41 +209,44 @@ final class GenerateCommand implements Callable<Integer> {
       }
       out.print(text);
       out.flush();
-      Completion completion =
-          gpt.generate(
-              text,
-              first.withSeed(first.seed() + i),
-              token -> {
-                out.print(token.text());
-                out.flush();
-              });
-      out.println();
-      printEnd(completion);
+      try (EngineStream stream =
+          engine.stream(Request.of(text, first.withSeed(first.seed() + i)))) {
+        for (Token token : stream) {
+          out.print(token.text());
+          out.flush();
+        }
+        out.println();
+        printEnd(stream.completion().join());
+      }
     }
   }
 
   /** Where there are several prompts, each completion of a prompt has the seed after the last. */
-  private List<Numbered> complete(
-      LanguageModel weights,
-      Tokenizer tokenizer,
-      List<int[]> ids,
-      Sampling first,
-      Optional<Beams> search) {
+  private List<Numbered> complete(Engine engine, List<int[]> ids, Sampling first) {
+    List<Request> requests = new ArrayList<>();
+    for (int[] prompt : ids) {
+      for (int i = 0; i < count; i++) {
+        requests.add(Request.of(prompt, first.withSeed(first.seed() + requests.size())));
+      }
+    }
     List<Numbered> all = new ArrayList<>();
-    if (search.isPresent()) {
+    for (Completion completion : engine.complete(requests)) {
+      all.add(new Numbered(all.size() / count, completion));
+    }
+    return all;
+  }
+
+  private List<Numbered> search(
+      Device where, Tokenizer tokenizer, List<int[]> ids, Sampling first, Beams how)
+      throws IOException {
+    List<Numbered> all = new ArrayList<>();
+    try (LanguageModel weights =
+        ModelFiles.load(model, where, dtype == null ? DType.F32 : DType.of(dtype))) {
       for (int i = 0; i < ids.size(); i++) {
-        for (Completion one :
-            BeamSearch.complete(weights, tokenizer, ids.get(i), first, search.get())) {
+        for (Completion one : BeamSearch.complete(weights, tokenizer, ids.get(i), first, how)) {
           all.add(new Numbered(i, one));
         }
       }
-      return all;
-    }
-    List<int[]> rows = new ArrayList<>();
-    ids.forEach(prompt -> rows.addAll(Collections.nCopies(count, prompt)));
-    List<Completion> completions = Batch.complete(weights, tokenizer, rows, first);
-    for (int i = 0; i < completions.size(); i++) {
-      all.add(new Numbered(i / count, completions.get(i)));
     }
     return all;
   }
@@ -217,15 +277,20 @@ final class GenerateCommand implements Callable<Integer> {
   }
 
   private void printEnd(Completion completion) {
+    String guesses =
+        completion.proposed() == 0
+            ? ""
+            : ", " + completion.accepted() + " of " + completion.proposed() + " guesses right";
     spec.commandLine()
         .getErr()
         .printf(
             Locale.ROOT,
-            "[%d + %d tokens, first after %.0f ms, then %.1f tok/s, ended by %s]%n",
+            "[%d + %d tokens, first after %.0f ms, then %.1f tok/s%s, ended by %s]%n",
             completion.promptTokens(),
             completion.tokens().size(),
-            completion.prefill().toNanos() / 1e6,
+            completion.timeToFirstToken().toNanos() / 1e6,
             completion.tokensPerSecond(),
+            guesses,
             finish(completion).replace('_', ' '));
   }
 
