@@ -21,7 +21,7 @@ void prepare(sn_weight_format format, const T *x, int64_t in, int64_t padded, fl
     float *block = numbers + b * kBlock, most = 0;
     for (int64_t i = 0; i < kBlock; ++i) most = std::fabs(block[i]) > most ? std::fabs(block[i]) : most;
     scales[b] = most / 127;
-    float inverse = most == 0 ? 0 : 127 / most;
+    float inverse = most < 1e-36f ? 0 : 127 / most;  // below, it would not be finite, and the product is nothing
     for (int64_t i = 0; i < kBlock; ++i) block[i] = std::nearbyint(block[i] * inverse);
   }
 }

@@ -52,7 +52,7 @@ Block toFourBits(const float *w) {
       float number = std::nearbyint(w[i] / scale);
       number = number < -8 ? -8 : number > 7 ? 7 : number;
       block.numbers[i] = static_cast<int32_t>(number);
-      float off = w[i] - number * scale;
+      float off = (w[i] - number * scale) / most;  // of weights of any size the square is finite
       error += off * off;
     }
     if (error < least) {
@@ -134,7 +134,7 @@ sn_status pack(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64
             int64_t row = u * kUnit + k, column = panel * kPanel + o;
             bool there = row < in && column < out;
             numbers[o][k] = there ? toFloat(from[out_by_in ? column * in + row : row * out + column]) : 0.0f;
-            sound &= std::isfinite(numbers[o][k]);
+            sound &= std::isfinite(format == SN_WEIGHT_BF16 ? toFloat(fromFloat<bf16>(numbers[o][k])) : numbers[o][k]);
           }
         }
         if (!sound) finite.store(false, std::memory_order_relaxed);
@@ -143,7 +143,9 @@ sn_status pack(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64
       }
     });
   });
-  return finite.load() ? SN_OK : fail(SN_BAD_ARGUMENT, "pack: a weight is not finite");
+  return finite.load()
+             ? SN_OK
+             : fail(SN_BAD_ARGUMENT, "pack: a weight is not finite%s", format == SN_WEIGHT_BF16 ? " in bf16" : "");
 }
 
 sn_status packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out,
