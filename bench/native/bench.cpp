@@ -66,6 +66,7 @@ class Bench {
     head();
     for (sn_dtype dtype : {SN_F32, SN_BF16}) products(dtype);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) fewRows(dtype);
+    for (sn_weight_format format : {SN_WEIGHT_F32, SN_WEIGHT_BF16, SN_WEIGHT_Q8, SN_WEIGHT_Q4}) packed(format);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) attention(dtype);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) rowsAndElements(dtype);
     flat();
@@ -266,6 +267,62 @@ class Bench {
       };
       for (const auto &p : all) product(dtype, p, 1 + (int64_t{512} << 20) / (p.k * p.n * 4));
     }
+  }
+
+  // ---- packed weights ----------------------------------------------------------------------------------------------
+
+  static std::string named(const char *name, sn_weight_format format) {
+    const char *names[] = {" fp32", " bf16", " q8", " q4"};
+    return std::string(name) + names[format];
+  }
+
+  void packed(sn_weight_format format) {
+    int64_t w = m_.width;
+    pack(format, "weights", w, 4 * w, 0);
+    pack(format, "token table", w, m_.vocabulary, 1);
+    for (int64_t rows : {int64_t{1}, int64_t{8}, int64_t{32}, rows_ / 2}) {
+      linear(format, {"qkv", rows, 3 * w, w, 0, 0, SN_EPILOGUE_BIAS, false});
+      linear(format, {"attention output", rows, w, w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false});
+      linear(format, {"up and GELU", rows, 4 * w, w, 0, 0, SN_EPILOGUE_BIAS_ACTIVATION, false});
+      linear(format, {"down", rows, w, 4 * w, 0, 0, SN_EPILOGUE_BIAS_RESIDUAL, false});
+      linear(format, {"logits", rows, m_.vocabulary, w, 0, 0, SN_EPILOGUE_NONE, false});
+    }
+  }
+
+  void pack(sn_weight_format format, const char *name, int64_t in, int64_t out, int32_t outByIn) {
+    std::string operation = named("pack", format);
+    std::string shape = std::string(name) + " " + std::to_string(in) + "×" + std::to_string(out);
+    if (!wanted(operation, shape)) return;
+    int64_t bytes = 0;
+    check(sn_pack_bytes(format, in, out, &bytes));
+    void *weights = random(SN_F32, in * out), *to = allocate(bytes);
+    measure(operation, shape, {0, static_cast<double>(in * out * 4 + bytes), SN_F32},
+            [=, this] { check(sn_pack(stream_, format, SN_F32, in, out, outByIn, weights, to)); });
+    releaseAll();
+  }
+
+  // Up to 8 rows are held against memory, more against the multiply-add: of bf16 for all formats but fp32.
+  void linear(sn_weight_format format, const Product &p) {
+    std::string operation = named("linear", format);
+    if (!wanted(operation, describe(p))) return;
+    sn_linear_shape s{p.m, p.k, p.n, p.k, p.n, format, SN_F32, SN_F32, p.epilogue, SN_GELU_TANH};
+    int64_t bytes = 0, size = 0;
+    check(sn_linear_workspace(device_, &s, &bytes));
+    check(sn_pack_bytes(format, p.k, p.n, &size));
+    void *x = random(SN_F32, p.m * p.k), *bias = random(SN_F32, p.n), *aux = random(SN_F32, p.m * p.n);
+    void *y = allocate(p.m * p.n * 4), *workspace = allocate(bytes), *plain = random(SN_F32, p.k * p.n);
+    std::vector<void *> weights;
+    for (int64_t copy = 0; copy < 1 + (int64_t{256} << 20) / size; ++copy) {
+      weights.push_back(allocate(size));
+      check(sn_pack(stream_, format, SN_F32, p.k, p.n, 0, plain, weights.back()));
+    }
+    auto run = [=, this, turn = size_t{0}]() mutable {
+      check(sn_linear(stream_, &s, x, weights[turn++ % weights.size()], y, bias, aux, workspace));
+    };
+    double operations = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+    Work work{p.m <= 8 ? 0 : operations, static_cast<double>(size), format == SN_WEIGHT_F32 ? SN_F32 : SN_BF16};
+    measure(operation, describe(p), work, run);
+    releaseAll();
   }
 
   // ---- attention ---------------------------------------------------------------------------------------------------

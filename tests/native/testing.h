@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -42,19 +43,22 @@ struct SharedAllocator {
   SharedAllocator(const SharedAllocator<U> &) {}
 
   T *allocate(size_t count) {
-    if (cudaDevice() == nullptr) return static_cast<T *>(::operator new(count * sizeof(T)));
+    if (cudaDevice() == nullptr) return static_cast<T *>(::operator new(count * sizeof(T), kAlignment));
     void *memory = nullptr;
     REQUIRE(sn_allocate_host(cudaDevice(), static_cast<int64_t>(count * sizeof(T)), &memory) == SN_OK);
     return static_cast<T *>(memory);
   }
   void deallocate(T *memory, size_t) {
     if (cudaDevice() == nullptr) {
-      ::operator delete(memory);
+      ::operator delete(memory, kAlignment);
     } else {
       sn_free_host(cudaDevice(), memory);
     }
   }
   bool operator==(const SharedAllocator &) const { return true; }
+
+ private:
+  static constexpr std::align_val_t kAlignment{alignof(T)};
 };
 
 using Bytes = std::vector<unsigned char, SharedAllocator<unsigned char>>;

@@ -52,7 +52,8 @@ inline bf16 fromFloat<bf16>(float x) {
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
-inline Vec broadcast(float x) { return Vec{} + x; }
+// Less zero, as that changes no number: the sum of -0 and 0 is another, and would have to be computed.
+inline Vec broadcast(float x) { return x - Vec{}; }
 
 inline Vec load(const float *p) {
   Vec v;
@@ -68,7 +69,12 @@ typedef uint32_t WordVec __attribute__((vector_size(kLanes * 4)));
 inline Vec load(const bf16 *p) {
   HalfVec half;
   std::memcpy(&half, p, sizeof half);
-  return reinterpret_cast<Vec>(__builtin_convertvector(half, WordVec) << 16);
+#if defined(__AVX512F__)
+  auto words = reinterpret_cast<WordVec>(_mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(half)));
+#else
+  auto words = __builtin_convertvector(half, WordVec);
+#endif
+  return reinterpret_cast<Vec>(words << 16);
 }
 
 inline void store(bf16 *p, Vec v) {
