@@ -20,6 +20,7 @@ import picocli.CommandLine.Option;
       PretrainCommand.class,
       TrainPairsCommand.class,
       GenerateCommand.class,
+      QuantizeCommand.class,
       TranslateCommand.class,
       FillMaskCommand.class,
       EmbedCommand.class,
