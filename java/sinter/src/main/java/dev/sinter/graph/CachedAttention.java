@@ -57,6 +57,11 @@ final class CachedAttention extends Operation {
   }
 
   @Override
+  boolean keepsWorkspace() {
+    return true;
+  }
+
+  @Override
   Call bind(Place at) {
     Tensor keys = cache.keys(layer);
     Tensor values = cache.values(layer);

@@ -58,6 +58,11 @@ final class CachedCrossAttention extends Operation {
   }
 
   @Override
+  boolean keepsWorkspace() {
+    return true;
+  }
+
+  @Override
   Call bind(Place at) {
     sn_cache_shape shape = shape();
     Pointer lengths = cache.lengths().address();

@@ -33,11 +33,13 @@ public final class Graph implements AutoCloseable {
   private final Memory clockMemory;
   private final Stream stream;
   private final Map<Tensor, Mirror> mirrors = new IdentityHashMap<>();
+  private final Map<Tensor, Held> held = new IdentityHashMap<>();
   private final Supplier<List<Mirror>> uploads;
   private final List<Mirror> downloads;
   private final Mirror clock;
   private final LongBuffer clockOnHost;
   private final int forward;
+  private boolean closed;
 
   /** Of runs that do not accumulate, and of runs that do. */
   private final Recorder[] recorders = {new Recorder(), new Recorder()};
@@ -45,6 +47,7 @@ public final class Graph implements AutoCloseable {
   /**
    * @param inputs tensors that the caller writes before a run
    * @param outputs tensors that the caller reads after it
+   * @param held tensors of which it may read rows after it
    * @param uploads what else a run writes to the device first; it may change when the version of an
    *     operation does
    * @param downloads what else it reads back
@@ -55,13 +58,16 @@ public final class Graph implements AutoCloseable {
       int forward,
       Set<Tensor> inputs,
       Set<Tensor> outputs,
+      Set<Tensor> held,
       Supplier<List<Mirror>> uploads,
       List<Mirror> downloads) {
     this.device = weights.device();
     this.stream = weights.stream();
     this.operations = List.copyOf(operations);
     this.forward = forward;
-    plan = new MemoryPlan(operations, inputs, outputs, device);
+    Set<Tensor> kept = new LinkedHashSet<>(outputs);
+    kept.addAll(held);
+    plan = new MemoryPlan(operations, inputs, kept, device);
     arena = new Memory(device, plan.bytes());
     for (Tensor tensor : plan.tensors()) {
       tensor.place(arena.at(plan.offset(tensor)));
@@ -92,6 +98,9 @@ public final class Graph implements AutoCloseable {
     for (Tensor tensor : outputs) {
       this.downloads.add(mirror(tensor));
     }
+    for (Tensor tensor : held) {
+      this.held.put(tensor, new Held(device, tensor));
+    }
   }
 
   private Mirror mirror(Tensor tensor) {
@@ -106,8 +115,10 @@ public final class Graph implements AutoCloseable {
    * @param step the number that keys this run's random numbers
    * @param accumulating whether parameter gradients are added to those of the run before
    * @throws SinterException where an operation fails
+   * @throws IllegalStateException after {@link #close}
    */
   public void run(long step, boolean accumulating) {
+    checkOpen();
     stream.lock();
     try {
       stream.settle();
@@ -192,6 +203,31 @@ public final class Graph implements AutoCloseable {
   public FloatBuffer floats(Tensor output) {
     stream.settle();
     return buffer(output).floats();
+  }
+
+  /**
+   * Waits for the last run and copies a row of a tensor that is held for it.
+   *
+   * @param tensor of {@link GraphBuilder#hold}
+   * @param row from 0
+   * @param into as long as a row, written
+   * @throws IllegalArgumentException where the tensor is not held or has no such row
+   * @throws IllegalStateException after {@link #close}
+   */
+  public void read(Tensor tensor, int row, float[] into) {
+    checkOpen();
+    Held rows = held.get(tensor);
+    if (rows == null) {
+      throw new IllegalArgumentException("tensor " + tensor.name() + " is not held by this graph");
+    }
+    stream.settle();
+    rows.read(stream, row, into);
+  }
+
+  private void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the graph is closed");
+    }
   }
 
   private HostBuffer buffer(Tensor tensor) {
@@ -293,6 +329,7 @@ public final class Graph implements AutoCloseable {
   /** Gives the arena back. Closing twice is harmless. */
   @Override
   public void close() {
+    closed = true;
     for (Recorder recorder : recorders) {
       recorder.forget();
     }

@@ -32,7 +32,8 @@ public final class GraphBuilder {
   private final List<Operation> operations = new ArrayList<>();
   private final Set<Tensor> inputs = new LinkedHashSet<>();
   private final Set<Tensor> outputs = new LinkedHashSet<>();
-  private final Set<KvCache> caches = new LinkedHashSet<>();
+  private final Set<Tensor> held = new LinkedHashSet<>();
+  private final Set<Mirror> caches = new LinkedHashSet<>();
   private final Set<Sampler> samplers = new LinkedHashSet<>();
   private final Map<Tensor, IntUnaryOperator> constants = new IdentityHashMap<>();
   private final Set<Tensor> kept = Collections.newSetFromMap(new IdentityHashMap<>());
@@ -98,6 +99,18 @@ public final class GraphBuilder {
    */
   public Tensor output(Tensor tensor) {
     outputs.add(tensor);
+    return tensor;
+  }
+
+  /**
+   * Keeps a tensor on the device until the next run: {@link Graph#read} copies the rows that are
+   * wanted.
+   *
+   * @param tensor an fp32 activation
+   * @return the same
+   */
+  public Tensor hold(Tensor tensor) {
+    held.add(tensor);
     return tensor;
   }
 
@@ -412,8 +425,36 @@ public final class GraphBuilder {
   public Tensor cachedAttention(
       String name, Tensor qkv, KvCache cache, int layer, int heads, int window) {
     Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), qkv.columns() / 3);
-    caches.add(cache);
+    caches.add(cache.lengthsMirror());
     return append(new CachedAttention(qkv, cache, layer, heads, window, out), out);
+  }
+
+  /**
+   * Causal self-attention of rows of several sequences, each over the pages of its own, which the
+   * rows are added to.
+   *
+   * @param name for {@code describe()}
+   * @param qkv [rows, 1, 3 width]
+   * @param slots int32 [rows]: the sequence of each row; -1: none
+   * @param positions int32 [rows]
+   * @param cache of this model
+   * @param layer which of the cache
+   * @param heads divides the width
+   * @param window how many keys a row sees, its own included; 0: all before it
+   * @return [rows, 1, width]
+   */
+  public Tensor pagedAttention(
+      String name,
+      Tensor qkv,
+      Tensor slots,
+      Tensor positions,
+      PagedCache cache,
+      int layer,
+      int heads,
+      int window) {
+    Tensor out = Tensor.activation(name, dtype(), qkv.size(0), qkv.size(1), qkv.columns() / 3);
+    caches.add(cache.tables());
+    return append(new PagedAttention(qkv, slots, positions, cache, layer, heads, window, out), out);
   }
 
   /**
@@ -426,7 +467,7 @@ public final class GraphBuilder {
    * @param heads divides the width
    */
   public void fillCache(Tensor kv, KvCache cache, int layer, int heads) {
-    caches.add(cache);
+    caches.add(cache.lengthsMirror());
     operations.add(new CachedCrossAttention.Fill(kv, cache, layer, heads));
   }
 
@@ -443,7 +484,7 @@ public final class GraphBuilder {
    */
   public Tensor cachedCrossAttention(String name, Tensor q, KvCache cache, int layer, int heads) {
     Tensor out = Tensor.activation(name, dtype(), q.shape());
-    caches.add(cache);
+    caches.add(cache.lengthsMirror());
     return append(new CachedCrossAttention(q, cache, layer, heads, out), out);
   }
 
@@ -541,7 +582,7 @@ public final class GraphBuilder {
    * Chooses a token from each row of logits.
    *
    * @param logits fp32 [batch, 1, vocabulary]
-   * @param sampler how; its settings may change between runs
+   * @param sampler how, for as many rows or more; its settings may change between runs
    * @return int32 [batch]
    */
   public Tensor sample(Tensor logits, Sampler sampler) {
@@ -556,8 +597,7 @@ public final class GraphBuilder {
   }
 
   private List<Mirror> uploads() {
-    List<Mirror> all = new ArrayList<>();
-    caches.forEach(cache -> all.add(cache.lengthsMirror()));
+    List<Mirror> all = new ArrayList<>(caches);
     samplers.forEach(sampler -> all.addAll(sampler.uploads()));
     return all;
   }
@@ -579,6 +619,7 @@ public final class GraphBuilder {
             operations.size(),
             inputs,
             outputs,
+            held,
             this::uploads,
             samplers.stream().map(Sampler::download).toList());
     constants.forEach(

@@ -17,6 +17,7 @@ public final class KvCache implements AutoCloseable {
   private final Mirror lengths;
   private final IntBuffer lengthsOnHost;
   private final long capacity;
+  private boolean closed;
   private Memory scratch; // a row for each sequence, from the first reorder on
 
   /**
@@ -53,11 +54,19 @@ public final class KvCache implements AutoCloseable {
   }
 
   Tensor keys(int layer) {
+    checkOpen();
     return keys[layer];
   }
 
   Tensor values(int layer) {
+    checkOpen();
     return values[layer];
+  }
+
+  private void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the cache is closed");
+    }
   }
 
   /**
@@ -126,6 +135,7 @@ public final class KvCache implements AutoCloseable {
    * @param parents one a sequence; several may have the same
    */
   public void reorder(int[] parents) {
+    checkOpen();
     int batch = lengthsOnHost.capacity();
     if (parents.length != batch) {
       throw new IllegalArgumentException(parents.length + " parents of " + batch + " sequences");
@@ -185,6 +195,7 @@ public final class KvCache implements AutoCloseable {
 
   @Override
   public void close() {
+    closed = true;
     memory.close();
     if (scratch != null) {
       scratch.close();

@@ -2,6 +2,7 @@ package dev.sinter.graph;
 
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -44,14 +45,20 @@ final class MemoryPlan {
    */
   MemoryPlan(List<Operation> operations, Set<Tensor> inputs, Set<Tensor> outputs, Device device) {
     Map<Tensor, Integer> lastUse = new IdentityHashMap<>();
+    long[] needed = new long[operations.size()];
+    Map<String, Long> most = new HashMap<>();
     for (int i = 0; i < operations.size(); i++) {
-      for (Tensor tensor : operations.get(i).reads()) {
+      Operation operation = operations.get(i);
+      for (Tensor tensor : operation.reads()) {
         lastUse.put(tensor.storage(), i);
       }
-      for (Tensor tensor : operations.get(i).writes()) {
+      for (Tensor tensor : operation.writes()) {
         lastUse.put(tensor.storage(), i);
       }
+      needed[i] = operation.workspace(device);
+      most.merge(operation.name(), needed[i], Math::max);
     }
+    Map<String, Block> kept = new HashMap<>(); // one for all calls of an operation
     int end = operations.size();
     Set<Tensor> persistent = new LinkedHashSet<>(inputs);
     persistent.addAll(outputs);
@@ -77,7 +84,10 @@ final class MemoryPlan {
           blocks.put(storage, new Block(tensor.bytes(), i, lastUse.get(storage)));
         }
       }
-      workspaces.add(new Block(operation.workspace(device), i, i));
+      workspaces.add(
+          operation.keepsWorkspace()
+              ? kept.computeIfAbsent(operation.name(), name -> new Block(most.get(name), -1, end))
+              : new Block(needed[i], i, i));
     }
     bytes = place();
   }
@@ -93,8 +103,9 @@ final class MemoryPlan {
   }
 
   private long place() {
-    List<Block> all = new ArrayList<>(workspaces);
-    blocks.values().stream().distinct().forEach(all::add);
+    Set<Block> distinct = new LinkedHashSet<>(workspaces);
+    distinct.addAll(blocks.values());
+    List<Block> all = new ArrayList<>(distinct);
     all.sort(
         Comparator.comparingLong((Block b) -> -b.bytes)
             .thenComparingInt(b -> b.first)

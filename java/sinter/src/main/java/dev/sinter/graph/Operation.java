@@ -71,6 +71,14 @@ abstract class Operation {
     return product() == null ? 0 : product().workspace(device);
   }
 
+  /**
+   * Whether what a call leaves in the workspace is what the next call of this operation has to find
+   * there, zeros the first: such a workspace is used by nothing else.
+   */
+  boolean keepsWorkspace() {
+    return false;
+  }
+
   /** The matrix product that this operation is; null where it is none. */
   Gemm product() {
     return null;

@@ -141,8 +141,11 @@ public final class PackedParameters extends Weights {
    * @param name of the parameter
    * @param from on the same device
    * @throws IllegalArgumentException where a matrix has an element that is not finite
+   * @throws IllegalStateException where it is closed
    */
   public void copy(String name, Parameters from) {
+    from.checkOpen();
+    checkOpen();
     Tensor tensor = allocated(name);
     Tensor plain = from.get(name);
     from.stream().settle();

@@ -5,6 +5,8 @@ import dev.sinter.natives.sn_sampling;
 import java.nio.ByteBuffer;
 import java.nio.IntBuffer;
 import java.util.List;
+import java.util.Locale;
+import java.util.Objects;
 import org.bytedeco.javacpp.Pointer;
 
 /**
@@ -26,6 +28,7 @@ public final class Sampler implements AutoCloseable {
   private static final int HISTORY_LENGTH = 40;
 
   private final int batch;
+  private final int histories;
   private final int capacity;
   private final Memory memory;
   private final Stream stream;
@@ -38,18 +41,72 @@ public final class Sampler implements AutoCloseable {
   private int version;
 
   /**
-   * Allocates an empty history.
+   * How a row's token is chosen; the processors act in the order of the parameters.
+   *
+   * @param repetitionPenalty more than 0; 1: none
+   * @param temperature 0: greedy
+   * @param topK 0: none
+   * @param topP more than 0, at most 1; 1: none
+   * @param minP 0 (none) to 1
+   */
+  public record Settings(
+      float repetitionPenalty, float temperature, int topK, float topP, float minP) {
+    /** The likeliest token. */
+    public static final Settings GREEDY = new Settings(1, 0, 0, 1, 0);
+
+    /** Checks the ranges. */
+    public Settings {
+      boolean right =
+          repetitionPenalty > 0
+              && Float.isFinite(repetitionPenalty)
+              && temperature >= 0
+              && Float.isFinite(temperature)
+              && topK >= 0
+              && topP > 0
+              && topP <= 1
+              && minP >= 0
+              && minP <= 1;
+      if (!right) {
+        throw new IllegalArgumentException(
+            String.format(
+                Locale.ROOT,
+                "repetition penalty %s (more than 0), temperature %s (0 or more), top-k %d (0 or"
+                    + " more), top-p %s (more than 0, at most 1), min-p %s (0 to 1)",
+                repetitionPenalty,
+                temperature,
+                topK,
+                topP,
+                minP));
+      }
+    }
+  }
+
+  /**
+   * Allocates an empty history for each sequence, whose number is that of its row.
    *
    * @param parameters of the model whose logits these are
    * @param batch number of sequences
    * @param capacity the most tokens a sequence can have
    */
-  public Sampler(Parameters parameters, int batch, int capacity) {
+  public Sampler(Weights parameters, int batch, int capacity) {
+    this(parameters, batch, batch, capacity);
+  }
+
+  /**
+   * Allocates empty histories.
+   *
+   * @param parameters of the model whose logits these are
+   * @param batch the most rows of logits
+   * @param histories number of sequences
+   * @param capacity the most tokens a sequence can have
+   */
+  public Sampler(Weights parameters, int batch, int histories, int capacity) {
     this.batch = batch;
+    this.histories = histories;
     this.capacity = capacity;
     Device device = parameters.device();
     long settingsBytes = MemoryPlan.align((long) BYTES * batch);
-    long historyBytes = MemoryPlan.align(4L * batch * capacity);
+    long historyBytes = MemoryPlan.align(Math.multiplyExact(4L * histories, (long) capacity));
     memory = new Memory(device, settingsBytes + historyBytes + MemoryPlan.align(4L * batch));
     stream = parameters.stream();
     settings =
@@ -57,7 +114,7 @@ public final class Sampler implements AutoCloseable {
     history =
         new Mirror(
             device,
-            Tensor.resident("history", DType.I32, memory.at(settingsBytes), batch, capacity));
+            Tensor.resident("history", DType.I32, memory.at(settingsBytes), histories, capacity));
     logprobs =
         new Mirror(
             device,
@@ -65,9 +122,9 @@ public final class Sampler implements AutoCloseable {
     settingsOnHost = settings.host().bytes();
     historyOnHost = history.host().ints();
     for (int row = 0; row < batch; row++) {
+      put(row, Settings.GREEDY);
       settingsOnHost.putInt(row * BYTES + HISTORY, row);
     }
-    set(1, 0, 0, 1, 0);
   }
 
   /**
@@ -80,19 +137,61 @@ public final class Sampler implements AutoCloseable {
    * @param minP 0: none
    */
   public void set(float repetitionPenalty, float temperature, int topK, float topP, float minP) {
+    Settings all = new Settings(repetitionPenalty, temperature, topK, topP, minP);
     stream.settle();
     for (int row = 0; row < batch; row++) {
-      int at = row * BYTES;
-      settingsOnHost.putFloat(at + PENALTY, repetitionPenalty);
-      settingsOnHost.putFloat(at + TEMPERATURE, temperature);
-      settingsOnHost.putInt(at + TOP_K, topK);
-      settingsOnHost.putFloat(at + TOP_P, topP);
-      settingsOnHost.putFloat(at + MIN_P, minP);
+      put(row, all);
     }
-    if (remembers != (repetitionPenalty != 1)) {
-      remembers = !remembers;
+  }
+
+  private void put(int row, Settings how) {
+    int at = row * BYTES;
+    settingsOnHost.putFloat(at + PENALTY, how.repetitionPenalty);
+    settingsOnHost.putFloat(at + TEMPERATURE, how.temperature);
+    settingsOnHost.putInt(at + TOP_K, how.topK);
+    settingsOnHost.putFloat(at + TOP_P, how.topP);
+    settingsOnHost.putFloat(at + MIN_P, how.minP);
+    if (how.repetitionPenalty != 1 && !remembers) {
+      remembers = true; // from now on: a change is a new recording on a GPU
       version++;
     }
+  }
+
+  /**
+   * Sets all that one row's next choice depends on.
+   *
+   * @param row of the logits
+   * @param how the token is chosen
+   * @param seed equal seeds and steps draw alike
+   * @param step the number of the choice
+   * @param sequence whose history counts
+   * @param length how many tokens of it
+   */
+  public void set(int row, Settings how, long seed, long step, int sequence, int length) {
+    Objects.checkIndex(row, batch);
+    Objects.checkIndex(sequence, histories);
+    Objects.checkIndex(length, capacity + 1);
+    stream.settle();
+    put(row, how);
+    int at = row * BYTES;
+    settingsOnHost.putLong(at + SEED, seed);
+    settingsOnHost.putLong(at + STEP, step);
+    settingsOnHost.putInt(at + HISTORY, sequence);
+    settingsOnHost.putInt(at + HISTORY_LENGTH, length);
+  }
+
+  /**
+   * Writes a token of a sequence's history.
+   *
+   * @param sequence whose
+   * @param position from 0
+   * @param token its id
+   */
+  public void put(int sequence, int position, int token) {
+    Objects.checkIndex(sequence, histories);
+    Objects.checkIndex(position, capacity);
+    stream.settle();
+    historyOnHost.put(sequence * capacity + position, token);
   }
 
   /**
@@ -172,6 +271,17 @@ public final class Sampler implements AutoCloseable {
   }
 
   /**
+   * Gives the log-probability of a row's token that was chosen last, under the unprocessed logits.
+   *
+   * @param row of the logits
+   * @return natural logarithm
+   */
+  public float logprob(int row) {
+    stream.settle();
+    return logprobs.host().floats().get(row);
+  }
+
+  /**
    * Gives the log-probability of each token that was chosen last, under the unprocessed logits.
    *
    * @param into [batch]
@@ -221,7 +331,7 @@ public final class Sampler implements AutoCloseable {
       int dtype = logits.dtype().code();
       long rows = logits.rows();
       long vocabulary = logits.columns();
-      long histories = sampler.batch;
+      long histories = sampler.histories;
       long stride = sampler.capacity;
       Pointer pl = logits.address();
       sn_sampling ps = new sn_sampling(sampler.settings.tensor().address());

@@ -11,6 +11,7 @@ public abstract sealed class Weights implements AutoCloseable permits Parameters
   private final Stream stream;
   private final Map<String, ParameterSpec> specs = new LinkedHashMap<>();
   private final Map<String, Tensor> tensors = new LinkedHashMap<>();
+  private volatile boolean closed;
 
   /**
    * @param dtype of the activations of a model with these weights
@@ -61,6 +62,13 @@ public abstract sealed class Weights implements AutoCloseable permits Parameters
     return spec;
   }
 
+  /** For operations that take no part in a graph: those ask the stream. */
+  void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the model is closed");
+    }
+  }
+
   /** Makes a tensor known under its name. */
   void put(Tensor tensor) {
     tensors.put(tensor.name(), tensor);
@@ -80,6 +88,7 @@ public abstract sealed class Weights implements AutoCloseable permits Parameters
   /** Gives all memory back. Closing twice is harmless. */
   @Override
   public void close() {
+    closed = true;
     stream.close();
   }
 }

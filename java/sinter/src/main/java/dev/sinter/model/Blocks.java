@@ -7,6 +7,7 @@ import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.GraphBuilder.Layout;
 import dev.sinter.graph.KvCache;
 import dev.sinter.graph.Mask;
+import dev.sinter.graph.PagedCache;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Weights;
@@ -51,6 +52,12 @@ final class Blocks {
   SelfAttention cached(GraphBuilder g, KvCache cache) {
     return (name, qkv, layer) ->
         g.cachedAttention(name, qkv, cache, layer, of.heads(), of.window(layer));
+  }
+
+  /** Attention of rows of several sequences, each over the pages of its own. */
+  SelfAttention paged(GraphBuilder g, PagedCache cache, Tensor slots, Tensor positions) {
+    return (name, qkv, layer) ->
+        g.pagedAttention(name, qkv, slots, positions, cache, layer, of.heads(), of.window(layer));
   }
 
   /** Attention to an encoder's hidden states [batch, source length, width]. */

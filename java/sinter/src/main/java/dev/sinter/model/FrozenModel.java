@@ -121,6 +121,10 @@ public final class FrozenModel implements AutoCloseable {
     return parameters;
   }
 
+  GptLayers layers() {
+    return layers;
+  }
+
   /**
    * Traces a pass that gives the loss of each token.
    *

@@ -6,6 +6,7 @@ import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.GraphBuilder.Layout;
 import dev.sinter.graph.GraphBuilder.Mode;
 import dev.sinter.graph.KvCache;
+import dev.sinter.graph.PagedCache;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
@@ -74,6 +75,11 @@ final class GptLayers implements Backbone {
   /** Attention over the cache and the tokens of the graph, which are added to it. */
   Blocks.SelfAttention cached(GraphBuilder g, KvCache cache) {
     return blocks.cached(g, cache);
+  }
+
+  /** Attention of rows of several sequences, each over the pages of its own. */
+  Blocks.SelfAttention paged(GraphBuilder g, PagedCache cache, Tensor slots, Tensor positions) {
+    return blocks.paged(g, cache, slots, positions);
   }
 
   /**

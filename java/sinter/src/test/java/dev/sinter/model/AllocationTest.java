@@ -7,6 +7,8 @@ import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
+import dev.sinter.graph.Sampler;
+import dev.sinter.graph.WeightFormat;
 import java.lang.management.ManagementFactory;
 import java.util.Arrays;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -64,6 +66,45 @@ class AllocationTest {
       decoder.sampler().set(1.1f, 0.8f, 5, 0.9f, 0);
       int[] fed = {3};
       assertEquals(0, allocated(() -> fed[0] = decoder.next(fed, decoder.length())[0]));
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(WeightFormat.class)
+  void aStepOfManySequencesAllocatesNothing(WeightFormat format) {
+    try (Device device = Device.cpu(2);
+        LanguageModel model = LanguageModel.create(TINY, device, DType.F32, 7);
+        FrozenModel frozen = FrozenModel.of(model, format);
+        PagedDecoder decoder = new PagedDecoder(frozen, 20, 8, 4, 32)) {
+      for (int page = 0; page < 20; page++) {
+        decoder.setPage(page / 5, page % 5, page);
+      }
+      var how = new Sampler.Settings(1.1f, 0.8f, 5, 0.9f, 0);
+      float[] logits = new float[61];
+      int[] fed = {3, 1, 4, 1};
+      int[] position = {0};
+      assertEquals(
+          0,
+          allocated(
+              () -> {
+                int at = position[0]++;
+                decoder.begin();
+                for (int slot = 0; slot < 4; slot++) {
+                  decoder.setPage(slot, at / 8, 5 * slot + at / 8);
+                  decoder.setToken(slot, at, fed[slot]);
+                  int row = decoder.add(slot, at, fed[slot]);
+                  if (slot == 3) {
+                    decoder.wantLogits(row);
+                  } else {
+                    decoder.choose(row, how, slot, at, at + 1);
+                  }
+                }
+                decoder.run();
+                decoder.logits(3, logits);
+                for (int slot = 0; slot < 4; slot++) {
+                  fed[slot] = decoder.token(slot);
+                }
+              }));
     }
   }
 }

@@ -18,6 +18,8 @@ import dev.sinter.graph.Device;
 import dev.sinter.graph.DeviceMemoryException;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
+import dev.sinter.graph.WeightFormat;
+import dev.sinter.model.GptConfig.Family;
 import java.io.IOException;
 import java.net.URISyntaxException;
 import java.nio.IntBuffer;
@@ -31,6 +33,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.condition.EnabledIf;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -154,6 +157,70 @@ class CudaTest {
   void sequencesPartWays() {
     try (Device cuda = Device.cuda(0)) {
       DecoderTest.assertSequencesPartOn(cuda);
+    }
+  }
+
+  /** A cache of which several blocks read a part each, and leave word for the next call. */
+  @Test
+  void aLongCacheDecodesAsOnTheCpu() {
+    GptConfig config = TINY.withContext(2048);
+    float[][][] logits = new float[2][5][61];
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      Device[] devices = {cpu, cuda};
+      for (int i = 0; i < 2; i++) {
+        try (LanguageModel model = LanguageModel.create(config, devices[i], DType.F32, 7);
+            Decoder decoder = model.decoder(1, 2048)) {
+          int[] fed = new Random(3).ints(600, 0, 61).toArray();
+          for (int step = 0; step < 5; step++) {
+            decoder.lastLogits(fed, new float[][] {logits[i][step]});
+            fed = new int[] {step};
+          }
+        }
+      }
+    }
+    for (int step = 0; step < 5; step++) {
+      assertArrayEquals(logits[0][step], logits[1][step], 1e-5f, "step " + step);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(Family.class)
+  void pagesAreReadAsOnTheCpu(Family family) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertLogitsAreTheModels(cuda, family);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(WeightFormat.class)
+  void packedWeightsAreThoseOfTheCpu(WeightFormat format) throws IOException {
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      FrozenModelTest.assertPackedAlike(cpu, cuda, format);
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({"F32, 1e-5", "BF16, 0.02", "Q8, 0.05", "Q4, 0.05"})
+  void packedLogitsAreThoseOfTheWeightsAsNumbers(WeightFormat format, float tolerance) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertLogitsAreThoseOfTheNumbers(cuda, format, tolerance);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(WeightFormat.class)
+  void rowsAreTheSameInCompany(WeightFormat format) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertRowsAreTheSameInCompany(cuda, format);
+    }
+  }
+
+  @Test
+  void everyRowChoosesItsOwnWay() {
+    try (Device cuda = Device.cuda(0)) {
+      PagedDecoderTest.assertEveryRowChoosesItsOwnWay(cuda);
     }
   }
 

@@ -156,4 +156,20 @@ class DecoderTest {
       assertThrows(IllegalArgumentException.class, () -> decoder.next(new int[4], 0));
     }
   }
+
+  @Test
+  void whatIsClosedIsNotUsed() {
+    try (Device device = Device.cpu(2);
+        LanguageModel model = LanguageModel.create(TINY, device, DType.F32, 7)) {
+      Decoder decoder = model.decoder(1, 40);
+      decoder.next(new int[] {3}, 0);
+      decoder.close();
+      decoder.close();
+      assertThrows(IllegalStateException.class, () -> decoder.next(new int[] {3}, 0));
+      assertThrows(IllegalStateException.class, () -> decoder.next(new int[] {3, 4}, 0));
+      assertThrows(IllegalStateException.class, () -> decoder.start(new int[] {3}, new float[61]));
+      assertThrows(IllegalStateException.class, () -> decoder.logits(new int[] {3}));
+      assertThrows(IllegalStateException.class, () -> decoder.reorder(new int[] {0}));
+    }
+  }
 }

@@ -115,29 +115,33 @@ class FrozenModelTest {
   @ParameterizedTest
   @EnumSource(WeightFormat.class)
   void elementsFromTheHostArePackedToTheSameBytes(WeightFormat format) throws IOException {
+    try (Device device = Device.cpu(2)) {
+      assertPackedAlike(device, device, format);
+    }
+  }
+
+  /** A model that one device packs from its own weights, the other from elements of the host. */
+  static void assertPackedAlike(Device one, Device other, WeightFormat format) throws IOException {
     GptConfig large = GptConfig.of(2100, 40, 24, 1, 3); // a token table of several bands
-    try (Device device = Device.cpu(2);
-        LanguageModel model = LanguageModel.create(large, device, DType.F32, 7);
+    try (LanguageModel model = LanguageModel.create(large, one, DType.F32, 7);
         FrozenModel copied = FrozenModel.of(model, format);
-        FrozenModel written = new FrozenModel(large, device, format)) {
+        FrozenModel written = new FrozenModel(large, other, format)) {
       for (ParameterSpec spec : model.parameters().specs()) {
-        float[] elements = new float[Math.toIntExact(spec.elements())];
-        FloatBuffer all = FloatBuffer.wrap(elements);
+        FloatBuffer all = FloatBuffer.allocate(Math.toIntExact(spec.elements()));
         model.parameters().read(Parameters.Part.WEIGHT, spec.name(), all::put);
-        int[] next = {0};
-        written
-            .parameters()
-            .write(
-                spec.name(),
-                target -> {
-                  int count = target.remaining();
-                  target.put(elements, next[0], count);
-                  next[0] += count;
-                });
+        written.parameters().write(spec.name(), source(all.flip()));
         assertArrayEquals(bytes(copied, spec.name()), bytes(written, spec.name()), spec.name());
       }
       written.parameters().seal();
     }
+  }
+
+  private static Parameters.Source source(FloatBuffer all) {
+    return target -> {
+      int count = target.remaining();
+      target.put(all.slice(all.position(), count));
+      all.position(all.position() + count);
+    };
   }
 
   @ParameterizedTest
@@ -207,21 +211,22 @@ class FrozenModelTest {
         LanguageModel model = LanguageModel.create(ODD, device, DType.F32, 7)) {
       float[] elements = new float[61 * 24];
       elements[777] = Float.NaN;
-      FloatBuffer all = FloatBuffer.wrap(elements);
       model
           .parameters()
-          .write(
-              Parameters.Part.WEIGHT,
-              "wte.weight",
-              target -> {
-                int count = target.remaining();
-                target.put(all.slice(all.position(), count));
-                all.position(all.position() + count);
-              });
+          .write(Parameters.Part.WEIGHT, "wte.weight", source(FloatBuffer.wrap(elements)));
       String message =
           assertThrows(IllegalArgumentException.class, () -> FrozenModel.of(model, WeightFormat.Q4))
               .getMessage();
       assertTrue(message.contains("not finite"), message);
+    }
+  }
+
+  @Test
+  void aModelThatIsClosedIsNotPacked() {
+    try (Device device = Device.cpu(1)) {
+      LanguageModel model = LanguageModel.create(ODD, device, DType.F32, 7);
+      model.close();
+      assertThrows(IllegalStateException.class, () -> FrozenModel.of(model, WeightFormat.Q8));
     }
   }
 

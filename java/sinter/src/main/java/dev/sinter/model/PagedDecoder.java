@@ -1,0 +1,474 @@
+package dev.sinter.model;
+
+import dev.sinter.graph.Graph;
+import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.GraphBuilder.Mode;
+import dev.sinter.graph.PagedCache;
+import dev.sinter.graph.Recompute;
+import dev.sinter.graph.Sampler;
+import dev.sinter.graph.Tensor;
+import java.nio.IntBuffer;
+import java.util.Arrays;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+
+/**
+ * Steps over rows of many sequences, whose keys and values lie in pages. A row is a token at its
+ * position of a sequence: one where it decodes, many where a prompt is computed or a guess is
+ * verified. What a row gives has the same bits whatever other rows are in its step, whichever steps
+ * the rows before it came in, and whichever pages they lie in.
+ *
+ * <p>A step is {@link #begin}, {@link #add} for each row, {@link #choose} or {@link #wantLogits}
+ * for those that something is wanted of, {@link #run}, and then the results. A step of a size that
+ * was there before allocates nothing. To be used by one thread at a time.
+ */
+public final class PagedDecoder implements AutoCloseable {
+  /** The most sequences, and the most rows of a step. */
+  public static final int MOST = 4096;
+
+  /** Graphs that are kept beside those in which all of up to 32 rows choose: decoding's. */
+  private static final int KEPT_GRAPHS = 12;
+
+  private static final int DECODING = 32;
+  private static final int NONE = -1;
+
+  private final FrozenModel model;
+  private final int slots;
+  private final int maxRows;
+  private final PagedCache cache;
+  private final Sampler sampler;
+
+  /** What numbers of rows are rounded up to, so that few graphs serve all. */
+  private final int[] sizes;
+
+  /** By the sizes of all rows and of those that give logits, of which there may be none. */
+  private final Step[][] steps;
+
+  private long runs;
+  private Step last;
+  private State state = State.RAN;
+
+  private int rows;
+  private final int[] tokens;
+  private final int[] rowSlots;
+  private final int[] positions;
+
+  private int chosen;
+
+  /** The row of each that gives logits, and back. */
+  private final int[] chosenRows;
+
+  private final int[] choices;
+
+  /** The last row of each slot in this step. */
+  private final int[] lastRows;
+
+  private enum State {
+    GATHERING,
+    RAN,
+    CLOSED
+  }
+
+  /** A graph for some number of rows, of which some give logits. */
+  private static final class Step {
+    final Graph graph;
+    final Tensor tokens;
+    final Tensor slots;
+    final Tensor positions;
+
+    /** Null where no row gives logits, as are those that follow. */
+    final Tensor chosenRows;
+
+    final Tensor logits;
+    final Tensor chosen;
+    long used;
+
+    Step(
+        Graph graph,
+        Tensor tokens,
+        Tensor slots,
+        Tensor positions,
+        Tensor chosenRows,
+        Tensor logits,
+        Tensor chosen) {
+      this.graph = graph;
+      this.tokens = tokens;
+      this.slots = slots;
+      this.positions = positions;
+      this.chosenRows = chosenRows;
+      this.logits = logits;
+      this.chosen = chosen;
+    }
+  }
+
+  /**
+   * Allocates the pages.
+   *
+   * @param model whose weights; it stays the caller's
+   * @param pages how many all sequences have together
+   * @param pageSize positions of a page
+   * @param slots number of sequences
+   * @param maxRows the most rows of a step
+   * @throws IllegalArgumentException for a size below 1, a page larger than the model's context, or
+   *     more than {@link #MOST} slots or rows
+   * @throws dev.sinter.graph.DeviceMemoryException where the pages do not fit
+   */
+  public PagedDecoder(FrozenModel model, int pages, int pageSize, int slots, int maxRows) {
+    GptConfig config = model.config();
+    check("pages", pages, Integer.MAX_VALUE);
+    check("page size", pageSize, config.context());
+    check("slots", slots, MOST);
+    check("rows", maxRows, MOST);
+    this.model = model;
+    this.slots = slots;
+    this.maxRows = maxRows;
+    int pagesPerSlot = (config.context() + pageSize - 1) / pageSize;
+    cache =
+        new PagedCache(
+            model.parameters(),
+            config.layers(),
+            config.heads(),
+            config.width() / config.heads(),
+            pages,
+            pageSize,
+            slots,
+            pagesPerSlot);
+    sampler = new Sampler(model.parameters(), maxRows, slots, config.context() + 1);
+    sizes = sizes(maxRows);
+    steps = new Step[sizes.length][sizes.length + 1];
+    tokens = new int[maxRows];
+    rowSlots = new int[maxRows];
+    positions = new int[maxRows];
+    chosenRows = new int[maxRows];
+    choices = new int[maxRows];
+    lastRows = new int[slots];
+    Arrays.fill(lastRows, NONE);
+  }
+
+  private static void check(String name, int value, int most) {
+    if (value < 1 || value > most) {
+      throw new IllegalArgumentException(name + " " + value + "; 1 to " + most);
+    }
+  }
+
+  private static int[] sizes(int most) {
+    IntStream few = IntStream.rangeClosed(1, 8);
+    IntStream more = IntStream.of(16, 24, 32);
+    IntStream many = IntStream.iterate(64, size -> size < most, size -> 2 * size);
+    return Stream.of(few, more, many, IntStream.of(most))
+        .flatMapToInt(all -> all)
+        .filter(size -> size <= most)
+        .distinct()
+        .toArray();
+  }
+
+  /**
+   * Says in which page some positions of a sequence lie. Several sequences may share a page that is
+   * full; one that is not is for its own sequence to write.
+   *
+   * @param slot the sequence's
+   * @param index which of its pages: positions from {@code index * pageSize} on
+   * @param page which of all; -1: none
+   * @throws IndexOutOfBoundsException where one of them is not there
+   */
+  public void setPage(int slot, int index, int page) {
+    checkOpen();
+    cache.setPage(slot, index, page);
+  }
+
+  /**
+   * Writes a token of a sequence's history, which the repetition penalty looks at.
+   *
+   * @param slot the sequence's
+   * @param position up to the model's context
+   * @param token its id
+   * @throws IndexOutOfBoundsException where one of them is not there
+   */
+  public void setToken(int slot, int position, int token) {
+    checkOpen();
+    checkToken(token);
+    sampler.put(slot, position, token);
+  }
+
+  private void checkOpen() {
+    if (state == State.CLOSED) {
+      throw new IllegalStateException("the decoder is closed");
+    }
+  }
+
+  private void checkToken(int token) {
+    if (token < 0 || token >= model.config().vocabulary()) {
+      throw new IndexOutOfBoundsException(
+          "token " + token + "; the vocabulary has 0 to " + (model.config().vocabulary() - 1));
+    }
+  }
+
+  private void checkState(State wanted, String first) {
+    checkOpen();
+    if (state != wanted) {
+      throw new IllegalStateException(first + " comes first");
+    }
+  }
+
+  /** Starts a step; what the last one gave is gone. */
+  public void begin() {
+    checkOpen();
+    for (int row = 0; row < rows; row++) {
+      lastRows[rowSlots[row]] = NONE;
+    }
+    rows = 0;
+    chosen = 0;
+    last = null;
+    state = State.GATHERING;
+  }
+
+  /**
+   * Adds a row. Rows of one sequence stand together, in the order of their positions, behind
+   * positions that were computed before or that share another's pages.
+   *
+   * @param slot the sequence's
+   * @param position of the token; there is a page for it and for all before it
+   * @param token its id
+   * @return the row's number in this step, from 0
+   * @throws IndexOutOfBoundsException where there is no such slot, page or token
+   * @throws IllegalArgumentException for a row out of order
+   * @throws IllegalStateException where the step is full
+   */
+  public int add(int slot, int position, int token) {
+    checkState(State.GATHERING, "begin()");
+    if (rows == maxRows) {
+      throw new IllegalStateException("the step is full: it has " + rows + " rows");
+    }
+    if (slot < 0 || slot >= slots) {
+      throw new IndexOutOfBoundsException("slot " + slot + "; 0 to " + (slots - 1));
+    }
+    checkToken(token);
+    if (position < 0 || position >= Math.min(cache.positions(slot), model.config().context())) {
+      throw new IndexOutOfBoundsException(
+          String.format(
+              "position %d of slot %d; the slot has pages for %d, the model's context is %d",
+              position, slot, cache.positions(slot), model.config().context()));
+    }
+    int before = lastRows[slot];
+    if (before != NONE && (before != rows - 1 || positions[before] >= position)) {
+      throw new IllegalArgumentException(
+          String.format(
+              "position %d of slot %d in row %d after position %d in row %d; a slot's rows stand"
+                  + " together, in order",
+              position, slot, rows, positions[before], before));
+    }
+    int row = rows++;
+    tokens[row] = token;
+    rowSlots[row] = slot;
+    positions[row] = position;
+    choices[row] = NONE;
+    lastRows[slot] = row;
+    return row;
+  }
+
+  /**
+   * Asks for the token after a row's.
+   *
+   * @param row of this step
+   * @param how it is chosen
+   * @param seed equal seeds and steps draw alike
+   * @param step the number of the choice
+   * @param historyLength how many of the sequence's tokens ({@link #setToken}) the repetition
+   *     penalty looks at
+   */
+  public void choose(int row, Sampler.Settings how, long seed, long step, int historyLength) {
+    checkRow(row);
+    if (historyLength < 0 || historyLength > model.config().context() + 1) {
+      throw new IllegalArgumentException(
+          "history of " + historyLength + " tokens; 0 to " + (model.config().context() + 1));
+    }
+    wantLogits(row);
+    sampler.set(choices[row], how, seed, step, rowSlots[row], historyLength);
+  }
+
+  /**
+   * Asks for the logits after a row's token.
+   *
+   * @param row of this step
+   */
+  public void wantLogits(int row) {
+    checkRow(row);
+    if (choices[row] == NONE) {
+      choices[row] = chosen;
+      chosenRows[chosen] = row;
+      sampler.set(chosen, Sampler.Settings.GREEDY, 0, 0, 0, 0);
+      chosen++;
+    }
+  }
+
+  private void checkRow(int row) {
+    checkState(State.GATHERING, "begin()");
+    if (row < 0 || row >= rows) {
+      throw new IndexOutOfBoundsException("row " + row + "; the step has " + rows);
+    }
+  }
+
+  /**
+   * Computes the step.
+   *
+   * @throws IllegalStateException for a step without rows
+   */
+  public void run() {
+    checkState(State.GATHERING, "begin()");
+    if (rows == 0) {
+      throw new IllegalStateException("the step has no rows");
+    }
+    state = State.RAN;
+    Step step = step(indexOf(rows), chosen == 0 ? 0 : indexOf(chosen) + 1);
+    fill(step.graph.ints(step.tokens), tokens, rows, 0);
+    fill(step.graph.ints(step.slots), rowSlots, rows, NONE);
+    fill(step.graph.ints(step.positions), positions, rows, 0);
+    if (chosen > 0) {
+      IntBuffer all = step.graph.ints(step.chosenRows);
+      for (int i = chosen; i < all.capacity(); i++) {
+        sampler.set(i, Sampler.Settings.GREEDY, 0, 0, 0, 0);
+      }
+      fill(all, chosenRows, chosen, NONE);
+    }
+    step.graph.run(0, false);
+    last = step;
+  }
+
+  private static void fill(IntBuffer target, int[] values, int count, int padding) {
+    target.put(values, 0, count);
+    while (target.hasRemaining()) {
+      target.put(padding);
+    }
+  }
+
+  private int indexOf(int count) {
+    int index = 0;
+    while (sizes[index] < count) {
+      index++;
+    }
+    return index;
+  }
+
+  private Step step(int all, int chosenOnes) {
+    Step step = steps[all][chosenOnes];
+    if (step == null) {
+      forgetOldest();
+      step = trace(sizes[all], chosenOnes == 0 ? 0 : sizes[chosenOnes - 1]);
+      steps[all][chosenOnes] = step;
+    }
+    step.used = ++runs;
+    return step;
+  }
+
+  private boolean decodes(int all, int chosenOnes) {
+    return all == chosenOnes - 1 && sizes[all] <= DECODING;
+  }
+
+  /** Makes room for one more graph that is not decoding's. */
+  private void forgetOldest() {
+    int count = 0;
+    int oldestAll = 0;
+    int oldestChosen = 0;
+    long least = Long.MAX_VALUE;
+    for (int i = 0; i < steps.length; i++) {
+      for (int j = 0; j < steps[i].length; j++) {
+        if (steps[i][j] == null || decodes(i, j)) {
+          continue;
+        }
+        count++;
+        if (steps[i][j].used < least) {
+          least = steps[i][j].used;
+          oldestAll = i;
+          oldestChosen = j;
+        }
+      }
+    }
+    if (count >= KEPT_GRAPHS) {
+      steps[oldestAll][oldestChosen].graph.close();
+      steps[oldestAll][oldestChosen] = null;
+    }
+  }
+
+  private Step trace(int all, int chosenOnes) {
+    GptLayers layers = model.layers();
+    GraphBuilder g = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
+    Tensor ids = g.input("tokens", all, 1);
+    Tensor slot = g.input("slots", all);
+    Tensor position = g.input("positions", all);
+    Tensor x =
+        layers.blocks(g, model.parameters(), ids, position, layers.paged(g, cache, slot, position));
+    if (chosenOnes == 0) {
+      return new Step(g.build(), ids, slot, position, null, null, null);
+    }
+    Tensor which = g.input("chosen rows", chosenOnes, 1);
+    Tensor logits = g.hold(layers.head(g, model.parameters(), g.gather("chosen hidden", x, which)));
+    Tensor next = g.output(g.sample(logits, sampler));
+    return new Step(g.build(), ids, slot, position, which, logits, next);
+  }
+
+  /** Which of the rows that gave logits a row is. */
+  private int choice(int row) {
+    checkOpen();
+    if (last == null) {
+      throw new IllegalStateException("run() comes first");
+    }
+    if (row < 0 || row >= rows) {
+      throw new IndexOutOfBoundsException("row " + row + "; the step has " + rows);
+    }
+    if (choices[row] == NONE) {
+      throw new IllegalArgumentException(
+          "row " + row + " was not asked for anything; choose or wantLogits comes before run()");
+    }
+    return choices[row];
+  }
+
+  /**
+   * Gives the token that was chosen after a row's. Waits for the step.
+   *
+   * @param row that {@link #choose} was called for; after {@link #wantLogits} alone, the likeliest
+   * @return its id; -1 where no logit was finite
+   */
+  public int token(int row) {
+    int choice = choice(row);
+    return last.graph.ints(last.chosen).get(choice);
+  }
+
+  /**
+   * Gives the log-probability of that token under the unprocessed logits. Waits for the step.
+   *
+   * @param row that {@link #choose} was called for
+   * @return natural logarithm
+   */
+  public float logprob(int row) {
+    return sampler.logprob(choice(row));
+  }
+
+  /**
+   * Copies the logits after a row's token. Waits for the step.
+   *
+   * @param row that {@link #wantLogits} or {@link #choose} was called for
+   * @param into [vocabulary], written
+   */
+  public void logits(int row, float[] into) {
+    int choice = choice(row);
+    last.graph.read(last.logits, choice, into);
+  }
+
+  /** Gives the pages back. Closing twice is harmless. */
+  @Override
+  public void close() {
+    if (state == State.CLOSED) {
+      return;
+    }
+    state = State.CLOSED;
+    for (Step[] ofSize : steps) {
+      for (Step step : ofSize) {
+        if (step != null) {
+          step.graph.close();
+        }
+      }
+    }
+    sampler.close();
+    cache.close();
+  }
+}
