@@ -53,7 +53,7 @@ public final class Main {
   }
 
   /** UTF-8 whatever the locale says: what a model writes is not ASCII. */
-  private static PrintWriter utf8(PrintStream stream) {
+  static PrintWriter utf8(PrintStream stream) {
     return new PrintWriter(stream, true, StandardCharsets.UTF_8);
   }
 

@@ -6,7 +6,6 @@ import dev.sinter.graph.Device;
 import dev.sinter.model.GptConfig;
 import dev.sinter.text.BpeTokenizer;
 import java.io.IOException;
-import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Comparator;
@@ -56,6 +55,6 @@ final class Rehearsal {
   }
 
   private static void run(String... command) {
-    Main.run(new PrintWriter(System.out, true), new PrintWriter(System.err, true), command);
+    Main.run(Main.utf8(System.out), Main.utf8(System.err), command);
   }
 }

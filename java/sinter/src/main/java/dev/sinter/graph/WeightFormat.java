@@ -60,7 +60,7 @@ public enum WeightFormat {
   public long bytes(long in, long out) {
     Natives.load();
     long[] bytes = new long[1];
-    Natives.check(sinter.sn_pack_bytes(code, in, out, bytes));
+    Natives.check(sinter.sn_pack_bytes(code(), in, out, bytes));
     return bytes[0];
   }
 
