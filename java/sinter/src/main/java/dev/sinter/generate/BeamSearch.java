@@ -214,10 +214,7 @@ public final class BeamSearch {
     float[][] scores = new float[logits.length][];
     for (int i = 0; i < logits.length; i++) {
       if (Distribution.best(logits[i]) < 0) {
-        throw new ArithmeticException(
-            "the model gives no finite logit after "
-                + running.get(i).ids.length()
-                + " tokens; its weights are damaged or training diverged");
+        throw Distribution.notFinite(running.get(i).ids.length());
       }
       Distribution.logSoftmax(logits[i]);
       scores[i] = logits[i].clone();

@@ -13,6 +13,10 @@ import java.util.List;
  * @param promptTokens number of tokens of the prompt
  * @param prefill time until the first token was chosen
  * @param decode time of all tokens after the first
+ * @param queue time for which an {@link Engine}'s queue had it, before prefill
+ * @param cachedTokens tokens of the prompt that an engine's cache had from other prompts
+ * @param proposed tokens that were proposed by {@link Speculation}
+ * @param accepted tokens of those that the model chose as well
  */
 public record Completion(
     String text,
@@ -21,10 +25,23 @@ public record Completion(
     double score,
     int promptTokens,
     Duration prefill,
-    Duration decode) {
+    Duration decode,
+    Duration queue,
+    int cachedTokens,
+    int proposed,
+    int accepted) {
   /** Copies the list. */
   public Completion {
     tokens = List.copyOf(tokens);
+  }
+
+  /**
+   * The time that the caller waited for the first token.
+   *
+   * @return in the queue and at the prompt
+   */
+  public Duration timeToFirstToken() {
+    return queue.plus(prefill);
   }
 
   /**

@@ -38,6 +38,18 @@ final class Distribution {
     return most + Math.log(sum);
   }
 
+  /** The log-probability of a token. */
+  static float logprob(float[] logits, int id) {
+    return (float) (logits[id] - logSum(logits));
+  }
+
+  static ArithmeticException notFinite(int tokens) {
+    return new ArithmeticException(
+        "the model gives no finite logit after "
+            + tokens
+            + " tokens; its weights are damaged or training diverged");
+  }
+
   /** Softmax. */
   static double[] probabilities(float[] scores) {
     double total = logSum(scores);

@@ -109,7 +109,33 @@ final class Progress {
     return tokens.size();
   }
 
+  /** The sum of the log-probabilities. */
+  private double score() {
+    return tokens.stream().mapToDouble(Token::logprob).sum();
+  }
+
   Completion completion(double score, Duration prefill, Duration decode) {
+    return completion(score, prefill, decode, Duration.ZERO, 0, 0, 0);
+  }
+
+  Completion completion(Duration prefill, Duration decode) {
+    return completion(score(), prefill, decode);
+  }
+
+  /** Of an engine. */
+  Completion completion(
+      Duration prefill, Duration decode, Duration queue, int cached, int proposed, int accepted) {
+    return completion(score(), prefill, decode, queue, cached, proposed, accepted);
+  }
+
+  private Completion completion(
+      double score,
+      Duration prefill,
+      Duration decode,
+      Duration queue,
+      int cached,
+      int proposed,
+      int accepted) {
     return new Completion(
         all.toString(),
         tokens,
@@ -117,12 +143,10 @@ final class Progress {
         score,
         sequence.promptLength(),
         prefill,
-        decode);
-  }
-
-  /** With the sum of the log-probabilities for its score. */
-  Completion completion(Duration prefill, Duration decode) {
-    double sum = tokens.stream().mapToDouble(Token::logprob).sum();
-    return completion(sum, prefill, decode);
+        decode,
+        queue,
+        cached,
+        proposed,
+        accepted);
   }
 }

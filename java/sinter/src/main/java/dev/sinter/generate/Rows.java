@@ -15,7 +15,7 @@ final class Rows implements AutoCloseable {
   private final List<Sequence> sequences;
   private final Decoder decoder;
   private final boolean onDevice;
-  private final Processors processors;
+  private final HostSampler onHost;
   private final float[][] logits;
   private final boolean[] retired;
   private final int[] chosen;
@@ -29,7 +29,7 @@ final class Rows implements AutoCloseable {
     int capacity = sequences.stream().mapToInt(Sequence::maxLength).max().orElseThrow();
     decoder = model.decoder(batch, capacity);
     onDevice = sampling.processors().isEmpty();
-    processors = Processors.of(sampling);
+    onHost = new HostSampler(sampling);
     logits = onDevice ? null : new float[batch][model.config().vocabulary()];
     retired = new boolean[batch];
     chosen = new int[batch];
@@ -83,10 +83,7 @@ final class Rows implements AutoCloseable {
         continue;
       }
       if (chosen[row] < 0) {
-        throw new ArithmeticException(
-            "the model gives no finite logit after "
-                + sequences.get(row).length()
-                + " tokens; its weights are damaged or training diverged");
+        throw Distribution.notFinite(sequences.get(row).length());
       }
       sequences.get(row).add(chosen[row]);
       if (onDevice) {
@@ -117,15 +114,9 @@ final class Rows implements AutoCloseable {
   }
 
   private void chooseOnHost(int row) {
-    float[] raw = logits[row];
-    float[] scores = raw.clone();
-    processors.process(new float[][] {scores}, List.of(sequences.get(row)));
-    chosen[row] =
-        sampling.temperature() == 0
-            ? Distribution.best(scores)
-            : Distribution.draw(scores, Philox.uniform(seed(row), step));
+    chosen[row] = onHost.choose(logits[row], sequences.get(row), seed(row), step);
     if (chosen[row] >= 0) {
-      logprobs[row] = (float) (raw[chosen[row]] - Distribution.logSum(raw));
+      logprobs[row] = Distribution.logprob(logits[row], chosen[row]);
     }
   }
 
