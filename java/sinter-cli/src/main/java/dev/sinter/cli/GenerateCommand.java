@@ -3,27 +3,38 @@ package dev.sinter.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.sinter.Gpt;
-import dev.sinter.generate.Batch;
 import dev.sinter.generate.BeamSearch;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
+import dev.sinter.generate.Engine;
+import dev.sinter.generate.EngineSettings;
+import dev.sinter.generate.EngineStream;
+import dev.sinter.generate.Request;
 import dev.sinter.generate.Sampling;
 import dev.sinter.generate.Token;
+import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.WeightFormat;
+import dev.sinter.io.FormatException;
+import dev.sinter.model.FrozenModel;
+import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
+import java.io.InterruptedIOException;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import java.util.stream.Collectors;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -51,16 +62,20 @@ import picocli.CommandLine.Spec;
       "  ./sinter generate --model model --prompt 'To be' --temperature 0.8 --top-p 0.9",
       "  echo 'public static' | ./sinter generate --model model --prompt - --count 3 --stop '}'",
       "  ./sinter generate --model model --prompt 'To be' --beams 4 --no-repeat-ngram 3",
+      "  ./sinter generate --model gpt2.gguf --prompt 'To be' --weights q8",
       "  ./sinter generate --model model --ids 15496,11 --ids 995 --eos 50256 --json"
     })
 final class GenerateCommand implements Callable<Integer> {
+  /** Rows beyond it gain nothing from company. */
+  private static final int MOST_ROWS = 32;
+
   @Spec private CommandSpec spec;
 
   @Option(
       names = "--model",
       paramLabel = "DIR",
       required = true,
-      description = "Folder of the model.")
+      description = "Folder of the model, plain or packed, or a .gguf file.")
   private Path model;
 
   @ArgGroup(multiplicity = "1")
@@ -98,7 +113,13 @@ final class GenerateCommand implements Callable<Integer> {
 
   @Mixin private BeamOptions beams;
 
-  @Mixin private DeviceOptions.DtypeOption dtype;
+  @Option(
+      names = {"--weights", "--dtype"},
+      paramLabel = "FORMAT",
+      description =
+          "How weights are held: f32, bf16, q8 or q4, with --beams f32 or bf16 (default: as they are"
+              + " packed, else f32).")
+  private String weights;
 
   @Mixin private DeviceOptions device;
 
@@ -116,24 +137,69 @@ final class GenerateCommand implements Callable<Integer> {
     for (String text : prompts.texts == null ? List.<String>of() : prompts.texts) {
       texts.add(text.equals("-") ? standardInput() : text);
     }
-    try (Device where = device.open()) {
-      if (texts.isEmpty()) {
-        try (LanguageModel weights = ModelFiles.load(model, where, dtype.get())) {
-          List<int[]> ids = prompts.ids.stream().map(GenerateCommand::parse).toList();
-          show(complete(weights, null, ids, first, search), texts);
-        }
-        return 0;
-      }
-      try (Gpt gpt = Gpt.load(model, where, dtype.get())) {
-        if (texts.size() == 1 && search.isEmpty() && !json) {
-          stream(gpt, texts.get(0), first);
+    if (search.isPresent()) {
+      show(search(texts, first, search.get()), texts);
+      return 0;
+    }
+    WeightFormat format = weights == null ? null : WeightFormat.of(weights);
+    FutureTask<Tokenizer> reading = new FutureTask<>(() -> Tokenizer.load(model));
+    if (!texts.isEmpty()) {
+      Thread thread = new Thread(reading, "tokenizer");
+      thread.setDaemon(true);
+      thread.start();
+    }
+    try (Device where = device.open();
+        FrozenModel frozen = FrozenModel.load(model, where, format)) {
+      Tokenizer tokenizer = texts.isEmpty() ? null : tokenizer(reading, frozen.config());
+      List<int[]> ids = ids(texts, tokenizer);
+      try (Engine engine = Engine.of(frozen, tokenizer, settings(ids.size() * count, frozen))) {
+        if (texts.size() == 1 && !json) {
+          stream(engine, texts.get(0), ids.get(0), first);
         } else {
-          List<int[]> ids = texts.stream().map(gpt.tokenizer()::encode).toList();
-          show(complete(gpt.model(), gpt.tokenizer(), ids, first, search), texts);
+          show(complete(engine, ids, first), texts);
         }
       }
     }
     return 0;
+  }
+
+  /** The tokenizer, which is read while the weights are. */
+  private Tokenizer tokenizer(FutureTask<Tokenizer> reading, GptConfig config) throws IOException {
+    Tokenizer tokenizer;
+    try {
+      tokenizer = reading.get();
+    } catch (ExecutionException e) {
+      if (e.getCause() instanceof IOException cause) {
+        throw cause;
+      }
+      throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e);
+    } catch (InterruptedException e) {
+      throw new InterruptedIOException(model + ": interrupted while the tokenizer was read");
+    }
+    if (tokenizer.size() > config.vocabulary()) {
+      throw new FormatException(
+          model,
+          "the tokenizer has "
+              + tokenizer.size()
+              + " tokens, the model a vocabulary of "
+              + config.vocabulary()
+              + "; they are of different models");
+    }
+    return tokenizer;
+  }
+
+  private List<int[]> ids(List<String> texts, Tokenizer tokenizer) {
+    return texts.isEmpty()
+        ? prompts.ids.stream().map(GenerateCommand::parse).toList()
+        : texts.stream().map(tokenizer::encode).toList();
+  }
+
+  /** Room for all rows, or for as many as decode together with profit. */
+  private static EngineSettings settings(int rows, FrozenModel model) {
+    EngineSettings settings = EngineSettings.defaults();
+    int slots = Math.min(rows, MOST_ROWS);
+    int pages = (model.config().context() + settings.pageSize() - 1) / settings.pageSize();
+    return settings.withSlots(slots).withPages(slots * pages).withQueue(rows);
   }
 
   private static String standardInput() throws IOException {
@@ -144,7 +210,7 @@ final class GenerateCommand implements Callable<Integer> {
     return ProcessorOptions.ids(ids).stream().mapToInt(Integer::intValue).toArray();
   }
 
-  private void stream(Gpt gpt, String text, Sampling first) {
+  private void stream(Engine engine, String text, int[] ids, Sampling first) {
     PrintWriter out = spec.commandLine().getOut();
     for (int i = 0; i < count; i++) {
       if (count > 1) {
@@ -152,41 +218,53 @@ final class GenerateCommand implements Callable<Integer> {
       }
       out.print(text);
       out.flush();
-      Completion completion =
-          gpt.generate(
-              text,
-              first.withSeed(first.seed() + i),
-              token -> {
-                out.print(token.text());
-                out.flush();
-              });
-      out.println();
-      printEnd(completion);
+      try (EngineStream tokens =
+          engine.stream(Request.of(ids, first.withSeed(first.seed() + i)))) {
+        for (Token token : tokens) {
+          out.print(token.text());
+          out.flush();
+        }
+        out.println();
+        printEnd(completion(tokens.completion()));
+      }
     }
   }
 
   /** Where there are several prompts, each completion of a prompt has the seed after the last. */
-  private List<Numbered> complete(
-      LanguageModel weights,
-      Tokenizer tokenizer,
-      List<int[]> ids,
-      Sampling first,
-      Optional<Beams> search) {
+  private List<Numbered> complete(Engine engine, List<int[]> ids, Sampling first) {
+    List<CompletableFuture<Completion>> asked = new ArrayList<>();
+    for (int row = 0; row < ids.size() * count; row++) {
+      asked.add(
+          engine.submit(Request.of(ids.get(row / count), first.withSeed(first.seed() + row))));
+    }
     List<Numbered> all = new ArrayList<>();
-    if (search.isPresent()) {
+    for (int row = 0; row < asked.size(); row++) {
+      all.add(new Numbered(row / count, completion(asked.get(row))));
+    }
+    return all;
+  }
+
+  private static Completion completion(CompletableFuture<Completion> asked) {
+    try {
+      return asked.join();
+    } catch (CompletionException e) {
+      throw e.getCause() instanceof RuntimeException cause ? cause : e;
+    }
+  }
+
+  private List<Numbered> search(List<String> texts, Sampling first, Beams beams)
+      throws IOException {
+    List<Numbered> all = new ArrayList<>();
+    Tokenizer tokenizer = texts.isEmpty() ? null : Tokenizer.load(model);
+    try (Device where = device.open();
+        LanguageModel plain =
+            ModelFiles.load(model, where, DType.of(weights == null ? "fp32" : weights))) {
+      List<int[]> ids = ids(texts, tokenizer);
       for (int i = 0; i < ids.size(); i++) {
-        for (Completion one :
-            BeamSearch.complete(weights, tokenizer, ids.get(i), first, search.get())) {
+        for (Completion one : BeamSearch.complete(plain, tokenizer, ids.get(i), first, beams)) {
           all.add(new Numbered(i, one));
         }
       }
-      return all;
-    }
-    List<int[]> rows = new ArrayList<>();
-    ids.forEach(prompt -> rows.addAll(Collections.nCopies(count, prompt)));
-    List<Completion> completions = Batch.complete(weights, tokenizer, rows, first);
-    for (int i = 0; i < completions.size(); i++) {
-      all.add(new Numbered(i / count, completions.get(i)));
     }
     return all;
   }
