@@ -5,11 +5,14 @@ import dev.sinter.generate.Batch;
 import dev.sinter.generate.BeamSearch;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
+import dev.sinter.generate.EngineSettings;
 import dev.sinter.generate.Sampling;
 import dev.sinter.generate.Token;
 import dev.sinter.generate.TokenStream;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.WeightFormat;
+import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
@@ -25,7 +28,8 @@ import java.util.function.Consumer;
 
 /**
  * A GPT with its tokenizer: completes, scores and trains. Completing and scoring are safe from many
- * threads; training is for one thread while nothing else uses the model.
+ * threads; training is for one thread while nothing else uses the model. Where texts are only to be
+ * completed, {@link Generator} needs less memory and time.
  *
  * <pre>{@code
  * try (Gpt gpt = Gpt.load(Path.of("model"))) {
@@ -195,6 +199,23 @@ public final class Gpt implements AutoCloseable {
     acquire();
     try {
       return new TokenStream(model, tokenizer, tokenizer.encode(prompt), sampling, this::release);
+    } catch (RuntimeException e) {
+      release();
+      throw e;
+    }
+  }
+
+  /**
+   * Packs a copy of the weights for many callers. What this model learns later it does not know.
+   *
+   * @param format of the copy
+   * @param settings of its engine
+   * @return the generator; the caller closes it. As long as it is open, so is this model
+   */
+  public Generator generator(WeightFormat format, EngineSettings settings) {
+    acquire();
+    try {
+      return new Generator(FrozenModel.of(model, format), tokenizer, settings, this::release);
     } catch (RuntimeException e) {
       release();
       throw e;

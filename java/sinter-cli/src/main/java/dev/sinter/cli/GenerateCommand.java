@@ -6,11 +6,13 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.generate.BeamSearch;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
+import dev.sinter.generate.Ending;
 import dev.sinter.generate.Engine;
 import dev.sinter.generate.EngineSettings;
 import dev.sinter.generate.EngineStream;
 import dev.sinter.generate.Request;
 import dev.sinter.generate.Sampling;
+import dev.sinter.generate.Speculation;
 import dev.sinter.generate.Token;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
@@ -31,8 +33,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
 import java.util.stream.Collectors;
@@ -66,9 +66,6 @@ import picocli.CommandLine.Spec;
       "  ./sinter generate --model model --ids 15496,11 --ids 995 --eos 50256 --json"
     })
 final class GenerateCommand implements Callable<Integer> {
-  /** Rows beyond it gain nothing from company. */
-  private static final int MOST_ROWS = 32;
-
   @Spec private CommandSpec spec;
 
   @Option(
@@ -117,9 +114,24 @@ final class GenerateCommand implements Callable<Integer> {
       names = {"--weights", "--dtype"},
       paramLabel = "FORMAT",
       description =
-          "How weights are held: f32, bf16, q8 or q4, with --beams f32 or bf16 (default: as they are"
+          "How weights are held: f32, bf16, q8 or q4, with beams f32 or bf16 (default: as they are"
               + " packed, else f32).")
   private String weights;
+
+  @Option(
+      names = "--lookup",
+      paramLabel = "N",
+      defaultValue = "8",
+      description =
+          "Most tokens to guess at once where the text repeats itself; no token changes; 0: none"
+              + " (default: ${DEFAULT-VALUE}).")
+  private int lookup;
+
+  @Option(
+      names = "--draft",
+      paramLabel = "DIR",
+      description = "A small model of the same vocabulary that guesses instead; no token changes.")
+  private Path draft;
 
   @Mixin private DeviceOptions device;
 
@@ -142,17 +154,13 @@ final class GenerateCommand implements Callable<Integer> {
       return 0;
     }
     WeightFormat format = weights == null ? null : WeightFormat.of(weights);
-    FutureTask<Tokenizer> reading = new FutureTask<>(() -> Tokenizer.load(model));
-    if (!texts.isEmpty()) {
-      Thread thread = new Thread(reading, "tokenizer");
-      thread.setDaemon(true);
-      thread.start();
-    }
+    FutureTask<Tokenizer> reading = texts.isEmpty() ? null : beside(() -> Tokenizer.load(model));
     try (Device where = device.open();
-        FrozenModel frozen = FrozenModel.load(model, where, format)) {
-      Tokenizer tokenizer = texts.isEmpty() ? null : tokenizer(reading, frozen.config());
+        FrozenModel frozen = FrozenModel.load(model, where, format);
+        FrozenModel small = draft == null ? null : FrozenModel.load(draft, where, null)) {
+      Tokenizer tokenizer = reading == null ? null : tokenizer(reading, frozen.config());
       List<int[]> ids = ids(texts, tokenizer);
-      try (Engine engine = Engine.of(frozen, tokenizer, settings(ids.size() * count, frozen))) {
+      try (Engine engine = Engine.of(frozen, tokenizer, settings(frozen, small, ids, first))) {
         if (texts.size() == 1 && !json) {
           stream(engine, texts.get(0), ids.get(0), first);
         } else {
@@ -163,7 +171,22 @@ final class GenerateCommand implements Callable<Integer> {
     return 0;
   }
 
-  /** The tokenizer, which is read while the weights are. */
+  private List<int[]> ids(List<String> texts, Tokenizer tokenizer) {
+    return texts.isEmpty()
+        ? prompts.ids.stream().map(GenerateCommand::parse).toList()
+        : texts.stream().map(tokenizer::encode).toList();
+  }
+
+  /** Does something on a thread that keeps nothing alive. */
+  private static <T> FutureTask<T> beside(Callable<T> work) {
+    FutureTask<T> task = new FutureTask<>(work);
+    Thread thread = new Thread(task, "loading");
+    thread.setDaemon(true);
+    thread.start();
+    return task;
+  }
+
+  /** The tokenizer, which was read while the weights were. */
   private Tokenizer tokenizer(FutureTask<Tokenizer> reading, GptConfig config) throws IOException {
     Tokenizer tokenizer;
     try {
@@ -188,18 +211,24 @@ final class GenerateCommand implements Callable<Integer> {
     return tokenizer;
   }
 
-  private List<int[]> ids(List<String> texts, Tokenizer tokenizer) {
-    return texts.isEmpty()
-        ? prompts.ids.stream().map(GenerateCommand::parse).toList()
-        : texts.stream().map(tokenizer::encode).toList();
+  /** An engine that has room for what is asked, and for no more. */
+  private EngineSettings settings(
+      FrozenModel frozen, FrozenModel small, List<int[]> ids, Sampling first) {
+    int prompt = ids.stream().mapToInt(each -> each.length).max().orElseThrow();
+    Ending ending = first.ending();
+    long asked = ending.maxNewTokens() > 0 ? prompt + (long) ending.maxNewTokens() : prompt;
+    long positions = Math.min(frozen.config().context(), Math.max(asked, ending.maxLength()));
+    EngineSettings settings = EngineSettings.defaults();
+    int slots = Math.min(settings.slots(), ids.size() * count);
+    int pages = (int) (positions / settings.pageSize()) + 1;
+    return settings.withSlots(slots).withPages(slots * pages).withSpeculation(speculation(small));
   }
 
-  /** Room for all rows, or for as many as decode together with profit. */
-  private static EngineSettings settings(int rows, FrozenModel model) {
-    EngineSettings settings = EngineSettings.defaults();
-    int slots = Math.min(rows, MOST_ROWS);
-    int pages = (model.config().context() + settings.pageSize() - 1) / settings.pageSize();
-    return settings.withSlots(slots).withPages(slots * pages).withQueue(rows);
+  private Speculation speculation(FrozenModel small) {
+    if (small != null) {
+      return Speculation.draft(small, 4);
+    }
+    return lookup == 0 ? Speculation.none() : Speculation.promptLookup(3, lookup);
   }
 
   private static String standardInput() throws IOException {
@@ -218,50 +247,41 @@ final class GenerateCommand implements Callable<Integer> {
       }
       out.print(text);
       out.flush();
-      try (EngineStream tokens =
-          engine.stream(Request.of(ids, first.withSeed(first.seed() + i)))) {
-        for (Token token : tokens) {
+      try (EngineStream stream = engine.stream(Request.of(ids, first.withSeed(first.seed() + i)))) {
+        for (Token token : stream) {
           out.print(token.text());
           out.flush();
         }
         out.println();
-        printEnd(completion(tokens.completion()));
+        printEnd(stream.completion().join());
       }
     }
   }
 
   /** Where there are several prompts, each completion of a prompt has the seed after the last. */
   private List<Numbered> complete(Engine engine, List<int[]> ids, Sampling first) {
-    List<CompletableFuture<Completion>> asked = new ArrayList<>();
-    for (int row = 0; row < ids.size() * count; row++) {
-      asked.add(
-          engine.submit(Request.of(ids.get(row / count), first.withSeed(first.seed() + row))));
+    List<Request> requests = new ArrayList<>();
+    for (int[] prompt : ids) {
+      for (int i = 0; i < count; i++) {
+        requests.add(Request.of(prompt, first.withSeed(first.seed() + requests.size())));
+      }
     }
     List<Numbered> all = new ArrayList<>();
-    for (int row = 0; row < asked.size(); row++) {
-      all.add(new Numbered(row / count, completion(asked.get(row))));
+    for (Completion completion : engine.complete(requests)) {
+      all.add(new Numbered(all.size() / count, completion));
     }
     return all;
   }
 
-  private static Completion completion(CompletableFuture<Completion> asked) {
-    try {
-      return asked.join();
-    } catch (CompletionException e) {
-      throw e.getCause() instanceof RuntimeException cause ? cause : e;
-    }
-  }
-
-  private List<Numbered> search(List<String> texts, Sampling first, Beams beams)
-      throws IOException {
-    List<Numbered> all = new ArrayList<>();
+  private List<Numbered> search(List<String> texts, Sampling first, Beams how) throws IOException {
+    DType dtype = weights == null ? DType.F32 : DType.of(weights);
     Tokenizer tokenizer = texts.isEmpty() ? null : Tokenizer.load(model);
+    List<int[]> ids = ids(texts, tokenizer);
+    List<Numbered> all = new ArrayList<>();
     try (Device where = device.open();
-        LanguageModel plain =
-            ModelFiles.load(model, where, DType.of(weights == null ? "fp32" : weights))) {
-      List<int[]> ids = ids(texts, tokenizer);
+        LanguageModel plain = ModelFiles.load(model, where, dtype)) {
       for (int i = 0; i < ids.size(); i++) {
-        for (Completion one : BeamSearch.complete(plain, tokenizer, ids.get(i), first, beams)) {
+        for (Completion one : BeamSearch.complete(plain, tokenizer, ids.get(i), first, how)) {
           all.add(new Numbered(i, one));
         }
       }
@@ -295,15 +315,20 @@ final class GenerateCommand implements Callable<Integer> {
   }
 
   private void printEnd(Completion completion) {
+    String guesses =
+        completion.proposed() == 0
+            ? ""
+            : ", " + completion.accepted() + " of " + completion.proposed() + " guesses right";
     spec.commandLine()
         .getErr()
         .printf(
             Locale.ROOT,
-            "[%d + %d tokens, first after %.0f ms, then %.1f tok/s, ended by %s]%n",
+            "[%d + %d tokens, first after %.0f ms, then %.1f tok/s%s, ended by %s]%n",
             completion.promptTokens(),
             completion.tokens().size(),
-            completion.prefill().toNanos() / 1e6,
+            completion.timeToFirstToken().toNanos() / 1e6,
             completion.tokensPerSecond(),
+            guesses,
             finish(completion).replace('_', ' '));
   }
 

@@ -27,6 +27,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What {@code quantize} writes, prints and refuses. */
 class QuantizeCommandTest {
@@ -105,6 +106,29 @@ class QuantizeCommandTest {
     Matcher plain = Pattern.compile("loss +([\\d.]+)").matcher(evaluated);
     assertTrue(plain.find(), evaluated);
     assertEquals(Double.parseDouble(plain.group(1)), before, 1e-4);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"f32", "bf16", "q8", "q4"})
+  void aPackedModelGeneratesWhatThePlainOneDoesInThatFormat(String format) {
+    Path out = folder.resolve("packed");
+    assertEquals(0, quantize(model, format, out).code);
+    Object[] prompt = {"--prompt", "the quick ", "--max-new-tokens", 12, "--seed", 5, "--json"};
+    Run plain = run(generate(model, prompt, "--weights", format));
+    assertEquals(0, plain.code, plain.err);
+    assertEquals(plain.out, run(generate(out, prompt)).out);
+    assertEquals(plain.out, run(generate(out, prompt, "--weights", format)).out);
+    String other = format.equals("q8") ? "q4" : "q8";
+    run(generate(out, prompt, "--weights", other)).failed(1, "packed as", other);
+    run(generate(out, prompt, "--beams", 2)).failed(1, "packed");
+    run(generate(model, prompt, "--weights", "q5")).failed(2, "q5");
+  }
+
+  private static Object[] generate(Path from, Object[] options, Object... more) {
+    List<Object> words = new ArrayList<>(List.of("generate", "--model", from, "--device", "cpu"));
+    words.addAll(List.of(options));
+    words.addAll(List.of(more));
+    return words.toArray();
   }
 
   @Test

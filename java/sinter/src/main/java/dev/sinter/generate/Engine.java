@@ -4,9 +4,12 @@ import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.text.Tokenizer;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -35,7 +38,8 @@ public final class Engine implements AutoCloseable {
   private final Thread thread = new Thread(this::serve, "sinter-engine");
   private final Executor callbacks = threads();
   private final ReentrantLock lock = new ReentrantLock();
-  private final Condition changed = lock.newCondition();
+  private final Condition work = lock.newCondition(); // or the end
+  private final Condition room = lock.newCondition(); // in the queue, or the end
   private final Deque<Job> waiting = new ArrayDeque<>();
   private boolean closed;
   private long refused;
@@ -64,11 +68,16 @@ public final class Engine implements AutoCloseable {
    * @param tokenizer of the model; null: requests are tokens, and so are completions
    * @param settings how large it is; pages are at most as long as the context
    * @return the engine; the caller closes it
-   * @throws IllegalArgumentException where a draft model does not go with the model
+   * @throws IllegalArgumentException where tokenizer or draft model do not go with the model
    * @throws dev.sinter.graph.DeviceMemoryException where the pages do not fit
    */
   public static Engine of(FrozenModel model, Tokenizer tokenizer, EngineSettings settings) {
     GptConfig config = model.config();
+    check(
+        tokenizer == null || tokenizer.size() <= config.vocabulary(),
+        "the tokenizer has more tokens than the model's vocabulary of "
+            + config.vocabulary()
+            + "; they are of different models");
     FrozenModel small = settings.speculation().model();
     if (small != null) {
       GptConfig other = small.config();
@@ -119,7 +128,9 @@ public final class Engine implements AutoCloseable {
    * @throws IllegalStateException where the engine is closed
    */
   public CompletableFuture<Completion> submit(Request request) {
-    return enqueue(request, null).future();
+    Job job = job(request, null);
+    enqueue(job);
+    return job.future();
   }
 
   /**
@@ -133,30 +144,82 @@ public final class Engine implements AutoCloseable {
    */
   public EngineStream stream(Request request) {
     EngineStream stream = new EngineStream(callbacks);
-    enqueue(request, stream);
+    Job job = job(request, stream);
+    stream.setFuture(job.future());
+    enqueue(job);
     return stream;
   }
 
-  private Job enqueue(Request request, EngineStream stream) {
-    Job job = job(request, stream);
-    if (stream != null) {
-      stream.setFuture(job.future());
+  /**
+   * Completes many requests, and waits for all: where the queue is full, until it has room.
+   *
+   * @param requests what to complete
+   * @return a completion of each, in their order
+   * @throws IllegalArgumentException as {@link #submit}; this and whatever else a request fails
+   *     with cancels the others
+   * @throws CancellationException where the thread is interrupted meanwhile; it still is then
+   * @throws IllegalStateException where the engine is closed
+   */
+  public List<Completion> complete(List<Request> requests) {
+    List<CompletableFuture<Completion>> futures = new ArrayList<>();
+    try {
+      for (Request request : requests) {
+        Job job = job(request, null);
+        enqueueWithRoom(job);
+        futures.add(job.future());
+      }
+      List<Completion> completions = new ArrayList<>();
+      for (CompletableFuture<Completion> future : futures) {
+        completions.add(future.get());
+      }
+      return completions;
+    } catch (ExecutionException e) {
+      throw e.getCause() instanceof RuntimeException unchecked
+          ? unchecked
+          : new IllegalStateException(e.getCause());
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new CancellationException("interrupted while waiting for completions");
+    } finally {
+      futures.forEach(future -> future.cancel(false)); // those that have ended take no notice
     }
+  }
+
+  private void enqueue(Job job) {
     lock.lock();
     try {
-      if (closed) {
-        throw new IllegalStateException("the engine is closed");
-      }
-      if (waiting.size() >= settings.queue()) {
-        refused++;
-        throw new QueueFullException(settings.queue());
-      }
-      waiting.add(job);
-      changed.signal();
+      add(job);
     } finally {
       lock.unlock();
     }
-    return job;
+  }
+
+  private void enqueueWithRoom(Job job) throws InterruptedException {
+    lock.lockInterruptibly();
+    try {
+      while (!closed && full()) {
+        room.await();
+      }
+      add(job);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private boolean full() {
+    return waiting.size() >= settings.queue();
+  }
+
+  private void add(Job job) {
+    if (closed) {
+      throw new IllegalStateException("the engine is closed");
+    }
+    if (full()) {
+      refused++;
+      throw new QueueFullException(settings.queue());
+    }
+    waiting.add(job);
+    work.signal();
   }
 
   private Job job(Request request, EngineStream stream) {
@@ -235,11 +298,14 @@ public final class Engine implements AutoCloseable {
     lock.lock();
     try {
       while (!closed && waiting.isEmpty() && !scheduler.busy()) {
-        changed.awaitUninterruptibly();
+        work.awaitUninterruptibly();
       }
       waiting.removeIf(scheduler::cancelledWhileWaiting);
       while (!waiting.isEmpty() && scheduler.admits(waiting.peek())) {
         scheduler.start(waiting.poll());
+      }
+      if (!full()) {
+        room.signalAll();
       }
       return !closed;
     } finally {
@@ -266,6 +332,7 @@ public final class Engine implements AutoCloseable {
       closed = true;
       left = List.copyOf(waiting);
       waiting.clear();
+      room.signalAll();
     } finally {
       lock.unlock();
     }
@@ -307,7 +374,8 @@ public final class Engine implements AutoCloseable {
     lock.lock();
     try {
       closed = true;
-      changed.signal();
+      work.signal();
+      room.signalAll();
     } finally {
       lock.unlock();
     }

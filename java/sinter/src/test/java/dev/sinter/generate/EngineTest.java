@@ -7,11 +7,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.sinter.text.CharTokenizer;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.NoSuchElementException;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Flow;
 import java.util.concurrent.Semaphore;
@@ -162,6 +164,46 @@ class EngineTest {
   }
 
   @Test
+  void manyWaitForRoomInTheQueueAndKeepTheirOrder() {
+    try (Engine engine = engine(FakeSteps.of(CONTEXT, SETTINGS))) {
+      List<Request> requests = new ArrayList<>();
+      for (int i = 0; i < 30; i++) {
+        requests.add(request(7, i));
+      }
+      List<Completion> all = engine.complete(requests);
+      for (int i = 0; i < 30; i++) {
+        Completion alone = FakeSteps.alone(new int[] {7, i}, sampling(1, 10), CONTEXT);
+        assertEquals(ids(alone), ids(all.get(i)));
+      }
+      assertEquals(0, engine.stats().refused());
+      requests.set(13, request(FakeSteps.POISON));
+      assertThrows(ArithmeticException.class, () -> engine.complete(requests));
+      requests.set(13, request());
+      assertThrows(IllegalArgumentException.class, () -> engine.complete(requests));
+      assertEquals(List.of(), engine.complete(List.of()));
+    }
+  }
+
+  @Test
+  void whoWaitsForRoomHearsOfTheEnd() throws InterruptedException {
+    FakeSteps steps = FakeSteps.of(CONTEXT, SETTINGS);
+    steps.gate = new Semaphore(0);
+    Engine engine = engine(steps);
+    List<Throwable> thrown = new CopyOnWriteArrayList<>();
+    Thread caller = new Thread(() -> engine.complete(Collections.nCopies(20, request(1))));
+    caller.setUncaughtExceptionHandler((thread, e) -> thrown.add(e));
+    caller.start();
+    await(() -> engine.stats().waiting() == 4 && caller.getState() == Thread.State.WAITING);
+    Thread closing = new Thread(engine::close);
+    closing.start();
+    await(() -> closing.getState() == Thread.State.WAITING);
+    steps.gate.release();
+    closing.join();
+    caller.join();
+    assertTrue(thrown.get(0) instanceof IllegalStateException, thrown.toString());
+  }
+
+  @Test
   void aStreamGivesEachTokenAndTheCompletion() {
     try (Engine engine = engine(FakeSteps.of(CONTEXT, SETTINGS));
         EngineStream stream = engine.stream(request(4, 5))) {
@@ -235,29 +277,37 @@ class EngineTest {
     CountDownLatch never = new CountDownLatch(1);
     AtomicInteger called = new AtomicInteger();
     try (Engine engine = engine(FakeSteps.of(CONTEXT, SETTINGS))) {
+      List<CompletableFuture<Void>> callbacks = new ArrayList<>();
       for (int i = 0; i < 4; i++) {
         int each = i;
-        engine
-            .submit(request(1, i))
-            .thenAccept(
-                completion -> {
-                  called.incrementAndGet();
-                  if (each % 2 == 0) {
-                    throw new IllegalStateException("mine");
-                  }
-                  try {
-                    never.await();
-                  } catch (InterruptedException e) {
-                    Thread.currentThread().interrupt();
-                  }
-                });
+        callbacks.add(
+            engine
+                .submit(request(1, i))
+                .thenAccept(
+                    completion -> {
+                      called.incrementAndGet();
+                      if (each % 2 == 0) {
+                        throw new IllegalStateException("mine");
+                      }
+                      awaitQuietly(never);
+                    }));
       }
       await(() -> called.get() == 4);
       for (int i = 0; i < 20; i++) {
         assertEquals(10, engine.submit(request(3, i)).join().tokens().size());
       }
+      assertThrows(CompletionException.class, callbacks.get(0)::join);
+      assertFalse(callbacks.get(1).isDone());
     } finally {
       never.countDown();
+    }
+  }
+
+  private static void awaitQuietly(CountDownLatch latch) {
+    try {
+      latch.await();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
     }
   }
 

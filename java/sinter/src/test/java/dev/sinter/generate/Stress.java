@@ -13,6 +13,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.Function;
 
 /** A thousand requests of mixed length from 64 threads, some cancelled. */
@@ -104,7 +105,7 @@ final class Stress {
   private static void cancel(Engine engine, Request request, int number, AtomicLong refused) {
     if (number % 20 == 9) {
       CompletableFuture<Completion> future = retried(() -> engine.submit(request), refused);
-      Thread.yield();
+      LockSupport.parkNanos(1000L * number);
       future.cancel(false);
     } else {
       try (EngineStream stream = retried(() -> engine.stream(request), refused)) {
@@ -123,7 +124,7 @@ final class Stress {
         return call.call();
       } catch (QueueFullException e) {
         refused.incrementAndGet();
-        Thread.yield();
+        LockSupport.parkNanos(100_000);
       }
     }
   }
