@@ -1,11 +1,14 @@
 package dev.sinter.model;
 
+import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.PackedParameters;
 import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.WeightFormat;
 import java.io.IOException;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.OptionalInt;
 
 /**
@@ -45,6 +48,34 @@ public final class FrozenModel implements AutoCloseable {
     try {
       for (ParameterSpec spec : frozen.parameters.specs()) {
         frozen.parameters.copy(spec.name(), model.parameters());
+      }
+      frozen.parameters.seal();
+      return frozen;
+    } catch (RuntimeException e) {
+      frozen.close();
+      throw e;
+    }
+  }
+
+  /**
+   * Creates a model with random weights, for measuring. Each is packed as soon as it is drawn: the
+   * model is never there unpacked.
+   *
+   * @param config its shape
+   * @param device where; it stays the caller's
+   * @param format of the matrices
+   * @param seed of the weights
+   * @return the model; the caller closes it
+   */
+  public static FrozenModel create(
+      GptConfig config, Device device, WeightFormat format, long seed) {
+    FrozenModel frozen = new FrozenModel(config, device, format);
+    try {
+      for (ParameterSpec spec : frozen.parameters.specs()) {
+        try (Parameters drawn = new Parameters(device, DType.F32, List.of(spec))) {
+          drawn.initialize(seed);
+          frozen.parameters.copy(spec.name(), drawn);
+        }
       }
       frozen.parameters.seal();
       return frozen;
