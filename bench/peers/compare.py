@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 FLAGS = {"pp": ["--tg", "0", "--pp"], "tg": ["--pp", "0", "--tg"], "tr": ["--pp", "0", "--tg", "0", "--train"]}
 PYTHON_ROWS = [(what, dtype) for what in ("pp512", "tg128", "train4x64", "train4x256") for dtype in ("fp32", "bf16")]
-LLAMA_ROWS = [("tg128", "fp32"), ("tg128", "bf16"), ("pp512", "fp32"), ("pp512", "bf16")]
+LLAMA_ROWS = [(what, dtype) for what in ("tg128", "tg128x8", "tg128x32", "pp512") for dtype in ("fp32", "bf16", "q8", "q4")]
 LLM_C_ROWS = [("train4x64", "fp32"), ("train4x256", "fp32")]
 
 
@@ -46,8 +46,12 @@ def run(*command, **environment):
 
 
 def sinter(what, dtype):
-    number = what.removeprefix("train") if what.startswith("train") else what[2:]
-    out, _, memory = run("./sinter", "bench", "--json", "--runs", 3, "--dtype", dtype, *FLAGS[what[:2]], number)
+    if what.startswith("train"):
+        options = ["--dtype", dtype, *FLAGS["tr"], what.removeprefix("train")]
+    else:
+        number, _, batch = what[2:].partition("x")
+        options = ["--weights", dtype, *FLAGS[what[:2]], number, "--batch", batch or 1]
+    out, _, memory = run("./sinter", "bench", "--json", "--runs", 3, *options)
     return json.loads(out.splitlines()[-1])["tok_s_median"], memory
 
 

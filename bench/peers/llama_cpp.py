@@ -1,7 +1,8 @@
-"""llama.cpp on a random GPT-2 124M in fp32: the peer that bench/peers/compare.py runs beside ./sinter bench.
+"""llama.cpp on a random GPT-2 124M: the peer that bench/peers/compare.py runs beside ./sinter bench.
 
-    python bench/peers/llama_cpp.py pp512|tg128 --folder FOLDER [--dtype fp32|bf16]
+    python bench/peers/llama_cpp.py pp512|tg128|tg128x8 --folder FOLDER [--dtype fp32|bf16|q8|q4]
 
+tg128x8 decodes 8 sequences together; their tokens count together. q8 is Q8_0, q4 is Q4_0.
 FOLDER keeps llama.cpp's shared libraries, which `npm install --prefix FOLDER @node-llama-cpp/linux-x64` brings, and the
 model, which is written there at the first run. Prints one number: tokens per second. Needs numpy and gguf. x86-64 Linux.
 """
@@ -17,6 +18,8 @@ import gguf
 import numpy
 
 LAYERS, WIDTH, HEADS, CONTEXT, VOCABULARY = 12, 768, 12, 1024, 50257
+TYPES = {"fp32": gguf.GGMLQuantizationType.F32, "bf16": gguf.GGMLQuantizationType.BF16,
+         "q8": gguf.GGMLQuantizationType.Q8_0, "q4": gguf.GGMLQuantizationType.Q4_0}
 
 
 class ModelParameters(ctypes.Structure):
@@ -73,9 +76,9 @@ def write_model(path, dtype):
     writer.add_token_merges(["t 0"])
     writer.add_eos_token_id(VOCABULARY - 1)
     writer.add_bos_token_id(VOCABULARY - 1)
-    kind = gguf.GGMLQuantizationType.BF16 if dtype == "bf16" else gguf.GGMLQuantizationType.F32
+    kind = TYPES[dtype]
     for name, tensor in weights():
-        if tensor.ndim == 2 and dtype == "bf16":
+        if tensor.ndim == 2 and dtype != "fp32":
             writer.add_tensor(name, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
         else:
             writer.add_tensor(name, tensor)
@@ -86,7 +89,7 @@ def write_model(path, dtype):
 
 
 class Llama:
-    def __init__(self, library, model):
+    def __init__(self, library, model, sequences):
         functions = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
         self.c = functions
         functions.ggml_backend_load_all_from_path(str(library.parent).encode())
@@ -101,9 +104,10 @@ class Llama:
         if not loaded:
             sys.exit(f"llama.cpp cannot load {model}")
         parameters = functions.llama_context_default_params()
-        parameters.n_ctx = CONTEXT
+        parameters.n_ctx = context = max(CONTEXT, CONTEXT // 4 * sequences)
+        parameters.n_seq_max = sequences
         self.context = ctypes.c_void_p(functions.llama_init_from_model(ctypes.c_void_p(loaded), parameters))
-        if not self.context or functions.llama_n_ctx(self.context) != CONTEXT:
+        if not self.context or functions.llama_n_ctx(self.context) != context:
             sys.exit("llama.cpp gives no context of that size: its structs are not those that this file knows")
         functions.llama_set_n_threads(self.context, 2, 2)
 
@@ -113,9 +117,26 @@ class Llama:
     def next(self, tokens):
         """Runs the tokens behind those before them; returns the likeliest token after the last."""
         array = (ctypes.c_int32 * len(tokens))(*tokens)
-        if self.c.llama_decode(self.context, self.c.llama_batch_get_one(array, len(tokens))) != 0:
+        self.decode(self.c.llama_batch_get_one(array, len(tokens)))
+        return self.likeliest(-1)
+
+    def step(self, tokens, position):
+        """Runs a token of each sequence at that position; returns the likeliest after each."""
+        count = len(tokens)
+        sequences = [(ctypes.c_int32 * 1)(i) for i in range(count)]
+        arrays = [(ctypes.c_int32 * count)(*tokens), (ctypes.c_int32 * count)(*[position] * count),
+                  (ctypes.c_int32 * count)(*[1] * count), (ctypes.POINTER(ctypes.c_int32) * count)(*sequences),
+                  (ctypes.c_int8 * count)(*[1] * count)]
+        token, pos, n_seq_id, seq_id, logits = (ctypes.cast(array, ctypes.c_void_p) for array in arrays)
+        self.decode(Batch(count, ctypes.cast(token, ctypes.POINTER(ctypes.c_int32)), None, pos, n_seq_id, seq_id, logits))
+        return [self.likeliest(i) for i in range(count)]
+
+    def decode(self, batch):
+        if self.c.llama_decode(self.context, batch) != 0:
             sys.exit("llama_decode failed")
-        address = self.c.llama_get_logits_ith(self.context, -1)
+
+    def likeliest(self, row):
+        address = self.c.llama_get_logits_ith(self.context, row)
         return int(numpy.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (VOCABULARY,)).argmax())
 
 
@@ -123,7 +144,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("what")
     parser.add_argument("--folder", type=pathlib.Path, required=True)
-    parser.add_argument("--dtype", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--dtype", default="fp32", choices=TYPES)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     model = options.folder / f"gpt2-{options.dtype}.gguf"
@@ -132,18 +153,22 @@ def main():
     libraries = sorted(options.folder.glob("node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/libllama.*so*"))
     if not libraries:
         sys.exit(f"no libllama: npm install --prefix {options.folder} @node-llama-cpp/linux-x64")
-    llama = Llama(libraries[0], model)
-    count, prompt = int(options.what[2:]), options.what.startswith("pp")
+    count, _, sequences = options.what[2:].partition("x")
+    count, sequences, prompt = int(count), int(sequences or 1), options.what.startswith("pp")
+    llama = Llama(libraries[0], model, sequences)
     rates = []
     for _ in range(options.runs + 1):
         llama.forget()
-        tokens = [random.randrange(VOCABULARY) for _ in range(count if prompt else 1)]
+        tokens = [random.randrange(VOCABULARY) for _ in range(count if prompt else sequences)]
         if not prompt:
-            tokens = [llama.next(tokens)]
+            tokens = llama.step(tokens, 0)
         started = time.perf_counter()
-        for _ in range(1 if prompt else count):
-            tokens = [llama.next(tokens)]
-        rates.append(count / (time.perf_counter() - started))
+        if prompt:
+            llama.next(tokens)
+        else:
+            for position in range(1, count + 1):
+                tokens = llama.step(tokens, position)
+        rates.append(count * sequences / (time.perf_counter() - started))
     print(f"{statistics.median(rates[1:]):.1f}")
 
 

@@ -7,11 +7,9 @@ import dev.sinter.generate.EngineStream;
 import dev.sinter.generate.Request;
 import dev.sinter.generate.Sampling;
 import dev.sinter.generate.Token;
-import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.FrozenModel;
-import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
@@ -58,8 +56,8 @@ public final class Generator implements AutoCloseable {
   /**
    * Loads a model on the best device that is there, its weights as they are stored.
    *
-   * @param folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json; or one
-   *     of llama.cpp's files, {@code model.gguf}
+   * @param folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json, plain
+   *     or packed; or one of llama.cpp's files, {@code model.gguf}
    * @return the generator; the caller closes it
    * @throws IOException where a file is missing or not what it should be
    */
@@ -71,8 +69,8 @@ public final class Generator implements AutoCloseable {
   /**
    * Loads a model.
    *
-   * @param folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json; or one
-   *     of llama.cpp's files, {@code model.gguf}
+   * @param folder in Hugging Face's layout: config.json, model.safetensors, tokenizer.json, plain
+   *     or packed; or one of llama.cpp's files, {@code model.gguf}
    * @param device where; it stays the caller's
    * @param format of the weights; null: as they are stored
    * @param settings of the engine
@@ -89,14 +87,7 @@ public final class Generator implements AutoCloseable {
       throws IOException {
     Tokenizer tokenizer = Tokenizer.load(folder);
     Facades.checkVocabulary(folder, tokenizer, ModelFiles.readConfig(folder).vocabulary());
-    return new Generator(frozen(folder, device, format), tokenizer, settings, onClose);
-  }
-
-  private static FrozenModel frozen(Path folder, Device device, WeightFormat format)
-      throws IOException {
-    try (LanguageModel plain = ModelFiles.load(folder, device, DType.F32)) {
-      return FrozenModel.of(plain, format == null ? WeightFormat.F32 : format);
-    }
+    return new Generator(FrozenModel.load(folder, device, format), tokenizer, settings, onClose);
   }
 
   /**

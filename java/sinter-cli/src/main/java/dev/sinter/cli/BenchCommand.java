@@ -2,21 +2,25 @@ package dev.sinter.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
-import dev.sinter.model.Decoder;
+import dev.sinter.graph.Sampler;
+import dev.sinter.graph.WeightFormat;
+import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
+import dev.sinter.model.PagedDecoder;
 import dev.sinter.model.TrainingGraph;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.function.DoubleSupplier;
@@ -41,16 +45,23 @@ import picocli.CommandLine.Spec;
       "  ./sinter bench                                   GPT-2 124M's shape with random weights",
       "  ./sinter bench --dtype bf16 --train 4x256 --json",
       "  ./sinter bench --pp 0 --overhead                 what JNI and the graph cost a token",
-      "  ./sinter bench --model model --pp 512 --tg 128 --batch 8",
+      "  ./sinter bench --weights all --batch 1,2,4,8,16,32",
+      "  ./sinter bench --model model --weights q8 --pp 512 --tg 128 --batch 8",
       "  ./sinter bench --tokenizer bpe:8192 --data corpus.txt"
     })
 final class BenchCommand implements Callable<Integer> {
+  /** Positions of a page, and the most rows of a step of prefill. */
+  private static final int PAGE = 16;
+
+  private static final int CHUNK = 512;
+
   @Spec private CommandSpec spec;
 
   @Option(
       names = "--model",
       paramLabel = "DIR",
-      description = "Folder of a model; without it GPT-2 124M's shape with random weights.")
+      description =
+          "Folder of a model, plain or packed; without it GPT-2 124M's shape with random weights.")
   private Path folder;
 
   @Option(
@@ -69,10 +80,19 @@ final class BenchCommand implements Callable<Integer> {
 
   @Option(
       names = "--batch",
-      paramLabel = "N",
+      paramLabel = "N,N…",
+      split = ",",
       defaultValue = "1",
-      description = "Sequences decoded together (default: ${DEFAULT-VALUE}).")
-  private int batch;
+      description = "Sequences decoded together, each number by itself (default: 1).")
+  private List<Integer> batches;
+
+  @Option(
+      names = "--weights",
+      paramLabel = "F,F…",
+      description =
+          "How weights are held for prefill and decoding: f32, bf16, q8, q4, or all; each by itself"
+              + " (default: as they are packed, else as --dtype says).")
+  private String weights;
 
   @Option(
       names = "--train",
@@ -116,7 +136,7 @@ final class BenchCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    if (runs < 1 || batch < 1 || prefill < 0 || decode < 0) {
+    if (runs < 1 || prefill < 0 || decode < 0 || batches.stream().anyMatch(n -> n < 1)) {
       throw new IllegalArgumentException("--runs, --batch: 1 or more; --pp, --tg: 0 or more");
     }
     if ((tokenizer == null) != (data == null)) {
@@ -128,89 +148,156 @@ final class BenchCommand implements Callable<Integer> {
           .run(runs, json);
       return 0;
     }
-    DType type = dtype.get();
-    try (Device where = device.open();
-        LanguageModel model =
+    List<WeightFormat> formats = prefill > 0 || decode > 0 ? formats() : List.of();
+    try (Device where = device.open()) {
+      for (WeightFormat format : formats) {
+        try (FrozenModel model =
             folder == null
-                ? LanguageModel.create(GptConfig.gpt2Small(), where, type, 1)
-                : ModelFiles.load(folder, where, type)) {
-      if (!json) {
-        spec.commandLine()
-            .getOut()
-            .printf(
-                Locale.ROOT,
-                "%s, %s, %d threads, %,d parameters, %s%n%-16s %12s %12s %12s%n",
-                where.name(),
-                where.isa(),
-                where.threads(),
-                model.config().parameters(),
-                type,
-                "test",
-                "tok/s",
-                "min",
-                "max");
-      }
-      if (prefill > 0) {
-        benchPrefill(model, where);
-      }
-      if (decode > 0) {
-        benchDecode("tg" + decode, model, where);
-        if (overhead) {
-          benchOverhead(model, where);
+                ? FrozenModel.create(GptConfig.gpt2Small(), where, format, 1)
+                : FrozenModel.load(folder, where, format)) {
+          benchFrozen(model, where);
         }
       }
       if (train != null) {
-        benchTrain(model, where);
+        try (LanguageModel model =
+            folder == null
+                ? LanguageModel.create(GptConfig.gpt2Small(), where, dtype.get(), 1)
+                : ModelFiles.load(folder, where, dtype.get())) {
+          printHead(model.config(), where, dtype.get().toString());
+          benchTrain(model, where);
+        }
       }
     }
     return 0;
   }
 
-  private int[] tokens(LanguageModel model, int count) {
-    return random.ints(count, 0, model.config().vocabulary()).toArray();
+  private List<WeightFormat> formats() throws IOException {
+    if (weights == null) {
+      Optional<WeightFormat> packed =
+          folder == null ? Optional.empty() : ModelFiles.readWeightFormat(folder);
+      return List.of(packed.orElse(WeightFormat.of(dtype.dtype)));
+    }
+    return weights.equals("all")
+        ? List.of(WeightFormat.values())
+        : Arrays.stream(weights.split(",", -1)).map(WeightFormat::of).toList();
   }
 
-  private void benchPrefill(LanguageModel model, Device where) {
-    try (Decoder decoder = model.decoder(1, prefill)) {
-      decoder.sampler().set(1, 0, 0, 1, 0);
+  private void printHead(GptConfig config, Device where, String type) {
+    if (!json) {
+      spec.commandLine()
+          .getOut()
+          .printf(
+              Locale.ROOT,
+              "%s, %s, %d threads, %,d parameters, %s%n%-16s %12s %12s %12s%n",
+              where.name(),
+              where.isa(),
+              where.threads(),
+              config.parameters(),
+              type,
+              "test",
+              "tok/s",
+              "min",
+              "max");
+    }
+  }
+
+  private void benchFrozen(FrozenModel model, Device where) {
+    printHead(model.config(), where, model.format().text());
+    if (prefill > 0) {
+      benchPrefill(model, where);
+    }
+    if (decode > 0) {
+      for (int batch : batches) {
+        benchDecode("tg" + decode, model, batch, where);
+      }
+      if (overhead) {
+        benchOverhead(model, where);
+      }
+    }
+  }
+
+  private int[] tokens(GptConfig config, int count) {
+    return random.ints(count, 0, config.vocabulary()).toArray();
+  }
+
+  /** A decoder with room for so many positions of each sequence. */
+  private static PagedDecoder decoder(FrozenModel model, int sequences, int positions, int rows) {
+    if (positions > model.config().context()) {
+      throw new IllegalArgumentException(
+          positions + " tokens; the model's context is " + model.config().context());
+    }
+    int page = Math.min(PAGE, model.config().context());
+    int each = (positions + page - 1) / page;
+    PagedDecoder decoder = new PagedDecoder(model, sequences * each, page, sequences, rows);
+    for (int i = 0; i < sequences * each; i++) {
+      decoder.setPage(i / each, i % each, i);
+    }
+    return decoder;
+  }
+
+  private void benchPrefill(FrozenModel model, Device where) {
+    int chunk = Math.min(prefill, CHUNK);
+    try (PagedDecoder decoder = decoder(model, 1, prefill, chunk)) {
       measure(
           "pp" + prefill,
+          model.format().text(),
           where,
           () -> {
-            int[] prompt = tokens(model, prefill);
-            decoder.reset();
+            int[] prompt = tokens(model.config(), prefill);
             long started = System.nanoTime();
-            decoder.next(prompt, 0);
+            for (int done = 0; done < prefill; done += chunk) {
+              decoder.begin();
+              int last = 0;
+              for (int i = done; i < Math.min(done + chunk, prefill); i++) {
+                last = decoder.add(0, i, prompt[i]);
+              }
+              if (done + chunk >= prefill) {
+                decoder.choose(last, Sampler.Settings.GREEDY, 1, 0, 0);
+              }
+              decoder.run();
+            }
             return prefill * 1e9 / (System.nanoTime() - started);
           });
     }
   }
 
-  private void benchDecode(String test, LanguageModel model, Device where) {
-    try (Decoder decoder = model.decoder(batch, decode + 1)) {
-      decoder.sampler().set(1, 0, 0, 1, 0);
-      int[] fed = new int[batch];
+  private void benchDecode(String test, FrozenModel model, int batch, Device where) {
+    try (PagedDecoder decoder = decoder(model, batch, decode + 1, batch)) {
       measure(
           test + (batch == 1 ? "" : " x" + batch),
+          model.format().text(),
           where,
           () -> {
-            decoder.reset();
-            System.arraycopy(decoder.next(tokens(model, batch), 0), 0, fed, 0, batch);
+            int[] fed = tokens(model.config(), batch);
+            step(decoder, fed, 0);
             long started = System.nanoTime();
-            for (int i = 0; i < decode; i++) {
-              System.arraycopy(decoder.next(fed, i + 1), 0, fed, 0, batch);
+            for (int i = 1; i <= decode; i++) {
+              step(decoder, fed, i);
             }
             return (double) batch * decode * 1e9 / (System.nanoTime() - started);
           });
     }
   }
 
+  /** Replaces each sequence's token by the one after it. */
+  private static void step(PagedDecoder decoder, int[] fed, int position) {
+    decoder.begin();
+    for (int slot = 0; slot < fed.length; slot++) {
+      int row = decoder.add(slot, position, fed[slot]);
+      decoder.choose(row, Sampler.Settings.GREEDY, 1, position, 0);
+    }
+    decoder.run();
+    for (int slot = 0; slot < fed.length; slot++) {
+      fed[slot] = decoder.token(slot);
+    }
+  }
+
   /** The same calls on next to no numbers: Java, JNI, the checks and the waking of threads. */
-  private void benchOverhead(LanguageModel model, Device where) {
+  private void benchOverhead(FrozenModel model, Device where) {
     GptConfig config = model.config();
     GptConfig least = GptConfig.of(16, decode + 1, config.heads(), config.layers(), config.heads());
-    try (LanguageModel small = LanguageModel.create(least, where, dtype.get(), 1)) {
-      benchDecode("overhead " + decode, small, where);
+    try (FrozenModel small = FrozenModel.create(least, where, model.format(), 1)) {
+      benchDecode("overhead " + decode, small, 1, where);
     }
   }
 
@@ -224,10 +311,11 @@ final class BenchCommand implements Callable<Integer> {
       long[] step = {0};
       measure(
           "train " + train,
+          dtype.dtype,
           where,
           () -> {
-            graph.tokens().put(tokens(model, sequences * length));
-            graph.targets().put(tokens(model, sequences * length));
+            graph.tokens().put(tokens(model.config(), sequences * length));
+            graph.targets().put(tokens(model.config(), sequences * length));
             long started = System.nanoTime();
             graph.run(step[0], false);
             model.parameters().gradientNorm();
@@ -239,7 +327,7 @@ final class BenchCommand implements Callable<Integer> {
     }
   }
 
-  private void measure(String test, Device where, DoubleSupplier run) {
+  private void measure(String test, String type, Device where, DoubleSupplier run) {
     // The first run warms up and does not count.
     double[] rates = DoubleStream.generate(run).limit(runs + 1L).skip(1).toArray();
     Arrays.sort(rates);
@@ -252,7 +340,7 @@ final class BenchCommand implements Callable<Integer> {
     }
     ObjectNode row = new ObjectMapper().createObjectNode();
     row.put("engine", "sinter");
-    row.put("what", test + " " + dtype.dtype);
+    row.put("what", test + " " + type);
     row.put("isa", where.isa());
     row.put("threads", where.threads());
     row.put("tok_s_median", Math.round(median * 10) / 10.0);

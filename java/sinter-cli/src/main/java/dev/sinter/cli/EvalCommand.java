@@ -271,11 +271,11 @@ final class EvalCommand implements Callable<Integer> {
   }
 
   /** Null, which try-with-resources passes over, where nobody watches. */
-  private static ProgressBar bar() {
+  static ProgressBar bar() {
     return Terminal.isInteractive() ? Terminal.bar("evaluating", 0, 0) : null;
   }
 
-  private static Perplexity.Progress progress(ProgressBar bar) {
+  static Perplexity.Progress progress(ProgressBar bar) {
     return (done, all) -> {
       if (bar != null) {
         bar.maxHint(all).stepTo(done);

@@ -17,11 +17,14 @@ import dev.sinter.generate.Token;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.WeightFormat;
+import dev.sinter.io.FormatException;
 import dev.sinter.model.FrozenModel;
+import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
+import java.io.InterruptedIOException;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
@@ -30,6 +33,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.FutureTask;
 import java.util.stream.Collectors;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -57,6 +62,7 @@ import picocli.CommandLine.Spec;
       "  ./sinter generate --model model --prompt 'To be' --temperature 0.8 --top-p 0.9",
       "  echo 'public static' | ./sinter generate --model model --prompt - --count 3 --stop '}'",
       "  ./sinter generate --model model --prompt 'To be' --beams 4 --no-repeat-ngram 3",
+      "  ./sinter generate --model gpt2.gguf --prompt 'To be' --weights q8",
       "  ./sinter generate --model model --ids 15496,11 --ids 995 --eos 50256 --json"
     })
 final class GenerateCommand implements Callable<Integer> {
@@ -66,7 +72,7 @@ final class GenerateCommand implements Callable<Integer> {
       names = "--model",
       paramLabel = "DIR",
       required = true,
-      description = "Folder of the model.")
+      description = "Folder of the model, plain or packed, or a .gguf file.")
   private Path model;
 
   @ArgGroup(multiplicity = "1")
@@ -105,11 +111,12 @@ final class GenerateCommand implements Callable<Integer> {
   @Mixin private BeamOptions beams;
 
   @Option(
-      names = "--dtype",
-      paramLabel = "TYPE",
+      names = {"--weights", "--dtype"},
+      paramLabel = "FORMAT",
       description =
-          "Storage of the weights: fp32, bf16, q8 or q4, with beams fp32 or bf16 (default: fp32).")
-  private String dtype;
+          "How weights are held: f32, bf16, q8 or q4, with beams f32 or bf16 (default: as they are"
+              + " packed, else f32).")
+  private String weights;
 
   @Option(
       names = "--lookup",
@@ -142,22 +149,20 @@ final class GenerateCommand implements Callable<Integer> {
     for (String text : prompts.texts == null ? List.<String>of() : prompts.texts) {
       texts.add(text.equals("-") ? standardInput() : text);
     }
-    Tokenizer tokenizer = texts.isEmpty() ? null : Tokenizer.load(model);
-    List<int[]> ids =
-        tokenizer == null
-            ? prompts.ids.stream().map(GenerateCommand::parse).toList()
-            : texts.stream().map(tokenizer::encode).toList();
-    try (Device where = device.open()) {
-      if (search.isPresent()) {
-        show(search(where, tokenizer, ids, first, search.get()), texts);
-        return 0;
-      }
-      WeightFormat format = dtype == null ? null : WeightFormat.of(dtype);
-      try (FrozenModel weights = load(model, where, format);
-          FrozenModel small = draft == null ? null : load(draft, where, null);
-          Engine engine = Engine.of(weights, tokenizer, settings(weights, small, ids, first))) {
+    if (search.isPresent()) {
+      show(search(texts, first, search.get()), texts);
+      return 0;
+    }
+    WeightFormat format = weights == null ? null : WeightFormat.of(weights);
+    FutureTask<Tokenizer> reading = texts.isEmpty() ? null : beside(() -> Tokenizer.load(model));
+    try (Device where = device.open();
+        FrozenModel frozen = FrozenModel.load(model, where, format);
+        FrozenModel small = draft == null ? null : FrozenModel.load(draft, where, null)) {
+      Tokenizer tokenizer = reading == null ? null : tokenizer(reading, frozen.config());
+      List<int[]> ids = ids(texts, tokenizer);
+      try (Engine engine = Engine.of(frozen, tokenizer, settings(frozen, small, ids, first))) {
         if (texts.size() == 1 && !json) {
-          stream(engine, texts.get(0), first);
+          stream(engine, texts.get(0), ids.get(0), first);
         } else {
           show(complete(engine, ids, first), texts);
         }
@@ -166,20 +171,53 @@ final class GenerateCommand implements Callable<Integer> {
     return 0;
   }
 
-  private static FrozenModel load(Path folder, Device where, WeightFormat format)
-      throws IOException {
-    try (LanguageModel plain = ModelFiles.load(folder, where, DType.F32)) {
-      return FrozenModel.of(plain, format == null ? WeightFormat.F32 : format);
+  private List<int[]> ids(List<String> texts, Tokenizer tokenizer) {
+    return texts.isEmpty()
+        ? prompts.ids.stream().map(GenerateCommand::parse).toList()
+        : texts.stream().map(tokenizer::encode).toList();
+  }
+
+  /** Does something on a thread that keeps nothing alive. */
+  private static <T> FutureTask<T> beside(Callable<T> work) {
+    FutureTask<T> task = new FutureTask<>(work);
+    Thread thread = new Thread(task, "loading");
+    thread.setDaemon(true);
+    thread.start();
+    return task;
+  }
+
+  /** The tokenizer, which was read while the weights were. */
+  private Tokenizer tokenizer(FutureTask<Tokenizer> reading, GptConfig config) throws IOException {
+    Tokenizer tokenizer;
+    try {
+      tokenizer = reading.get();
+    } catch (ExecutionException e) {
+      if (e.getCause() instanceof IOException cause) {
+        throw cause;
+      }
+      throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e);
+    } catch (InterruptedException e) {
+      throw new InterruptedIOException(model + ": interrupted while the tokenizer was read");
     }
+    if (tokenizer.size() > config.vocabulary()) {
+      throw new FormatException(
+          model,
+          "the tokenizer has "
+              + tokenizer.size()
+              + " tokens, the model a vocabulary of "
+              + config.vocabulary()
+              + "; they are of different models");
+    }
+    return tokenizer;
   }
 
   /** An engine that has room for what is asked, and for no more. */
   private EngineSettings settings(
-      FrozenModel weights, FrozenModel small, List<int[]> ids, Sampling first) {
+      FrozenModel frozen, FrozenModel small, List<int[]> ids, Sampling first) {
     int prompt = ids.stream().mapToInt(each -> each.length).max().orElseThrow();
     Ending ending = first.ending();
     long asked = ending.maxNewTokens() > 0 ? prompt + (long) ending.maxNewTokens() : prompt;
-    long positions = Math.min(weights.config().context(), Math.max(asked, ending.maxLength()));
+    long positions = Math.min(frozen.config().context(), Math.max(asked, ending.maxLength()));
     EngineSettings settings = EngineSettings.defaults();
     int slots = Math.min(settings.slots(), ids.size() * count);
     int pages = (int) (positions / settings.pageSize()) + 1;
@@ -201,7 +239,7 @@ final class GenerateCommand implements Callable<Integer> {
     return ProcessorOptions.ids(ids).stream().mapToInt(Integer::intValue).toArray();
   }
 
-  private void stream(Engine engine, String text, Sampling first) {
+  private void stream(Engine engine, String text, int[] ids, Sampling first) {
     PrintWriter out = spec.commandLine().getOut();
     for (int i = 0; i < count; i++) {
       if (count > 1) {
@@ -209,8 +247,7 @@ final class GenerateCommand implements Callable<Integer> {
       }
       out.print(text);
       out.flush();
-      try (EngineStream stream =
-          engine.stream(Request.of(text, first.withSeed(first.seed() + i)))) {
+      try (EngineStream stream = engine.stream(Request.of(ids, first.withSeed(first.seed() + i)))) {
         for (Token token : stream) {
           out.print(token.text());
           out.flush();
@@ -236,14 +273,15 @@ final class GenerateCommand implements Callable<Integer> {
     return all;
   }
 
-  private List<Numbered> search(
-      Device where, Tokenizer tokenizer, List<int[]> ids, Sampling first, Beams how)
-      throws IOException {
+  private List<Numbered> search(List<String> texts, Sampling first, Beams how) throws IOException {
+    DType dtype = weights == null ? DType.F32 : DType.of(weights);
+    Tokenizer tokenizer = texts.isEmpty() ? null : Tokenizer.load(model);
+    List<int[]> ids = ids(texts, tokenizer);
     List<Numbered> all = new ArrayList<>();
-    try (LanguageModel weights =
-        ModelFiles.load(model, where, dtype == null ? DType.F32 : DType.of(dtype))) {
+    try (Device where = device.open();
+        LanguageModel plain = ModelFiles.load(model, where, dtype)) {
       for (int i = 0; i < ids.size(); i++) {
-        for (Completion one : BeamSearch.complete(weights, tokenizer, ids.get(i), first, how)) {
+        for (Completion one : BeamSearch.complete(plain, tokenizer, ids.get(i), first, how)) {
           all.add(new Numbered(i, one));
         }
       }

@@ -3,6 +3,7 @@ package dev.sinter.cli;
 import java.io.PrintStream;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -14,24 +15,26 @@ import picocli.CommandLine.Option;
     mixinStandardHelpOptions = true,
     versionProvider = Version.class,
     synopsisSubcommandLabel = "COMMAND",
-    subcommands = {
-      QuickstartCommand.class,
-      TrainCommand.class,
-      PretrainCommand.class,
-      TrainPairsCommand.class,
-      GenerateCommand.class,
-      TranslateCommand.class,
-      FillMaskCommand.class,
-      EmbedCommand.class,
-      ClassifyCommand.class,
-      EvalCommand.class,
-      ScoreCommand.class,
-      InfoCommand.class,
-      BenchCommand.class,
-      TuneCommand.class
-    },
     footer = {"", "./sinter COMMAND --help explains a command and gives examples."})
 public final class Main {
+  private static final List<Class<?>> COMMANDS =
+      List.of(
+          QuickstartCommand.class,
+          TrainCommand.class,
+          PretrainCommand.class,
+          TrainPairsCommand.class,
+          GenerateCommand.class,
+          QuantizeCommand.class,
+          TranslateCommand.class,
+          FillMaskCommand.class,
+          EmbedCommand.class,
+          ClassifyCommand.class,
+          EvalCommand.class,
+          ScoreCommand.class,
+          InfoCommand.class,
+          BenchCommand.class,
+          TuneCommand.class);
+
   @Option(
       names = "--debug",
       description = "Show where an error came from.",
@@ -50,7 +53,7 @@ public final class Main {
   }
 
   /** UTF-8 whatever the locale says: what a model writes is not ASCII. */
-  private static PrintWriter utf8(PrintStream stream) {
+  static PrintWriter utf8(PrintStream stream) {
     return new PrintWriter(stream, true, StandardCharsets.UTF_8);
   }
 
@@ -58,6 +61,7 @@ public final class Main {
   static int run(PrintWriter out, PrintWriter err, String... arguments) {
     Main main = new Main();
     CommandLine line = new CommandLine(main);
+    commands(arguments).forEach(line::addSubcommand);
     line.setOut(out);
     line.setErr(err);
     line.setCaseInsensitiveEnumValuesAllowed(true);
@@ -88,6 +92,18 @@ public final class Main {
       return CommandLine.ExitCode.USAGE;
     }
     return line.execute(arguments);
+  }
+
+  /** The command that is named first, or all: to read one from its annotations takes time. */
+  private static List<Class<?>> commands(String... arguments) {
+    List<Class<?>> named =
+        COMMANDS.stream()
+            .filter(
+                command ->
+                    arguments.length > 0
+                        && command.getAnnotation(Command.class).name().equals(arguments[0]))
+            .toList();
+    return named.isEmpty() ? COMMANDS : named;
   }
 
   private static String oneLine(String message) {

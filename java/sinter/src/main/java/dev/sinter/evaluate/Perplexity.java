@@ -2,6 +2,7 @@ package dev.sinter.evaluate;
 
 import dev.sinter.data.Tokens;
 import dev.sinter.model.EvaluationGraph;
+import dev.sinter.model.FrozenModel;
 import dev.sinter.model.LanguageModel;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
@@ -23,6 +24,12 @@ public final class Perplexity implements AutoCloseable {
   private final int context;
   private final int stride;
 
+  /** Traces a pass that gives the loss of each token. */
+  @FunctionalInterface
+  private interface LossGraph {
+    EvaluationGraph of(int batch, int length);
+  }
+
   /**
    * Prepares the evaluation of a model.
    *
@@ -31,13 +38,28 @@ public final class Perplexity implements AutoCloseable {
    * @param stride tokens from window to window, at most {@code context}
    */
   public Perplexity(LanguageModel model, int context, int stride) {
+    this(model::lossGraph, context, stride);
+  }
+
+  /**
+   * Prepares the evaluation of a packed model.
+   *
+   * @param model whose loss
+   * @param context tokens of a window
+   * @param stride tokens from window to window, at most {@code context}
+   */
+  public Perplexity(FrozenModel model, int context, int stride) {
+    this(model::lossGraph, context, stride);
+  }
+
+  private Perplexity(LossGraph loss, int context, int stride) {
     if (stride < 1 || stride > context) {
       throw new IllegalArgumentException("stride " + stride + "; 1 to the context of " + context);
     }
     this.context = context;
     this.stride = stride;
     this.batch = Math.max(1, TOKENS_AT_ONCE / context);
-    this.graph = model.lossGraph(batch, context);
+    this.graph = loss.of(batch, context);
   }
 
   /**

@@ -6,8 +6,10 @@ import dev.sinter.natives.global.sinter;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.bytedeco.javacpp.Pointer;
 
 /**
@@ -21,6 +23,9 @@ public final class PackedParameters extends Weights {
 
   private static final int STAGING = 1 << 20;
 
+  /** What each parameter is aligned to in memory. */
+  private static final long BLOCK = 256;
+
   /** Outputs that are packed at a time: whole panels. */
   private static final int BAND = 1024;
 
@@ -28,12 +33,20 @@ public final class PackedParameters extends Weights {
   private final Stream stream;
   private final WeightFormat format;
   private final Map<String, Layout> matrices;
-  private final Map<String, Memory> memories = new HashMap<>();
+  private final Map<String, Long> offsets = new HashMap<>();
+  private final long size;
+  private final Set<String> written = new HashSet<>();
+
+  /** All parameters that are not used where they lie, in one block: pages may be large. */
+  private Memory memory;
 
   /** What is used where it lies, kept from the garbage collector. */
   private final Map<String, ByteBuffer> adopted = new HashMap<>();
 
   private HostBuffer staging;
+
+  /** A matrix, or a band of one, that is to be packed: one for all, so that nothing is torn. */
+  private Memory plain;
 
   /**
    * Names the parameters; none has memory yet.
@@ -50,13 +63,18 @@ public final class PackedParameters extends Weights {
     this.stream = stream();
     this.format = format;
     this.matrices = Map.copyOf(matrices);
+    long end = 0;
     for (ParameterSpec spec : specs) {
       Layout layout = matrices.get(spec.name());
       put(
           layout == null
               ? Tensor.resident(spec.name(), DType.F32, null, spec.shape())
               : Tensor.packed(spec.name(), DType.F32, format, in(spec, layout), out(spec, layout)));
+      offsets.put(spec.name(), end);
+      long bytes = Math.addExact(bytes(spec.name()), BLOCK - 1);
+      end = Math.addExact(end, bytes / BLOCK * BLOCK);
     }
+    size = end;
   }
 
   private static long in(ParameterSpec spec, Layout layout) {
@@ -115,14 +133,13 @@ public final class PackedParameters extends Weights {
     long out = tensor.size(1);
     // Rows of [out, in] are packed as they come; [in, out] has to be there as a whole.
     long band = layout == Layout.OUT_IN ? Math.min(BAND, out) : out;
-    try (Memory plain = new Memory(device, Math.multiplyExact(4 * band, in))) {
-      for (long done = 0; done < out; done += band) {
-        long outs = Math.min(band, out - done);
-        fill(plain.at(0), outs * in, source);
-        pack(tensor, layout, done, outs, DType.F32, plain.at(0));
-      }
-      stream.settle();
+    Pointer start = plain(Math.multiplyExact(4 * band, in)).at(0);
+    for (long done = 0; done < out; done += band) {
+      long outs = Math.min(band, out - done);
+      fill(start, outs * in, source);
+      pack(tensor, layout, done, outs, DType.F32, start);
     }
+    stream.settle();
   }
 
   /** Copies fp32 elements to the device. */
@@ -290,22 +307,35 @@ public final class PackedParameters extends Weights {
     stream.settle();
     tensor.place(start);
     adopted.put(name, kept);
-    Memory before = memories.remove(name);
-    if (before != null) {
-      before.close();
-    }
+    written.remove(name);
   }
 
   /** The tensor of this name, with memory of its own. */
   private Tensor allocated(String name) {
     Tensor tensor = get(name);
-    if (!memories.containsKey(name)) {
-      Memory memory = new Memory(device, tensor.bytes());
-      memories.put(name, memory);
-      tensor.place(memory.at(0));
+    if (written.add(name)) {
+      if (memory == null) {
+        memory = new Memory(device, size);
+      }
+      tensor.place(memory.at(offsets.get(name)));
       adopted.remove(name);
     }
     return tensor;
+  }
+
+  private Memory plain(long bytes) {
+    if (plain == null || plain.bytes() < bytes) {
+      closePlain();
+      plain = new Memory(device, bytes);
+    }
+    return plain;
+  }
+
+  private void closePlain() {
+    if (plain != null) {
+      plain.close();
+      plain = null;
+    }
   }
 
   private HostBuffer staging() {
@@ -322,17 +352,21 @@ public final class PackedParameters extends Weights {
    */
   public void seal() {
     for (ParameterSpec spec : specs()) {
-      if (!memories.containsKey(spec.name()) && !adopted.containsKey(spec.name())) {
+      if (!written.contains(spec.name()) && !adopted.containsKey(spec.name())) {
         throw new IllegalStateException("parameter " + spec.name() + " has no values");
       }
     }
     staging = null;
+    closePlain();
   }
 
   @Override
   public void close() {
     super.close();
-    memories.values().forEach(Memory::close);
+    closePlain();
+    if (memory != null) {
+      memory.close();
+    }
     adopted.clear();
   }
 }

@@ -40,7 +40,7 @@ public final class SafetensorsFile implements AutoCloseable {
   /** The name of the index in the folder of a model whose weights are in several files. */
   public static final String INDEX_NAME = "model.safetensors.index.json";
 
-  private static final int CHUNK = 1 << 18;
+  private static final int CHUNK = 1 << 16;
 
   private final Path path;
   private final List<Shard> shards = new ArrayList<>();
@@ -161,13 +161,15 @@ public final class SafetensorsFile implements AutoCloseable {
   public final class FloatReader {
     private final TensorInfo tensor;
     private final int width;
-    private final ByteBuffer chunk =
-        ByteBuffer.allocateDirect(CHUNK).order(ByteOrder.LITTLE_ENDIAN);
+    private final ByteBuffer chunk;
     private long offset;
 
     private FloatReader(TensorInfo tensor) {
       this.tensor = tensor;
       this.width = tensor.dtype().bits() / 8;
+      this.chunk =
+          ByteBuffer.allocateDirect((int) Math.min(CHUNK, tensor.bytes()))
+              .order(ByteOrder.LITTLE_ENDIAN);
     }
 
     /**

@@ -23,7 +23,8 @@ import java.util.TreeMap;
  * tensor is asked for its bytes when its turn comes.
  *
  * <p>The same tensors give the same bytes, in whatever order they were added: wide types first,
- * names in the order of their UTF-8, data at a multiple of eight bytes.
+ * names in the order of their UTF-8, data at a multiple of eight bytes, or of more where it is
+ * {@link #aligned}.
  *
  * <pre>{@code
  * new SafetensorsWriter()
@@ -41,6 +42,7 @@ public final class SafetensorsWriter {
 
   private final SortedMap<String, Tensor> tensors = new TreeMap<>();
   private final SortedMap<String, String> metadata = new TreeMap<>(Map.of("format", "pt"));
+  private int alignment = ALIGNMENT;
 
   /**
    * Starts an empty file, with the metadata that Hugging Face asks for: {@code format}, {@code pt}.
@@ -133,6 +135,23 @@ public final class SafetensorsWriter {
   }
 
   /**
+   * Has data begin at a multiple of so many bytes in the file, and tensors whose size is such a
+   * multiple come first: all of these then lie at multiples, and can be mapped where they are.
+   *
+   * @param bytes a multiple of 8
+   * @return this
+   * @throws IllegalArgumentException where it is none
+   */
+  public SafetensorsWriter aligned(int bytes) {
+    if (bytes < ALIGNMENT || bytes % ALIGNMENT != 0) {
+      throw new IllegalArgumentException(
+          "alignment " + bytes + "; a multiple of " + ALIGNMENT + " bytes");
+    }
+    alignment = bytes;
+    return this;
+  }
+
+  /**
    * Notes something about the file.
    *
    * @param key what
@@ -175,7 +194,11 @@ public final class SafetensorsWriter {
    */
   public void writeTo(WritableByteChannel out) throws IOException {
     List<Tensor> ordered = new ArrayList<>(tensors.values());
-    ordered.sort(ORDER);
+    ordered.sort(
+        alignment == ALIGNMENT
+            ? ORDER
+            : Comparator.comparing((Tensor t) -> t.description().bytes() % alignment != 0)
+                .thenComparing(ORDER));
     writeFully(out, header(ordered));
     for (Tensor tensor : ordered) {
       var counted = new CountedChannel(out, tensor.description());
@@ -214,12 +237,10 @@ public final class SafetensorsWriter {
       generator.writeEndObject();
     }
     byte[] json = utf8(text.toString());
-    int padded = (json.length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    int end = (Long.BYTES + json.length + alignment - 1) / alignment * alignment;
+    int padded = end - Long.BYTES;
     ByteBuffer header =
-        ByteBuffer.allocate(Long.BYTES + padded)
-            .order(ByteOrder.LITTLE_ENDIAN)
-            .putLong(padded)
-            .put(json);
+        ByteBuffer.allocate(end).order(ByteOrder.LITTLE_ENDIAN).putLong(padded).put(json);
     while (header.hasRemaining()) {
       header.put((byte) ' ');
     }

@@ -124,6 +124,18 @@ final class ConfigFile {
     return json.hasNonNull(name);
   }
 
+  /** Settings that stand together under a name; null: there are none. */
+  ConfigFile group(String name) throws FormatException {
+    JsonNode node = json.path(name);
+    if (!has(name)) {
+      return null;
+    }
+    if (!node.isObject()) {
+      throw failure(name + " " + shown(node) + " is no group of settings");
+    }
+    return new ConfigFile(path, node);
+  }
+
   String text(String name, String otherwise) throws FormatException {
     JsonNode node = json.path(name);
     if (node.isMissingNode() || node.isNull()) {

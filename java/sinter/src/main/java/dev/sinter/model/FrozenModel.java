@@ -1,9 +1,15 @@
 package dev.sinter.model;
 
+import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.PackedParameters;
 import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.WeightFormat;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.OptionalInt;
 
 /**
  * A GPT whose weights no longer change: packed for decoding, in as many bits as wanted. It computes
@@ -49,6 +55,65 @@ public final class FrozenModel implements AutoCloseable {
       frozen.close();
       throw e;
     }
+  }
+
+  /**
+   * Creates a model with random weights, for measuring. Each is packed as soon as it is drawn: the
+   * model is never there unpacked.
+   *
+   * @param config its shape
+   * @param device where; it stays the caller's
+   * @param format of the matrices
+   * @param seed of the weights
+   * @return the model; the caller closes it
+   */
+  public static FrozenModel create(
+      GptConfig config, Device device, WeightFormat format, long seed) {
+    FrozenModel frozen = new FrozenModel(config, device, format);
+    try {
+      for (ParameterSpec spec : frozen.parameters.specs()) {
+        try (Parameters drawn = new Parameters(device, DType.F32, List.of(spec))) {
+          drawn.initialize(seed);
+          frozen.parameters.copy(spec.name(), drawn);
+        }
+      }
+      frozen.parameters.seal();
+      return frozen;
+    } catch (RuntimeException e) {
+      frozen.close();
+      throw e;
+    }
+  }
+
+  /**
+   * Loads a model: a packed one as it is, any other packed while it is read.
+   *
+   * <p>On a CPU the matrices of a packed folder stay in their file, mapped, and are read when they
+   * are used: nothing may write into that file while the model is open. Replacing it by a rename,
+   * as everything here does, is safe.
+   *
+   * @param folder that holds config.json and the weights, plain or packed; or one of llama.cpp's
+   *     files, {@code model.gguf}
+   * @param device where; it stays the caller's
+   * @param format of the matrices; null: as they are stored, fp32 where they are plain
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be, a weight is not finite,
+   *     or the folder is packed in another format
+   */
+  public static FrozenModel load(Path folder, Device device, WeightFormat format)
+      throws IOException {
+    return FrozenFiles.load(folder, device, format);
+  }
+
+  /**
+   * Saves the model packed, for {@link #load}: config.json and model.safetensors.
+   *
+   * @param endOfText the token that ends a text, if there is one
+   * @param folder that exists
+   * @throws IOException where it cannot be written; an old file stays as it was
+   */
+  public void save(OptionalInt endOfText, Path folder) throws IOException {
+    FrozenFiles.save(this, endOfText, folder);
   }
 
   /**

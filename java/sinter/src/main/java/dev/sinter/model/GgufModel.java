@@ -17,7 +17,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Predicate;
-import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -114,30 +113,37 @@ final class GgufModel {
     return tensor.shape().length == 1 ? 1 : (int) tensor.shape()[0];
   }
 
-  /** As {@link WeightFiles#load}: the header is held to the parameters before these are made. */
-  static <M extends Model> M load(
-      Path path, List<ParameterSpec> parameters, Predicate<String> optional, Supplier<M> allocate)
+  /** As {@link WeightFiles#open}. */
+  static StoredWeights open(Path path, List<ParameterSpec> parameters, Predicate<String> optional)
       throws IOException {
-    try (GgufFile file = GgufFile.open(path)) {
-      Map<String, String> found = check(path, file, parameters, optional);
-      M model = allocate.get();
-      try {
-        for (Map.Entry<String, String> tensor : found.entrySet()) {
-          String part = tensor.getKey();
-          model
-              .parameters()
-              .write(
-                  Parameters.Part.WEIGHT,
-                  part,
-                  TURNED.matcher(part).matches()
-                      ? new Turned(file, tensor.getValue(), BAND)::fill
-                      : file.floats(tensor.getValue())::fill);
-        }
-        return model;
-      } catch (IOException | RuntimeException e) {
-        model.close();
-        throw e;
-      }
+    GgufFile file = GgufFile.open(path);
+    try {
+      return new Stored(file, check(path, file, parameters, optional));
+    } catch (IOException | RuntimeException e) {
+      file.close();
+      throw e;
+    }
+  }
+
+  /**
+   * @param names what the file calls each part
+   */
+  private record Stored(GgufFile file, Map<String, String> names) implements StoredWeights {
+    @Override
+    public Set<String> parts() {
+      return names.keySet();
+    }
+
+    @Override
+    public Parameters.Source elements(String part) throws IOException {
+      return TURNED.matcher(part).matches()
+          ? new Turned(file, names.get(part), BAND)::fill
+          : file.floats(names.get(part))::fill;
+    }
+
+    @Override
+    public void close() {
+      file.close();
     }
   }
 

@@ -3,11 +3,13 @@ package dev.sinter.model;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.WeightFormat;
 import dev.sinter.io.FormatException;
 import dev.sinter.io.SafetensorsWriter;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
@@ -110,12 +112,23 @@ public final class ModelFiles {
     return gptConfig(ConfigFile.read(folder));
   }
 
-  private static GptConfig gptConfig(ConfigFile config) throws FormatException {
+  static GptConfig gptConfig(ConfigFile config) throws FormatException {
     String family = family(config);
     if (family.equals("bert") || family.equals("marian")) {
       throw config.failure("model_type " + family + " is no GPT");
     }
     return GptFiles.read(config);
+  }
+
+  /**
+   * Reads how a model's matrices are packed.
+   *
+   * @param folder that holds config.json
+   * @return the format; empty: they are plain, and the model can be trained
+   * @throws IOException where there is no config.json, or it names a layout that is not known
+   */
+  public static Optional<WeightFormat> readWeightFormat(Path folder) throws IOException {
+    return Optional.ofNullable(FrozenFiles.format(ConfigFile.read(folder)));
   }
 
   /**
@@ -128,7 +141,9 @@ public final class ModelFiles {
    * @throws IOException where a file is missing or not what it should be
    */
   public static LanguageModel load(Path folder, Device device, DType dtype) throws IOException {
-    GptConfig config = readConfig(folder);
+    ConfigFile file = ConfigFile.read(folder);
+    GptConfig config = gptConfig(file);
+    FrozenFiles.requirePlain(file);
     return GptFiles.weights(new GptLayers(config).parameters())
         .load(folder, part -> false, () -> new LanguageModel(config, device, dtype));
   }
@@ -177,6 +192,7 @@ public final class ModelFiles {
     ConfigFile config = ConfigFile.read(folder);
     BertConfig bert = family(config).equals("bert") ? BertFiles.read(config) : null;
     GptConfig gpt = bert == null ? gptConfig(config) : null;
+    FrozenFiles.requirePlain(config);
     List<ParameterSpec> parameters;
     try {
       parameters = TaskModel.parameters(bert != null ? new Bert(bert) : new GptLayers(gpt), head);
@@ -213,6 +229,7 @@ public final class ModelFiles {
     if (!family(config).equals("marian")) {
       throw config.failure("model_type " + family(config) + " is no encoder-decoder Transformer");
     }
+    FrozenFiles.requirePlain(config);
     TransformerConfig shape = TransformerFiles.read(config);
     return TransformerFiles.weights(new Transformer(shape).parameters())
         .load(

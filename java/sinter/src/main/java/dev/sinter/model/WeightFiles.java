@@ -52,22 +52,56 @@ final class WeightFiles {
    */
   <M extends Model> M load(Path folder, Predicate<String> optional, Supplier<M> allocate)
       throws IOException {
-    if (GgufFile.isNamed(folder)) {
-      return GgufModel.load(folder, parameters, optional, allocate);
-    }
-    try (SafetensorsFile file = SafetensorsFile.open(folder)) {
-      Map<String, String> found = check(file, optional);
+    try (StoredWeights stored = open(folder, optional)) {
       M model = allocate.get();
       try {
-        for (Map.Entry<String, String> tensor : found.entrySet()) {
-          SafetensorsFile.FloatReader reader = file.floats(tensor.getValue());
-          model.parameters().write(Parameters.Part.WEIGHT, tensor.getKey(), reader::fill);
+        for (String part : stored.parts()) {
+          model.parameters().write(Parameters.Part.WEIGHT, part, stored.elements(part));
         }
         return model;
       } catch (IOException | RuntimeException e) {
         model.close();
         throw e;
       }
+    }
+  }
+
+  /**
+   * Opens the files and holds their headers to the parameters.
+   *
+   * @param optional names, without the prefix, that need not be there
+   */
+  StoredWeights open(Path folder, Predicate<String> optional) throws IOException {
+    if (GgufFile.isNamed(folder)) {
+      return GgufModel.open(folder, parameters, optional);
+    }
+    SafetensorsFile file = SafetensorsFile.open(folder);
+    try {
+      return new Safetensors(file, check(file, optional));
+    } catch (IOException | RuntimeException e) {
+      file.close();
+      throw e;
+    }
+  }
+
+  /**
+   * @param names what the files call each part
+   */
+  private record Safetensors(SafetensorsFile file, Map<String, String> names)
+      implements StoredWeights {
+    @Override
+    public Set<String> parts() {
+      return names.keySet();
+    }
+
+    @Override
+    public Parameters.Source elements(String part) throws IOException {
+      return file.floats(names.get(part))::fill;
+    }
+
+    @Override
+    public void close() {
+      file.close();
     }
   }
 

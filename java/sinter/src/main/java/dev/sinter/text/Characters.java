@@ -9,6 +9,7 @@ import java.nio.charset.StandardCharsets;
 import java.text.Normalizer;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.stream.IntStream;
 
 /**
  * Classes of code points, as Hugging Face's tokenizers have them. From a table and not from the
@@ -33,7 +34,8 @@ final class Characters {
           "nonspacing", NONSPACING,
           "mark", MARK);
   private static final int[] SPACES = {
-    9, 10, 11, 12, 13, ' ', 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000
+    9, 10, 11, 12, 13, ' ', 0x85, 0xA0, 0x1680, 0x2000, 0x2001, 0x2002, 0x2003, 0x2004, 0x2005,
+    0x2006, 0x2007, 0x2008, 0x2009, 0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000
   };
 
   private static final byte[] CLASS_OF = new byte[Character.MAX_CODE_POINT + 1];
@@ -42,12 +44,6 @@ final class Characters {
   private static final Map<Integer, Integer> LOWER = new HashMap<>();
 
   static {
-    for (int space : SPACES) {
-      CLASS_OF[space] |= SPACE;
-    }
-    for (int space = 0x2000; space <= 0x200A; space++) {
-      CLASS_OF[space] |= SPACE;
-    }
     try (InputStream in = Characters.class.getResourceAsStream("characters.txt");
         BufferedReader lines =
             new BufferedReader(new InputStreamReader(in, StandardCharsets.US_ASCII))) {
@@ -55,10 +51,8 @@ final class Characters {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
-    for (int c = 0; c < CLASS_OF.length; c++) {
-      if (space(c) && !control(c)) {
-        CLASS_OF[c] |= (byte) CUT;
-      }
+    for (int space : SPACES) {
+      CLASS_OF[space] |= (byte) (control(space) ? SPACE : SPACE | CUT);
     }
   }
 
@@ -67,12 +61,15 @@ final class Characters {
   private static void read(String line) {
     String[] parts = line.split(" ", 4);
     int value = Integer.parseInt(parts[3]);
-    for (int c = Integer.parseInt(parts[1], 16); c <= Integer.parseInt(parts[2], 16); c++) {
-      switch (parts[0]) {
-        case "combining" -> COMBINING.put(c, value);
-        case "composed" -> COMPOSED.put(c, value);
-        case "lower" -> LOWER.put(c, c + value);
-        default -> CLASS_OF[c] |= CLASSES.get(parts[0]).byteValue();
+    IntStream range =
+        IntStream.rangeClosed(Integer.parseInt(parts[1], 16), Integer.parseInt(parts[2], 16));
+    switch (parts[0]) {
+      case "combining" -> range.forEach(c -> COMBINING.put(c, value));
+      case "composed" -> range.forEach(c -> COMPOSED.put(c, value));
+      case "lower" -> range.forEach(c -> LOWER.put(c, c + value));
+      default -> {
+        byte kind = CLASSES.get(parts[0]).byteValue();
+        range.forEach(c -> CLASS_OF[c] |= kind);
       }
     }
   }

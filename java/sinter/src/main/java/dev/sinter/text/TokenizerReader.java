@@ -385,12 +385,11 @@ final class TokenizerReader {
     String[] tokens = new String[all.size()];
     for (Map.Entry<String, Integer> entry : all.entrySet()) {
       int id = entry.getValue();
-      String token = Quoted.plain(entry.getKey());
       if (id < 0 || id >= tokens.length) {
         throw new FormatException(
             file,
             "token "
-                + token
+                + Quoted.plain(entry.getKey())
                 + " has id "
                 + id
                 + ", but ids of "
@@ -400,7 +399,13 @@ final class TokenizerReader {
       }
       if (tokens[id] != null) {
         throw new FormatException(
-            file, "tokens " + Quoted.plain(tokens[id]) + " and " + token + " both have id " + id);
+            file,
+            "tokens "
+                + Quoted.plain(tokens[id])
+                + " and "
+                + Quoted.plain(entry.getKey())
+                + " both have id "
+                + id);
       }
       tokens[id] = entry.getKey();
     }

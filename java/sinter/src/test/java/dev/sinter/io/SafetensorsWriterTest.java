@@ -75,6 +75,30 @@ class SafetensorsWriterTest {
   }
 
   @Test
+  void whereItIsAlignedTensorsOfSuchSizesLieAtMultiples() throws IOException {
+    for (int length = 1; length <= 70; length += 3) {
+      Path path = folder.resolve("model.safetensors");
+      new SafetensorsWriter()
+          .aligned(64)
+          .add("n".repeat(length), new long[] {3}, floats(3))
+          .add("a", new long[] {32}, floats(32))
+          .add(
+              new TensorInfo("bytes", Dtype.U8, new long[] {192}),
+              out -> out.write(ByteBuffer.allocate(192)))
+          .write(path);
+      try (SafetensorsFile file = SafetensorsFile.open(path)) {
+        assertEquals(List.of("a", "bytes", "n".repeat(length)), List.copyOf(file.names()));
+      }
+      long header =
+          ByteBuffer.wrap(Files.readAllBytes(path)).order(ByteOrder.LITTLE_ENDIAN).getLong();
+      assertEquals(0, (8 + header) % 64);
+    }
+    var writer = new SafetensorsWriter();
+    assertThrows(IllegalArgumentException.class, () -> writer.aligned(4));
+    assertThrows(IllegalArgumentException.class, () -> writer.aligned(12));
+  }
+
+  @Test
   void whatIsWrittenIsReadBackMetadataIncluded() throws IOException {
     Path path = folder.resolve("new/model.safetensors");
     int count = 300_000; // more than one chunk

@@ -42,6 +42,11 @@ final class HostileFolder {
     }
   }
 
+  /** A folder that may be broken as it is. */
+  static HostileFolder of(Path path) {
+    return new HostileFolder(path);
+  }
+
   static HostileFolder copyOf(String family, Path to) throws IOException {
     HostileFolder folder = new HostileFolder(to);
     Files.copy(good(family).resolve(ModelFiles.CONFIG), folder.config());
