@@ -1,25 +1,354 @@
 // linear.cu: products with packed weights.
-#include "cuda/device.h"
+//
+// A warp multiplies a panel of 16 outputs by tiles of eight rows of x, step by step along `in` (linear_formats.cuh).
+// Weights are read once for up to 64 rows (16 in fp32), at the speed of memory where rows are few. For enough loads in
+// flight the steps along `in` are dealt out to slices; a block has a few panels, and warps for some slices of each at
+// once, whose sums are added in the order of the slices. How many slices there are depends on the weights alone, and
+// nothing else changes the order of a sum: so a row has the same bits among any others.
+//
+// Up to eight rows are rounded by each warp as it reads them: a kernel of its own would take longer than the product.
+// More are rounded once, into the workspace, by the same functions.
+#include <algorithm>
+
+#include "cuda/gemm.h"
+#include "cuda/linear_formats.cuh"
 #include "cuda/operations.h"
 
 namespace sn::cuda {
 
-sn_status pack(sn_stream *, sn_weight_format, sn_dtype, int64_t, int64_t, int32_t, const void *, void *) {
-  return fail(SN_UNSUPPORTED, "pack: not on a GPU");
+namespace {
+
+constexpr int kMostSlices = 16;
+
+// ---- where x comes from -------------------------------------------------------------------------------------------
+
+// Rows of floats in memory, all of which begin at multiples of 16 bytes.
+template <typename Format>
+struct Direct {
+  using Loaded = typename Format::Numbers;
+
+  const float *first;
+  int64_t stride;
+  int rows, in;  // `in` is a multiple of 4
+
+  __device__ __forceinline__ Loaded load(int tile, int step) const {
+    return Format::numbers([&](int row, int place) {
+      int k = step * Format::kDepth + place;
+      if (k >= in) return Four{};
+      // Of a row too many the sums are not used.
+      return *reinterpret_cast<const Four *>(first + min(tile * kRows + row, rows - 1) * stride + k);
+    });
+  }
+
+  static __device__ __forceinline__ auto fragments(const Loaded &x) { return Format::fragments(x); }
+};
+
+// What prepareRows left.
+template <typename Format>
+struct Prepared {
+  using Loaded = typename Format::Fragments;
+
+  const unsigned char *first;
+  int tiles;  // of a step
+
+  __device__ __forceinline__ Loaded load(int tile, int step) const {
+    int64_t place = static_cast<int64_t>(step) * tiles + tile;
+    return Format::read(first + place * Format::kPreparedBytes);
+  }
+
+  static __device__ __forceinline__ Loaded fragments(const Loaded &x) { return x; }
+};
+
+constexpr int kPrepareThreads = 128;
+
+// A warp a step of a tile.
+template <typename Format, typename T>
+__global__ void __launch_bounds__(kPrepareThreads)
+    prepareRows(const T *x, int64_t stride, int rows, int in, int tiles, int64_t count, unsigned char *prepared) {
+  int64_t number = static_cast<int64_t>(blockIdx.x) * (kPrepareThreads / kWarp) + threadIdx.x / kWarp;
+  if (number >= count) return;
+  int tile = static_cast<int>(number % tiles), first = static_cast<int>(number / tiles) * Format::kDepth;
+  auto numbers = Format::numbers([&](int row, int place) {
+    Four four;
+    const T *from = x + min(tile * kRows + row, rows - 1) * stride + first + place;
+    loadPacked<4>(from, in - first - place).unpack(four.element);
+    return four;
+  });
+  Format::write(Format::fragments(numbers), prepared + number * Format::kPreparedBytes);
 }
 
-sn_status packed_rows(sn_stream *, sn_weight_format, sn_dtype, int64_t, int64_t, int64_t, const int32_t *, const void *,
-                      void *) {
-  return fail(SN_UNSUPPORTED, "packed_rows: not on a GPU");
+// Rows as floats, padded with zeros to `padded`.
+template <typename T>
+struct PadRows {
+  const T *x;
+  int64_t stride, in, padded;
+  float *out;
+
+  __device__ void operator()(int64_t first, int) const {
+    int64_t k = first % padded;
+    float numbers[8];
+    loadPacked<8>(x + first / padded * stride + k, in - k).unpack(numbers);
+    storeElements(out + first, 8, numbers);
+  }
+};
+
+// ---- the product --------------------------------------------------------------------------------------------------
+
+// Of a block. Where a warp has many sums it needs the registers of two.
+template <typename Format>
+constexpr int mostWarps(int tiles) {
+  return tiles * Format::kSums > 32 || tiles == 8 ? 8 : 16;
 }
 
-sn_status linear_workspace(const sn_device *, const sn_linear_shape *, int64_t *) {
-  return fail(SN_UNSUPPORTED, "linear: not on a GPU");
+// How the work is dealt out.
+struct Dealing {
+  int slices;  // of the steps: step s is in slice s % slices
+  int atOnce;  // slices that a block works on at once, a warp each of each panel
+  int panels;  // of a block
+  int rowBlocks;
+
+  int warps() const { return panels * atOnce; }
+};
+
+template <typename T>
+struct Linear {
+  const unsigned char *packed;
+  int64_t panelBytes;
+  int steps, panels, rows, out;
+  Dealing dealing;
+  Epilogue<T> epilogue;
+};
+
+// Adds a slice of a panel's products with a few tiles of x, step after step. The weights of a few steps are on their
+// way before the first is multiplied; x comes from the caches.
+template <typename Format, typename Source, int Tiles>
+__device__ __forceinline__ void addSlice(const unsigned char *panel, const Source &x, int tile, int slice, int slices,
+                                         int steps, float (&sums)[Tiles][Format::kSums]) {
+  constexpr int kAhead = Tiles <= 2 || Format::kAhead < 2 ? Format::kAhead : 2;
+#pragma unroll 1
+  for (int first = slice; first < steps; first += kAhead * slices) {
+    typename Format::Weights weights[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      int step = first + i * slices;
+      if (step < steps) weights[i] = Format::load(panel + static_cast<int64_t>(step) * Format::kBytes);
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      int step = first + i * slices;
+      if (step >= steps) break;
+#pragma unroll
+      for (int t = 0; t < Tiles; ++t) Format::multiply(weights[i], Source::fragments(x.load(tile + t, step)), sums[t]);
+    }
+  }
 }
 
-sn_status linear(sn_stream *, const sn_linear_shape *, const void *, const void *, void *, const void *, const void *,
-                 void *) {
-  return fail(SN_UNSUPPORTED, "linear: not on a GPU");
+// Four neighbours of the sums [slices at once][rows][columns] of a round, added in the order of the slices.
+__device__ __forceinline__ void addFours(const float *sums, int slices, int stride, float (&total)[4]) {
+  loadPacked<4>(sums, 4).unpack(total);
+#pragma unroll 1
+  for (int slice = 1; slice < slices; ++slice) {
+    float more[4];
+    loadPacked<4>(sums + slice * stride, 4).unpack(more);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) total[j] += more[j];
+  }
+}
+
+template <typename Format, typename Source, typename T, int Tiles>
+__global__ void __launch_bounds__(mostWarps<Format>(Tiles) * kWarp, 1) multiplyPacked(Linear<T> a, Source x) {
+  constexpr int kTileRows = Tiles * kRows;
+  SN_DYNAMIC_SHARED(memory);
+  auto *all = reinterpret_cast<float *>(memory);
+  const Dealing &dealing = a.dealing;
+  int warp = static_cast<int>(threadIdx.x) / kWarp, own = warp % dealing.panels, turn = warp / dealing.panels;
+  int firstPanel = static_cast<int>(blockIdx.x) / dealing.rowBlocks * dealing.panels, panel = firstPanel + own;
+  int tile = static_cast<int>(blockIdx.x) % dealing.rowBlocks * Tiles, columns = dealing.panels * kOutputs;
+  int stride = kTileRows * columns;
+#pragma unroll 1
+  for (int first = 0;; first += dealing.atOnce) {
+    float sums[Tiles][Format::kSums] = {};
+    if (panel < a.panels) {
+      addSlice<Format, Source, Tiles>(a.packed + panel * a.panelBytes, x, tile, first + turn, dealing.slices, a.steps,
+                                      sums);
+    }
+    float *mine = all + turn * stride + own * kOutputs;
+#pragma unroll
+    for (int t = 0; t < Tiles; ++t) Format::put(sums[t], mine + t * kRows * columns, columns, first > 0 && turn == 0);
+    __syncthreads();
+    // The sum of the slices so far goes on in the place of the first, until it is that of all.
+    if (first + dealing.atOnce == dealing.slices) break;
+#pragma unroll 1
+    for (int i = 4 * static_cast<int>(threadIdx.x); i < stride; i += 4 * static_cast<int>(blockDim.x)) {
+      float total[4];
+      addFours(all + i, dealing.atOnce, stride, total);
+      storeElements(all + i, 4, total);
+    }
+    __syncthreads();
+  }
+#pragma unroll 1
+  for (int i = 4 * static_cast<int>(threadIdx.x); i < stride; i += 4 * static_cast<int>(blockDim.x)) {
+    int row = tile * kRows + i / columns, column = firstPanel * kOutputs + i % columns;
+    if (row >= a.rows || column >= a.out) continue;
+    float total[4];
+    addFours(all + i, dealing.atOnce, stride, total);
+    finish(a.epilogue, row * a.epilogue.stride + column, column, a.out - column, total);
+  }
+}
+
+// ---- launchers ----------------------------------------------------------------------------------------------------
+
+// Warps that read at once are then some for each multiprocessor of a large GPU.
+constexpr int64_t kManyWarps = 2048;
+
+// By the weights alone.
+int slicesOf(int64_t panels, int64_t steps) {
+  int slices = 1;
+  while (slices < kMostSlices && 2 * slices <= steps && panels * slices < kManyWarps) slices *= 2;
+  return slices;
+}
+
+// With many rows a block has more panels, whose warps share rows of x, where that leaves blocks enough.
+Dealing deal(int64_t panels, int64_t steps, int64_t rowBlocks, int mostWarps, int multiprocessors) {
+  constexpr int kWarps = 8, kShared = 4;
+  int slices = slicesOf(panels, steps), ofBlock = std::max(1, kWarps / slices);
+  auto blocks = [&](int64_t each) { return (panels + each - 1) / each * rowBlocks; };
+  while (ofBlock < kShared && blocks(2 * ofBlock) >= 2 * multiprocessors) ofBlock *= 2;
+  return {slices, std::min(slices, mostWarps / ofBlock), ofBlock, static_cast<int>(rowBlocks)};
+}
+
+template <typename Format, typename T, int Tiles, typename Source>
+cudaError_t launchTiles(sn_stream *stream, Linear<T> work, const Source &x) {
+  int64_t rowBlocks = (int64_t{work.rows} + Tiles * kRows - 1) / (Tiles * kRows);
+  work.dealing = deal(work.panels, work.steps, rowBlocks, mostWarps<Format>(Tiles), deviceOf(stream).multiprocessors);
+  const Dealing &dealing = work.dealing;
+  int64_t blocks = (int64_t{work.panels} + dealing.panels - 1) / dealing.panels * rowBlocks;
+  auto sharedBytes = sizeof(float) * dealing.warps() * Tiles * kRows * kOutputs;
+  return launch(multiplyPacked<Format, Source, T, Tiles>, dim3(static_cast<unsigned>(blocks)),
+                dim3(static_cast<unsigned>(dealing.warps() * kWarp)), sharedBytes, handleOf(stream), work, x);
+}
+
+// Calls f with a format's functions.
+template <typename F>
+auto withFormat(sn_weight_format format, F &&f) {
+  switch (format) {
+    case SN_WEIGHT_F32:
+      return f(Floats{});
+    case SN_WEIGHT_BF16:
+      return f(Halves{});
+    case SN_WEIGHT_Q8:
+      return f(EightBits{});
+    default:
+      return f(FourBits{});
+  }
+}
+
+int64_t paddedOf(int64_t in) { return (in + kUnit - 1) / kUnit * kUnit; }
+int64_t tilesOf(int64_t rows) { return (rows + kRows - 1) / kRows; }
+
+// Tiles of a block where x is prepared, and all that are: whole blocks of them.
+int tilesOfBlock(int64_t rows) { return rows <= 2 * kRows ? 2 : rows <= 4 * kRows ? 4 : 8; }
+int64_t preparedTilesOf(int64_t rows) {
+  int64_t each = tilesOfBlock(rows);
+  return (tilesOf(rows) + each - 1) / each * each;
+}
+
+// Floats, of few rows those of all formats, are read where they are.
+template <typename Format, typename T>
+cudaError_t multiply(sn_stream *stream, const sn_linear_shape &s, const Linear<T> &work, const T *x, void *workspace) {
+  int in = static_cast<int>(s.in);
+  bool isFloats = Format::kFormat == SN_WEIGHT_F32;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if ((isFloats || work.rows <= kRows) && s.in % 4 == 0 && rowsAreAligned(x, s.x_stride, 0)) {
+      Direct<Format> direct{x, s.x_stride, work.rows, in};
+      if constexpr (Format::kFormat == SN_WEIGHT_F32) {
+        if (work.rows > kRows) return launchTiles<Format, T, 2>(stream, work, direct);
+      }
+      return launchTiles<Format, T, 1>(stream, work, direct);
+    }
+  }
+  if constexpr (Format::kFormat == SN_WEIGHT_F32) {
+    PadRows<T> pad{x, s.x_stride, s.in, paddedOf(s.in), static_cast<float *>(workspace)};
+    if (cudaError_t error = launchEights(handleOf(stream), s.rows * pad.padded, pad)) return error;
+    Direct<Format> padded{pad.out, pad.padded, work.rows, static_cast<int>(pad.padded)};
+    return work.rows > kRows ? launchTiles<Format, T, 2>(stream, work, padded)
+                             : launchTiles<Format, T, 1>(stream, work, padded);
+  } else {
+    auto *prepared = static_cast<unsigned char *>(workspace);
+    int tiles = static_cast<int>(preparedTilesOf(s.rows));
+    int64_t count = int64_t{tiles} * work.steps, warps = kPrepareThreads / kWarp;
+    cudaError_t error =
+        launch(prepareRows<Format, T>, dim3(static_cast<unsigned>((count + warps - 1) / warps)), dim3(kPrepareThreads),
+               0, handleOf(stream), x, s.x_stride, work.rows, in, tiles, count, prepared);
+    if (error != cudaSuccess) return error;
+    Prepared<Format> source{prepared, tiles};
+    int each = tilesOfBlock(s.rows);
+    auto *instance = each == 2   ? launchTiles<Format, T, 2, Prepared<Format>>
+                     : each == 4 ? launchTiles<Format, T, 4, Prepared<Format>>
+                                 : launchTiles<Format, T, 8, Prepared<Format>>;
+    return instance(stream, work, source);
+  }
+}
+
+// Kernels count rows, numbers, panels and blocks in 31 bits.
+sn_status checkSize(const sn_linear_shape &s) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  PackedLayout layout(s.format, s.in, s.out);
+  if (std::max({s.rows, s.in, s.out}) <= kMost &&
+      tilesOf(s.rows) * std::max(layout.panels(), layout.units()) <= kMost) {
+    return SN_OK;
+  }
+  return fail(SN_UNSUPPORTED, "linear: rows %lld, in %lld, out %lld is more than one launch can do",
+              static_cast<long long>(s.rows), static_cast<long long>(s.in), static_cast<long long>(s.out));
+}
+
+}  // namespace
+
+sn_status linear_workspace(const sn_device *, const sn_linear_shape *shape, int64_t *bytes) {
+  const auto &s = *shape;
+  *bytes = withFormat(s.format, [&](auto format) {
+    using Format = decltype(format);
+    int64_t padded = paddedOf(s.in);
+    if constexpr (Format::kFormat == SN_WEIGHT_F32) {
+      return s.rows * padded * static_cast<int64_t>(sizeof(float));
+    } else {
+      return preparedTilesOf(s.rows) * (padded / Format::kDepth) * Format::kPreparedBytes;
+    }
+  });
+  return SN_OK;
+}
+
+sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
+                 const void *bias, const void *aux, void *workspace) {
+  const auto &s = *shape;
+  if (sn_status status = checkSize(s); status != SN_OK) return status;
+  PackedLayout layout(s.format, s.in, s.out);
+  return withType(s.dtype, [&](auto t) {
+    using T = decltype(t);
+    // An activation's input is not kept.
+    bool adds = s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
+    Epilogue<T> epilogue{s.epilogue,
+                         s.activation,
+                         false,
+                         s.y_dtype == SN_F32,
+                         y,
+                         adds ? static_cast<T *>(const_cast<void *>(aux)) : nullptr,
+                         static_cast<const T *>(bias),
+                         s.y_stride,
+                         0};
+    return withFormat(s.format, [&](auto format) {
+      using Format = decltype(format);
+      Linear<T> work{static_cast<const unsigned char *>(packed),
+                     layout.panelBytes(),
+                     static_cast<int>(paddedOf(s.in) / Format::kDepth),
+                     static_cast<int>(layout.panels()),
+                     static_cast<int>(s.rows),
+                     static_cast<int>(s.out),
+                     {},
+                     epilogue};
+      return check(multiply<Format>(stream, s, work, static_cast<const T *>(x), workspace), "linear");
+    });
+  });
 }
 
 }  // namespace sn::cuda

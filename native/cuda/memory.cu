@@ -28,6 +28,12 @@ sn_status takeFault(sn_stream *stream) {
                   fault.kind == Fault::kAppendFull ? "cache_append" : "attention_decode",
                   static_cast<long long>(fault.place), fault.value, static_cast<long long>(fault.more),
                   static_cast<long long>(fault.known));
+    case Fault::kWeight:
+      return fail(SN_BAD_ARGUMENT, "pack: the weight from input %lld to output %lld is not finite",
+                  static_cast<long long>(fault.place), static_cast<long long>(fault.more));
+    case Fault::kPackedRow:
+      return fail(SN_BAD_ARGUMENT, "packed_rows: index %d at place %lld; there are %lld rows", fault.value,
+                  static_cast<long long>(fault.place), static_cast<long long>(fault.known));
   }
   return fail(SN_FAILED, "a kernel noted an unknown fault");
 }

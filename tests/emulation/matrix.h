@@ -1,5 +1,5 @@
 // matrix.h: the warp's matrix instructions, by the fragment tables of the PTX ISA (sections "Warp-level matrix
-// instructions": ldmatrix, stmatrix, mma.m16n8k16, mma.m16n8k8).
+// instructions": ldmatrix, stmatrix, mma.m16n8k16, mma.m16n8k8, mma.m16n8k32).
 #pragma once
 
 #include <cstdint>
@@ -74,19 +74,20 @@ inline float lowHalf(uint32_t pair) { return __uint_as_float(pair << 16); }
 inline float highHalf(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 inline float tf32(uint32_t bits) { return __uint_as_float(bits & 0xffffe000u); }
 
+template <typename Number>
 struct ProductSlot {
-  float *d;
+  Number *d;
   const uint32_t *a;
   uint32_t b[2];
 };
 
 // d += a b for a tile of 16 x 8, the inner dimension in order. `spread` writes a lane's registers of a and b to where
 // they belong.
-template <int Depth, typename Spread>
-void multiplyAdd(const char *what, float *d, const uint32_t *a, uint32_t b0, uint32_t b1, Spread &&spread) {
-  ProductSlot slot{d, a, {b0, b1}};
-  meetWholeWarp(what, slot, [&](ProductSlot **lanes) {
-    float left[16][Depth], right[Depth][8], sum[16][8];
+template <int Depth, typename Number, typename Spread>
+void multiplyAdd(const char *what, Number *d, const uint32_t *a, uint32_t b0, uint32_t b1, Spread &&spread) {
+  ProductSlot<Number> slot{d, a, {b0, b1}};
+  meetWholeWarp(what, slot, [&](ProductSlot<Number> **lanes) {
+    Number left[16][Depth], right[Depth][8], sum[16][8];
     for (unsigned lane = 0; lane < kWarp; ++lane) {
       unsigned row = groupOf(lane), column = 2 * placeOf(lane);
       spread(*lanes[lane], row, placeOf(lane), left, right);
@@ -105,7 +106,7 @@ void multiplyAdd(const char *what, float *d, const uint32_t *a, uint32_t b0, uin
 }
 
 inline void multiplyAddBf16(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
-  auto spread = [](const ProductSlot &lane, unsigned group, unsigned place, float(&left)[16][16],
+  auto spread = [](const ProductSlot<float> &lane, unsigned group, unsigned place, float(&left)[16][16],
                    float(&right)[16][8]) {
     for (unsigned i = 0; i < 4; ++i) {
       unsigned row = group + 8 * (i % 2), column = 2 * place + 8 * (i / 2);
@@ -122,11 +123,25 @@ inline void multiplyAddBf16(float *d, const uint32_t *a, uint32_t b0, uint32_t b
 }
 
 inline void multiplyAddTf32(float *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
-  auto spread = [](const ProductSlot &lane, unsigned group, unsigned place, float(&left)[16][8], float(&right)[8][8]) {
+  auto spread = [](const ProductSlot<float> &lane, unsigned group, unsigned place, float(&left)[16][8],
+                   float(&right)[8][8]) {
     for (unsigned i = 0; i < 4; ++i) left[group + 8 * (i % 2)][place + 4 * (i / 2)] = tf32(lane.a[i]);
     for (unsigned i = 0; i < 2; ++i) right[place + 4 * i][group] = tf32(lane.b[i]);
   };
   multiplyAdd<8>("mma.m16n8k8", d, a, b0, b1, spread);
+}
+
+inline void multiplyAddBytes(int32_t *d, const uint32_t *a, uint32_t b0, uint32_t b1) {
+  auto spread = [](const ProductSlot<int32_t> &lane, unsigned group, unsigned place, int32_t(&left)[16][32],
+                   int32_t(&right)[32][8]) {
+    auto byte = [](uint32_t four, unsigned i) { return int32_t{static_cast<int8_t>(four >> 8 * i)}; };
+    for (unsigned j = 0; j < 4; ++j) {
+      unsigned depth = 4 * place + j;
+      for (unsigned i = 0; i < 4; ++i) left[group + 8 * (i % 2)][depth + 16 * (i / 2)] = byte(lane.a[i], j);
+      for (unsigned i = 0; i < 2; ++i) right[depth + 16 * i][group] = byte(lane.b[i], j);
+    }
+  };
+  multiplyAdd<32>("mma.m16n8k32", d, a, b0, b1, spread);
 }
 
 }  // namespace sn::emulation

@@ -93,6 +93,22 @@ __device__ __forceinline__ void multiplyAddTf32(float (&d)[4], const uint32_t (&
 #endif
 }
 
+// d += a b for signed bytes a [16, 32] and b [32, 8], int32 d [16, 8]: d as above, the others four bytes a register.
+//
+//   a   rows l / 4 and l / 4 + 8 of columns 4 (l % 4) and the three after it, then of 16 columns further
+//   b   rows 4 (l % 4) and the three after it of column l / 4, then 16 rows further
+__device__ __forceinline__ void multiplyAddBytes(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+#if defined(__CUDACC__)
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  emulation::multiplyAddBytes(d, a, b0, b1);
+#endif
+}
+
 #if SN_HOPPER
 
 // The reverse of loadMatrix4. sm_90.

@@ -1,4 +1,4 @@
-// products.cu: mma.sync m16n8k16 in bf16 and m16n8k8 in tf32.
+// products.cu: mma.sync m16n8k16 in bf16, m16n8k8 in tf32 and m16n8k32 in bytes.
 #include <cmath>
 #include <cstring>
 
@@ -138,6 +138,70 @@ void multiplies(const char *name, bool exact) {
   }
 }
 
+__global__ void multiplyBytes(int32_t *out, const uint32_t *a, const uint32_t *b, const int32_t *c) {
+  unsigned lane = threadIdx.x;
+  uint32_t left[4];
+  int32_t sum[4];
+  for (int i = 0; i < 4; ++i) left[i] = a[4 * lane + i];
+  for (int i = 0; i < 4; ++i) sum[i] = c[4 * lane + i];
+  cuda::multiplyAddBytes(sum, left, b[2 * lane], b[2 * lane + 1]);
+  for (int i = 0; i < 4; ++i) out[4 * lane + i] = sum[i];
+}
+
+// Bytes of any bits. The registers of each lane, again from the ISA's formulas:
+//   a_i: row = group for i < 4 and 8 <= i < 12, else group + 8; column = 4 threadInGroup + (i & 3), and 16 more for i
+//   >= 8
+//   b_i: row = 4 threadInGroup + (i & 3), and 16 more for i >= 4; column = group
+void multipliesBytes() {
+  std::uniform_int_distribution<int> bytes(-128, 127);
+  std::uniform_int_distribution<int> integers(-1000000, 1000000);
+  int left[16][32], right[32][8], before[16][8];
+  for (auto &row : left) {
+    for (int &value : row) value = bytes(random());
+  }
+  for (auto &row : right) {
+    for (int &value : row) value = bytes(random());
+  }
+  for (auto &row : before) {
+    for (int &value : row) value = integers(random());
+  }
+  std::vector<uint32_t> lefts, rights, expected;
+  std::vector<int32_t> sums;
+  auto pack = [](auto &&element) {
+    uint32_t word = 0;
+    for (int i = 0; i < 4; ++i) word |= static_cast<uint32_t>(element(i) & 0xff) << 8 * i;
+    return word;
+  };
+  for (int lane = 0; lane < 32; ++lane) {
+    int group = lane >> 2, thread = lane % 4;
+    for (int first = 0; first < 16; first += 4) {
+      lefts.push_back(pack([&](int j) {
+        int i = first + j;
+        bool upper = i < 4 || (8 <= i && i < 12);
+        return left[group + (upper ? 0 : 8)][4 * thread + (i & 3) + (i >= 8 ? 16 : 0)];
+      }));
+    }
+    for (int first = 0; first < 8; first += 4) {
+      rights.push_back(pack([&](int j) {
+        int i = first + j;
+        return right[4 * thread + (i & 3) + (i >= 4 ? 16 : 0)][group];
+      }));
+    }
+  }
+  forSums([&](int row, int column) {
+    int sum = before[row][column];
+    sums.push_back(sum);
+    for (int k = 0; k < 32; ++k) sum += left[row][k] * right[k][column];
+    expected.push_back(static_cast<uint32_t>(sum));
+  });
+  Device<uint32_t> a(lefts), b(rights);
+  Device<int32_t> c(sums), out(sums.size());
+  require(cuda::launch(multiplyBytes, 1, 32, 0, nullptr, out, a, b, c));
+  std::vector<uint32_t> actual;
+  for (int32_t value : out.values()) actual.push_back(static_cast<uint32_t>(value));
+  Report("mma.m16n8k32 of bytes").equal(actual, expected);
+}
+
 }  // namespace
 
 void products() {
@@ -145,6 +209,7 @@ void products() {
   multiplies<false>("mma.m16n8k16 of numbers in bf16", false);
   multiplies<true>("mma.m16n8k8 of integers in tf32", true);
   multiplies<true>("mma.m16n8k8 of numbers in tf32", false);
+  multipliesBytes();
 }
 
 }  // namespace sn::conformance
