@@ -1,78 +1,147 @@
 // linear.cpp: products with packed weights.
-#include <cmath>
+//
+// All threads first hold x as the format wants it (held.h), in the workspace. Then each takes panels of its own, in the
+// order of memory: a block of some panels and as much of `in` as the first cache holds meets all rows, a tile of them
+// at a time, before the next block; while it does, the next one is asked for. So weights are read from memory once and
+// without a pause for up to kMostRows rows, be it one or many. Sums of a tile stay in registers for a whole block, and
+// wait in the thread's scratch for the next.
+#include <type_traits>
 
-#include "common/packed_layout.h"
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/held.h"
 #include "cpu/kernels/operations.h"
 
 namespace sn::cpu::SN_ISA {
 
 namespace {
 
-// Rows of x as the weights want them: rounded to bf16, or in blocks of whole numbers with a scale behind each row.
-template <typename T>
-void prepare(sn_weight_format format, const T *x, int64_t in, int64_t padded, float *numbers, float *scales) {
-  for (int64_t k = 0; k < padded; ++k) numbers[k] = k < in ? toFloat(x[k]) : 0.0f;
-  if (format == SN_WEIGHT_BF16) {
-    for (int64_t k = 0; k < in; ++k) numbers[k] = toFloat(fromFloat<bf16>(numbers[k]));
+constexpr int64_t kMostRows = 1024;     // that meet a block before the next one
+constexpr int64_t kBlockBytes = 32768;  // of weights
+
+// f(integral constant n), 1 <= n <= Most.
+template <int Most, typename F>
+inline void withCount(int64_t n, F &&f) {
+  if constexpr (Most > 1) {
+    if (n < Most) return withCount<Most - 1>(n, f);
   }
-  if (format != SN_WEIGHT_Q8 && format != SN_WEIGHT_Q4) return;
-  for (int64_t b = 0; b < padded / kBlock; ++b) {
-    float *block = numbers + b * kBlock, most = 0;
-    for (int64_t i = 0; i < kBlock; ++i) most = std::fabs(block[i]) > most ? std::fabs(block[i]) : most;
-    scales[b] = most / 127;
-    float inverse = most < 1e-36f ? 0 : 127 / most;  // below, it would not be finite, and the product is nothing
-    for (int64_t i = 0; i < kBlock; ++i) block[i] = std::nearbyint(block[i] * inverse);
+  f(std::integral_constant<int, Most>{});
+}
+
+template <typename F>
+inline void withFormat(sn_weight_format format, F &&f) {
+  switch (format) {
+    case SN_WEIGHT_F32:
+      return f(HeldWords<SingleWord>{});
+    case SN_WEIGHT_BF16:
+      return f(HeldWords<PairWord>{});
+    case SN_WEIGHT_Q8:
+      return f(HeldBlocks<SN_WEIGHT_Q8>{});
+    case SN_WEIGHT_Q4:
+      return f(HeldBlocks<SN_WEIGHT_Q4>{});
   }
 }
 
-// sums[16] = the outputs of a panel.
-void multiply(const PackedLayout &layout, const unsigned char *panel, const float *x, const float *scales,
-              float *sums) {
-  float total[kPanel] = {};
-  for (int64_t u = 0; u < layout.units(); ++u) {
-    const unsigned char *unit = panel + u * layout.unitBytes();
-    const float *from = x + u * kUnit;
-    auto *floats = reinterpret_cast<const float *>(unit);
-    auto *halves = reinterpret_cast<const bf16 *>(unit);
-    if (layout.format == SN_WEIGHT_F32) {
-      for (int64_t k = 0; k < kUnit; ++k) {
-        for (int64_t o = 0; o < kPanel; ++o) total[o] += from[k] * floats[k * kPanel + o];
+// Rows of x in the workspace: not of a power of two, where lines of all rows would share a place in the cache.
+template <typename Held>
+int64_t heldStride(int64_t units) {
+  return (Held::rowBytes(units) + 63) / 64 * 64 + 64;
+}
+
+// sums [Rows][Panels * 16], whose rows have `stride`, = x w over some units, or += where they are not the first.
+template <typename Held, int Rows, int Panels>
+void multiplyTile(Operands o, int64_t units, bool first, float *sums, int64_t stride) {
+  Sums<Rows, Panels> total;
+  auto each = [&](auto &&f) {
+    for (int i = 0; i < Rows; ++i) {
+      for (int p = 0; p < Panels; ++p) {
+        for (int v = 0; v < kAcross; ++v) f(total.of[i][p][v], sums + i * stride + p * kPanel + v * kLanes);
       }
-    } else if (layout.format == SN_WEIGHT_BF16) {
-      for (int64_t k = 0; k < kUnit; ++k) {
-        for (int64_t o = 0; o < kPanel; ++o) {
-          total[o] += from[k] * toFloat(halves[k / 2 * 2 * kPanel + 2 * o + k % 2]);
-        }
-      }
-    } else {
-      const unsigned char *bytes = unit + PackedLayout::scaleBytes();
-      for (int64_t b = 0; b < kUnit / kBlock; ++b) {
-        float dots[kPanel] = {};
-        for (int64_t i = 0; i < kBlock; ++i) {
-          int64_t group = i / 4;
-          for (int64_t o = 0; o < kPanel; ++o) {
-            int w = layout.format == SN_WEIGHT_Q8
-                        ? bytes[((b * 8 + group) * kPanel + o) * 4 + i % 4] - 128
-                        : (bytes[((b * 4 + group / 2) * kPanel + o) * 4 + i % 4] >> (group % 2 * 4) & 15) - 8;
-            dots[o] += from[b * kBlock + i] * static_cast<float>(w);  // whole numbers below 2^24: exact
-          }
-        }
-        for (int64_t o = 0; o < kPanel; ++o) {
-          total[o] += dots[o] * (toFloat(halves[b * kPanel + o]) * scales[u * 2 + b]);
+    }
+  };
+  each([&](Vec &sum, const float *from) { sum = first ? Vec{} : load(from); });
+  for (int64_t u = 0; u < units; ++u) {
+    Held::addUnit(o, total);
+    o.x += Held::rowBytes(1);
+    o.weights += Held::kUnitBytes;
+    o.ahead += Held::kUnitBytes;
+  }
+  each([&](const Vec &sum, float *to) { store(to, sum); });
+}
+
+template <typename Held, typename T, typename C>
+struct Product {
+  const sn_linear_shape &s;
+  const PackedLayout layout;
+  const unsigned char *x, *packed;
+  C *y;
+  const T *bias, *aux;
+
+  static constexpr int64_t kPanels = Held::kPanels, kColumns = kPanels * kPanel;
+
+  int64_t groups() const { return (layout.panels() + kPanels - 1) / kPanels; }
+
+  // The groups of panels from `begin` to `end`.
+  void run(int64_t begin, int64_t end, float *sums) const {
+    for (int64_t row = 0; row < s.rows; row += kMostRows) {
+      int64_t rows = s.rows - row < kMostRows ? s.rows - row : kMostRows;
+      for (int64_t group = begin; group < end; ++group) {
+        int64_t panel = group * kPanels;
+        if (layout.panels() - panel >= kPanels) {
+          multiplyPanels<kPanels>(panel, row, rows, sums);
+        } else {
+          for (; panel < layout.panels(); ++panel) multiplyPanels<1>(panel, row, rows, sums);
         }
       }
     }
   }
-  for (int64_t o = 0; o < kPanel; ++o) sums[o] = total[o];
-}
 
-int64_t rowFloats(const PackedLayout &layout) { return layout.units() * (kUnit + kUnit / kBlock); }
+ private:
+  template <int Panels>
+  void multiplyPanels(int64_t panel, int64_t row, int64_t rows, float *sums) const {
+    constexpr int64_t kDepth = kBlockBytes / (kPanels * Held::kUnitBytes);  // units of a block, at most
+    const int64_t units = layout.units(), blocks = (units + kDepth - 1) / kDepth, stride = heldStride<Held>(units);
+    const int64_t tiles = (rows + Held::kRows - 1) / Held::kRows;
+    const unsigned char *weights = packed + panel * layout.panelBytes();
+    for (int64_t block = 0; block < blocks; ++block) {
+      int64_t u = units * block / blocks, end = units * (block + 1) / blocks;
+      bool first = block == 0, last = end == units;
+      const unsigned char *ahead = weights + (last ? Panels * layout.panelBytes() : end * Held::kUnitBytes);
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        int64_t from = rows * tile / tiles, count = rows * (tile + 1) / tiles - from;
+        float *own = sums + (blocks > 1 ? from * kColumns : 0);
+        int64_t asked = Panels * tile / tiles;  // each tile asks for some of the panels
+        Operands operands{x + (row + from) * stride + u * Held::rowBytes(1),
+                          stride,
+                          weights + u * Held::kUnitBytes,
+                          layout.panelBytes(),
+                          ahead + asked * layout.panelBytes(),
+                          Panels * (tile + 1) / tiles - asked};
+        withCount<Held::kRows>(count, [&](auto n) {
+          multiplyTile<Held, decltype(n)::value, Panels>(operands, end - u, first, own, kColumns);
+        });
+        if (last) finish(row + from, count, panel * kPanel, Panels * kPanel, own);
+      }
+    }
+  }
+
+  void finish(int64_t row, int64_t rows, int64_t column, int64_t columns, const float *sums) const {
+    sn_gemm_shape finished{};
+    finished.c_stride = s.y_stride;
+    finished.epilogue = s.epilogue;
+    finished.activation = s.activation;
+    int64_t at = row * s.y_stride + column, count = s.out - column < columns ? s.out - column : columns;
+    bool residual = s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;  // no other reads aux, and none writes it
+    finishBlock(finished, sums, kColumns, rows, count, y + at, bias == nullptr ? nullptr : bias + column,
+                residual ? const_cast<T *>(aux) + at : nullptr);
+  }
+};
 
 }  // namespace
 
 sn_status linear_workspace(const sn_device *, const sn_linear_shape *shape, int64_t *bytes) {
-  *bytes = shape->rows * rowFloats({shape->format, shape->in, shape->out}) * static_cast<int64_t>(sizeof(float));
+  withFormat(shape->format, [&](auto held) {
+    *bytes = shape->rows * heldStride<decltype(held)>(PackedLayout(shape->format, shape->in, shape->out).units());
+  });
   return SN_OK;
 }
 
@@ -80,35 +149,32 @@ sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x,
                  const void *bias, const void *aux, void *workspace) {
   const auto &s = *shape;
   PackedLayout layout(s.format, s.in, s.out);
-  auto *prepared = static_cast<float *>(workspace);
-  int64_t padded = layout.units() * kUnit;
-  sn_gemm_shape finished{};
-  finished.c_stride = s.y_stride;
-  finished.epilogue = s.epilogue;
-  finished.activation = s.activation;
-  withType(s.dtype, [&](auto t) {
-    using T = decltype(t);
-    parallelRange(poolOf(stream), s.rows, rowsPerPart(padded), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        float *numbers = prepared + i * rowFloats(layout);
-        prepare(s.format, static_cast<const T *>(x) + i * s.x_stride, s.in, padded, numbers, numbers + padded);
-      }
-    });
-    withType(s.y_dtype, [&](auto c) {
-      using C = decltype(c);
-      parallel(poolOf(stream), layout.panels(), [&](int64_t panel, int32_t) {
-        int64_t first = panel * kPanel, count = s.out - first < kPanel ? s.out - first : kPanel;
-        for (int64_t i = 0; i < s.rows; ++i) {
-          float sums[kPanel];
-          const float *numbers = prepared + i * rowFloats(layout);
-          multiply(layout, static_cast<const unsigned char *>(packed) + panel * layout.panelBytes(), numbers,
-                   numbers + padded, sums);
-          int64_t at = i * s.y_stride + first;
-          auto *residual = static_cast<const T *>(s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL ? aux : nullptr);
-          finishBlock(finished, sums, kPanel, 1, count, static_cast<C *>(y) + at,
-                      bias == nullptr ? nullptr : static_cast<const T *>(bias) + first,
-                      residual == nullptr ? nullptr : const_cast<T *>(residual) + at);
+  ThreadPool &pool = poolOf(stream);
+  auto *rows = static_cast<unsigned char *>(workspace);
+  withFormat(s.format, [&](auto held) {
+    using Held = decltype(held);
+    withType(s.dtype, [&](auto t) {
+      using T = decltype(t);
+      parallelRange(pool, s.rows, rowsPerPart(s.in), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          Held::prepare(static_cast<const T *>(x) + i * s.x_stride, s.in, rows + i * heldStride<Held>(layout.units()));
         }
+      });
+      withType(s.y_dtype, [&](auto c) {
+        using C = decltype(c);
+        Product<Held, T, C> product{s,
+                                    layout,
+                                    rows,
+                                    static_cast<const unsigned char *>(packed),
+                                    static_cast<C *>(y),
+                                    static_cast<const T *>(bias),
+                                    static_cast<const T *>(aux)};
+        // Some parts for each thread, as none of them may be kept from its core for long.
+        int64_t groups = product.groups(), parts = 4 * pool.threads() < groups ? 4 * pool.threads() : groups;
+        parallel(pool, parts, [&](int64_t part, int32_t worker) {
+          product.run(groups * part / parts, groups * (part + 1) / parts,
+                      static_cast<float *>(deviceOf(stream).scratch(worker)));
+        });
       });
     });
   });
