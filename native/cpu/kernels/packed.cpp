@@ -11,141 +11,202 @@ namespace sn::cpu::SN_ISA {
 
 namespace {
 
-// To the next bf16 that is not smaller in magnitude, so that no quotient passes the range.
-bf16 roundedUp(float x) {
-  bf16 near = fromFloat<bf16>(x);
-  if (toFloat(near) < x) ++near.bits;
-  return near;
+// A lane is an output: a vector of words is what lies together of a panel, kAcross of them.
+constexpr int kAcross = kPanel / kLanes;
+
+typedef Vec Numbers[kUnit][kAcross];  // of a unit of a panel
+
+// Those of outputs from `column` on and of `in` from k on, zeros past the ends.
+template <typename T>
+void readUnit(const T *weights, int64_t in, int64_t out, bool outByIn, int64_t k, int64_t column, Numbers &numbers) {
+  for (int v = 0; v < kAcross; ++v, column += kLanes) {
+    int64_t columns = out - column, rows = in - k;
+    if (!outByIn) {
+      for (int64_t i = 0; i < kUnit; ++i) {
+        bool there = i < rows && columns > 0;
+        numbers[i][v] = there ? loadUpTo(weights + (k + i) * out + column, columns) : Vec{};
+      }
+      continue;
+    }
+    for (int64_t first = 0; first < kUnit; first += kLanes) {
+      Vec block[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) {
+        bool there = i < columns && first < rows;
+        block[i] = there ? loadUpTo(weights + (column + i) * in + k + first, rows - first) : Vec{};
+      }
+      transpose(block);
+      for (int64_t i = 0; i < kLanes; ++i) numbers[first + i][v] = block[i];
+    }
+  }
 }
 
-struct Block {
-  bf16 scale;
-  int32_t numbers[kBlock];  // from -127 to 127, or from -8 to 7
+inline IntVec magnitude(Vec v) { return reinterpret_cast<IntVec>(absolute(v)); }
+
+// Whether the format can hold them all: magnitudes are compared by their bits.
+bool within(sn_weight_format format, const Numbers &numbers) {
+  IntVec most{};
+  for (const auto &row : numbers) {
+    for (Vec v : row) most = magnitude(v) > most ? magnitude(v) : most;
+  }
+  const int32_t limit = format == SN_WEIGHT_BF16 ? 0x7f7f8000 : 0x7f800000;  // what rounds to infinity, or is it
+  for (int i = 0; i < kLanes; ++i) {
+    if (most[i] >= limit) return false;
+  }
+  return true;
+}
+
+// The bits of the bf16 numbers that are nearest, even ones where two are.
+inline WordVec narrowed(Vec v) {
+  auto bits = reinterpret_cast<WordVec>(v);
+  return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+}
+
+inline Vec widened(WordVec bits) { return reinterpret_cast<Vec>(bits << 16); }
+
+// To whole numbers, |v| below 2^22: 1.5 * 2^23 leaves no room for more.
+inline Vec rounded(Vec v) { return v + 12582912.0f - 12582912.0f; }
+
+inline WordVec toWords(Vec v) { return reinterpret_cast<WordVec>(__builtin_convertvector(v, IntVec)); }
+
+inline Vec orOne(Vec v) { return v == 0.0f ? broadcast(1.0f) : v; }
+
+// A block of each of kLanes outputs: the scale as bf16, and numbers from -127 to 127, or from -8 to 7.
+struct Blocks {
+  WordVec scale;
+  Vec numbers[kBlock];
 };
 
-Block toEightBits(const float *w) {
-  Block block{};
-  float most = 0;
-  for (int64_t i = 0; i < kBlock; ++i) most = std::fabs(w[i]) > most ? std::fabs(w[i]) : most;
-  block.scale = roundedUp(most / 127);
-  float scale = toFloat(block.scale);
-  for (int64_t i = 0; i < kBlock; ++i) {
-    block.numbers[i] = scale == 0 ? 0 : static_cast<int32_t>(std::nearbyint(w[i] / scale));
-  }
-  return block;
+Blocks toEightBits(const Vec (*w)[kAcross], int v) {
+  IntVec most{};
+  for (int64_t i = 0; i < kBlock; ++i) most = magnitude(w[i][v]) > most ? magnitude(w[i][v]) : most;
+  Blocks blocks;
+  // Not smaller in magnitude, so that no quotient passes the range.
+  blocks.scale = (reinterpret_cast<WordVec>(reinterpret_cast<Vec>(most) / 127.0f) + 0xffffu) >> 16;
+  Vec scale = orOne(widened(blocks.scale));
+  for (int64_t i = 0; i < kBlock; ++i) blocks.numbers[i] = rounded(w[i][v] / scale);
+  return blocks;
 }
+
+inline Vec toFourBits(Vec v) { return minimum(maximum(rounded(v), broadcast(-8.0f)), broadcast(7.0f)); }
 
 // The scale whose block has the least squared error, of some about those that use the whole range: of either sign, as
-// there is one number more below zero than above.
-Block toFourBits(const float *w) {
-  float most = 0;
-  for (int64_t i = 0; i < kBlock; ++i) most = std::fabs(w[i]) > std::fabs(most) ? w[i] : most;
-  Block best{};
-  if (most == 0) return best;
-  float least = INFINITY;
+// there is one number more below zero than above. Everything is in units of the largest, so that no square overflows.
+Blocks toFourBits(const Vec (*w)[kAcross], int v) {
+  Vec most{};
+  for (int64_t i = 0; i < kBlock; ++i) most = absolute(w[i][v]) > absolute(most) ? w[i][v] : most;
+  Vec unit = orOne(most), shares[kBlock], least = broadcast(INFINITY), best{};
+  for (int64_t i = 0; i < kBlock; ++i) shares[i] = w[i][v] / unit;
+  Blocks blocks{};
   for (int step = -6; step <= 14; ++step) {
-    Block block{};
-    block.scale = fromFloat<bf16>(most / (-8.0f + 0.15f * static_cast<float>(step)));
-    float scale = toFloat(block.scale), error = 0;
-    if (scale == 0) continue;
-    for (int64_t i = 0; i < kBlock; ++i) {
-      float number = std::nearbyint(w[i] / scale);
-      number = number < -8 ? -8 : number > 7 ? 7 : number;
-      block.numbers[i] = static_cast<int32_t>(number);
-      float off = (w[i] - number * scale) / most;  // of weights of any size the square is finite
-      error += off * off;
+    WordVec candidate = narrowed(most / (-8.0f + 0.15f * static_cast<float>(step)));
+    Vec scale = widened(candidate) / unit, inverse = 1.0f / orOne(scale), error{};
+    for (Vec share : shares) {
+      Vec off = fma(-toFourBits(share * inverse), scale, share);
+      error = fma(off, off, error);
     }
-    if (error < least) {
-      least = error;
-      best = block;
-    }
+    auto better = error < least;
+    least = better ? error : least;
+    best = better ? inverse : best;
+    blocks.scale = better ? candidate : blocks.scale;
   }
-  return best;
+  for (int64_t i = 0; i < kBlock; ++i) blocks.numbers[i] = toFourBits(shares[i] * best);
+  return blocks;
 }
 
-// One unit of a panel from numbers [16 outputs][64].
-void packUnit(sn_weight_format format, const float (*w)[kUnit], unsigned char *unit) {
-  if (format == SN_WEIGHT_F32) {
-    auto *to = reinterpret_cast<float *>(unit);
-    for (int64_t k = 0; k < kUnit; ++k) {
-      for (int64_t o = 0; o < kPanel; ++o) to[k * kPanel + o] = w[o][k];
+void storeWords(unsigned char *to, WordVec words) { std::memcpy(to, &words, sizeof words); }
+
+void packBlocks(sn_weight_format format, const Vec (*w)[kAcross], int v, unsigned char *scales, unsigned char *bytes) {
+  constexpr int64_t kLine = kPanel * 4;
+  bool halves = format == SN_WEIGHT_Q4;
+  Blocks blocks = halves ? toFourBits(w, v) : toEightBits(w, v);
+  auto scale = __builtin_convertvector(blocks.scale, HalfVec);
+  std::memcpy(scales + v * kLanes * 2, &scale, sizeof scale);
+  const Vec *numbers = blocks.numbers;
+  for (unsigned char *to = bytes + v * kLanes * 4; numbers < blocks.numbers + kBlock; to += kLine) {
+    WordVec words{};
+    for (int i = 0; i < 4; ++i) {
+      WordVec byte =
+          halves ? toWords(numbers[i] + 8.0f) | toWords(numbers[4 + i] + 8.0f) << 4 : toWords(numbers[i] + 128.0f);
+      words |= byte << (8 * i);
     }
-    return;
+    storeWords(to, words);
+    numbers += halves ? 8 : 4;
   }
-  if (format == SN_WEIGHT_BF16) {
-    auto *to = reinterpret_cast<bf16 *>(unit);
-    for (int64_t k = 0; k < kUnit; ++k) {
-      for (int64_t o = 0; o < kPanel; ++o) to[k / 2 * 2 * kPanel + 2 * o + k % 2] = fromFloat<bf16>(w[o][k]);
-    }
-    return;
-  }
-  auto *scales = reinterpret_cast<bf16 *>(unit);
-  unsigned char *bytes = unit + PackedLayout::scaleBytes();
-  for (int64_t b = 0; b < kUnit / kBlock; ++b) {
-    for (int64_t o = 0; o < kPanel; ++o) {
-      const float *from = w[o] + b * kBlock;
-      Block block = format == SN_WEIGHT_Q8 ? toEightBits(from) : toFourBits(from);
-      scales[b * kPanel + o] = block.scale;
-      for (int64_t i = 0; i < kBlock; ++i) {
-        int64_t group = i / 4;
-        if (format == SN_WEIGHT_Q8) {
-          bytes[((b * 8 + group) * kPanel + o) * 4 + i % 4] = static_cast<unsigned char>(block.numbers[i] + 128);
-        } else {
-          unsigned char &byte = bytes[((b * 4 + group / 2) * kPanel + o) * 4 + i % 4];
-          auto half = static_cast<unsigned>(block.numbers[i] + 8);
-          byte = static_cast<unsigned char>(group % 2 == 0 ? half : byte | half << 4);
+}
+
+void packUnit(sn_weight_format format, const Numbers &w, unsigned char *unit) {
+  for (int v = 0; v < kAcross; ++v) {
+    unsigned char *to = unit + v * kLanes * 4;
+    switch (format) {
+      case SN_WEIGHT_F32:
+        for (int64_t k = 0; k < kUnit; ++k) storeWords(to + k * kPanel * 4, reinterpret_cast<WordVec>(w[k][v]));
+        break;
+      case SN_WEIGHT_BF16:
+        for (int64_t k = 0; k < kUnit; k += 2) {
+          storeWords(to + k / 2 * kPanel * 4, narrowed(w[k][v]) | narrowed(w[k + 1][v]) << 16);
         }
-      }
+        break;
+      case SN_WEIGHT_Q8:
+      case SN_WEIGHT_Q4:
+        const int64_t scales = kPanel * 2, bytes = kBlock * kPanel / (format == SN_WEIGHT_Q4 ? 2 : 1);
+        for (int64_t b = 0; b < kUnit / kBlock; ++b) {
+          packBlocks(format, w + b * kBlock, v, unit + b * scales, unit + PackedLayout::scaleBytes() + b * bytes);
+        }
+        break;
     }
   }
 }
 
-// Number k of an output of a panel.
-float weightAt(const PackedLayout &layout, const unsigned char *panel, int64_t o, int64_t k) {
-  const unsigned char *unit = panel + k / kUnit * layout.unitBytes();
-  k %= kUnit;
-  if (layout.format == SN_WEIGHT_F32) return reinterpret_cast<const float *>(unit)[k * kPanel + o];
+// The numbers of output o of a panel's unit.
+void unpackOutput(sn_weight_format format, const unsigned char *unit, int64_t o, float *numbers) {
+  auto *floats = reinterpret_cast<const float *>(unit);
   auto *halves = reinterpret_cast<const bf16 *>(unit);
-  if (layout.format == SN_WEIGHT_BF16) return toFloat(halves[k / 2 * 2 * kPanel + 2 * o + k % 2]);
-  int64_t b = k / kBlock, group = k % kBlock / 4;
-  float scale = toFloat(halves[b * kPanel + o]);
   const unsigned char *bytes = unit + PackedLayout::scaleBytes();
-  if (layout.format == SN_WEIGHT_Q8) {
-    return scale * static_cast<float>(bytes[((b * 8 + group) * kPanel + o) * 4 + k % 4] - 128);
+  for (int64_t k = 0; k < kUnit; ++k) {
+    int64_t b = k / kBlock, group = k % kBlock / 4;
+    switch (format) {
+      case SN_WEIGHT_F32:
+        numbers[k] = floats[k * kPanel + o];
+        break;
+      case SN_WEIGHT_BF16:
+        numbers[k] = toFloat(halves[k / 2 * 2 * kPanel + 2 * o + k % 2]);
+        break;
+      case SN_WEIGHT_Q8:
+        numbers[k] = toFloat(halves[b * kPanel + o]) *
+                     static_cast<float>(bytes[((b * 8 + group) * kPanel + o) * 4 + k % 4] - 128);
+        break;
+      case SN_WEIGHT_Q4:
+        int both = bytes[((b * 4 + group / 2) * kPanel + o) * 4 + k % 4];
+        numbers[k] = toFloat(halves[b * kPanel + o]) * static_cast<float>((both >> (group % 2 * 4) & 15) - 8);
+        break;
+    }
   }
-  int byte = bytes[((b * 4 + group / 2) * kPanel + o) * 4 + k % 4];
-  return scale * static_cast<float>((group % 2 == 0 ? byte & 15 : byte >> 4) - 8);
 }
 
 }  // namespace
 
 sn_status pack(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out, int32_t out_by_in,
                const void *weights, void *packed) {
+  // Panels side by side share rows of [in, out]: as many of them as make up whole pages' worth are packed together.
+  constexpr int64_t kTogether = 8;
   PackedLayout layout(format, in, out);
-  std::atomic<bool> finite{true};
+  std::atomic<bool> sound{true};
   withType(dtype, [&](auto t) {
     auto *from = static_cast<const decltype(t) *>(weights);
-    parallel(poolOf(stream), layout.panels(), [&](int64_t panel, int32_t) {
-      float numbers[kPanel][kUnit];
+    parallelRange(poolOf(stream), layout.panels(), kTogether, [&](int64_t begin, int64_t end) {
+      Numbers numbers;
       for (int64_t u = 0; u < layout.units(); ++u) {
-        bool sound = true;
-        for (int64_t o = 0; o < kPanel; ++o) {
-          for (int64_t k = 0; k < kUnit; ++k) {
-            int64_t row = u * kUnit + k, column = panel * kPanel + o;
-            bool there = row < in && column < out;
-            numbers[o][k] = there ? toFloat(from[out_by_in ? column * in + row : row * out + column]) : 0.0f;
-            sound &= std::isfinite(format == SN_WEIGHT_BF16 ? toFloat(fromFloat<bf16>(numbers[o][k])) : numbers[o][k]);
-          }
+        for (int64_t panel = begin; panel < end; ++panel) {
+          readUnit(from, in, out, out_by_in != 0, u * kUnit, panel * kPanel, numbers);
+          if (!within(format, numbers)) sound.store(false, std::memory_order_relaxed);
+          packUnit(format, numbers,
+                   static_cast<unsigned char *>(packed) + panel * layout.panelBytes() + u * layout.unitBytes());
         }
-        if (!sound) finite.store(false, std::memory_order_relaxed);
-        packUnit(format, numbers,
-                 static_cast<unsigned char *>(packed) + panel * layout.panelBytes() + u * layout.unitBytes());
       }
     });
   });
-  return finite.load()
-             ? SN_OK
-             : fail(SN_BAD_ARGUMENT, "pack: a weight is not finite%s", format == SN_WEIGHT_BF16 ? " in bf16" : "");
+  if (sound.load()) return SN_OK;
+  return fail(SN_BAD_ARGUMENT, "pack: a weight is not finite%s", format == SN_WEIGHT_BF16 ? " in bf16" : "");
 }
 
 sn_status packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out,
@@ -159,9 +220,14 @@ sn_status packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype
         int64_t index = indices[i];
         bool known = index >= 0 && index < out;
         if (!known && index != -1) bad.store(i, std::memory_order_relaxed);
-        auto *panel = static_cast<const unsigned char *>(packed) + index / kPanel * layout.panelBytes();
         auto *row = static_cast<T *>(rows) + i * in;
-        for (int64_t k = 0; k < in; ++k) row[k] = fromFloat<T>(known ? weightAt(layout, panel, index % kPanel, k) : 0);
+        const unsigned char *unit = static_cast<const unsigned char *>(packed);
+        if (known) unit += index / kPanel * layout.panelBytes();
+        for (int64_t k = 0; k < in; k += kUnit, unit += layout.unitBytes()) {
+          float numbers[kUnit] = {};
+          if (known) unpackOutput(format, unit, index % kPanel, numbers);
+          for (int64_t j = 0; j < kUnit && k + j < in; ++j) row[k + j] = fromFloat<T>(numbers[j]);
+        }
       }
     });
   });
