@@ -9,6 +9,8 @@
 //   addUnit(..)         sums += a unit of some rows of x times that of some panels
 #pragma once
 
+#include <cstddef>
+
 #include "common/packed_layout.h"
 #include "cpu/kernels/rows.h"
 
@@ -115,8 +117,7 @@ struct HeldWords {
 #else
   static constexpr int kRows = 2, kPanels = 1;
 #endif
-  static constexpr int64_t kUnitBytes = kUnit / 64 * Word::kSteps * kPanel * 4,
-                           kHeldUnit = Word::kSteps * Word::kHeldBytes;
+  static constexpr int64_t kUnitBytes = Word::kSteps * kPanel * 4, kHeldUnit = Word::kSteps * Word::kHeldBytes;
 
   static int64_t rowBytes(int64_t units) { return units * kHeldUnit; }
 
@@ -155,8 +156,7 @@ struct HeldWords {
   }
 };
 
-// ---- blocks: whole numbers of 8 or 4 bits, with a scale a block
-// ------------------------------------------------------
+// ---- blocks: whole numbers of 8 or 4 bits, with a scale a block -----------------------------------------------------
 
 inline Vec toFloats(IntVec v) { return __builtin_convertvector(v, Vec); }
 
@@ -244,7 +244,7 @@ struct Dot {
   static Vec end(Dots dots, int32_t) { return toFloats(dots); }
 };
 
-// Of numbers up to 15 all 16 products of two lanes' halves do: 16 * 15 * 127 is below 2^15.
+// Of bytes up to 15 they do, and so do all sixteen of a block that meet in the same 16 bits: 16 * 15 * 127 < 2^15.
 template <>
 struct Dot<15> {
   using Number = int8_t;

@@ -5,7 +5,6 @@
 // at a time, before the next block; while it does, the next one is asked for. So weights are read from memory once and
 // without a pause for up to kMostRows rows, be it one or many. Sums of a tile stay in registers for a whole block, and
 // wait in the thread's scratch for the next.
-#include <cstddef>
 #include <type_traits>
 
 #include "cpu/kernels/gemm.h"
@@ -16,8 +15,8 @@ namespace sn::cpu::SN_ISA {
 
 namespace {
 
-constexpr int64_t kMostRows = 1024;  // that meet a block before the next one
-constexpr int64_t kBlockBytes = 32768;
+constexpr int64_t kMostRows = 1024;     // that meet a block before the next one
+constexpr int64_t kBlockBytes = 32768;  // of weights
 
 // f(integral constant n), 1 <= n <= Most.
 template <int Most, typename F>
