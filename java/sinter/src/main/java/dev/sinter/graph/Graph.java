@@ -29,7 +29,9 @@ public final class Graph implements AutoCloseable {
   private final Operation.Call[] calls;
   private final Operation.Run run = new Operation.Run();
   private final MemoryPlan plan;
-  private final Memory arena;
+  private final Arena arena;
+  private final boolean ownsArena;
+  private final Memory activations;
   private final Memory clockMemory;
   private final Stream stream;
   private final Map<Tensor, Mirror> mirrors = new IdentityHashMap<>();
@@ -45,6 +47,7 @@ public final class Graph implements AutoCloseable {
   private final Recorder[] recorders = {new Recorder(), new Recorder()};
 
   /**
+   * @param shared memory of other graphs too; null: of this one alone
    * @param inputs tensors that the caller writes before a run
    * @param outputs tensors that the caller reads after it
    * @param held tensors of which it may read rows after it
@@ -54,6 +57,7 @@ public final class Graph implements AutoCloseable {
    */
   Graph(
       Weights weights,
+      Arena shared,
       List<Operation> operations,
       int forward,
       Set<Tensor> inputs,
@@ -68,9 +72,11 @@ public final class Graph implements AutoCloseable {
     Set<Tensor> kept = new LinkedHashSet<>(outputs);
     kept.addAll(held);
     plan = new MemoryPlan(operations, inputs, kept, device);
-    arena = new Memory(device, plan.bytes());
+    ownsArena = shared == null;
+    arena = ownsArena ? new Arena(device) : shared;
+    activations = arena.activations(plan.bytes());
     for (Tensor tensor : plan.tensors()) {
-      tensor.place(arena.at(plan.offset(tensor)));
+      tensor.place(activations.at(plan.offset(tensor)));
     }
     clockMemory = new Memory(device, Long.BYTES);
     clock =
@@ -79,9 +85,8 @@ public final class Graph implements AutoCloseable {
     LongPointer clockPointer = new LongPointer(clockMemory.at(0));
     calls = new Operation.Call[operations.size()];
     for (int i = 0; i < calls.length; i++) {
-      long workspace = plan.workspaceOffset(i);
-      Pointer at = workspace < 0 ? null : arena.at(workspace);
-      calls[i] = operations.get(i).bind(new Operation.Place(device, at, clockPointer));
+      Operation operation = operations.get(i);
+      calls[i] = operation.bind(new Operation.Place(device, workspace(operation, i), clockPointer));
     }
     List<Mirror> written = new ArrayList<>();
     for (Tensor tensor : inputs) {
@@ -101,6 +106,15 @@ public final class Graph implements AutoCloseable {
     for (Tensor tensor : held) {
       this.held.put(tensor, new Held(device, tensor));
     }
+  }
+
+  private Pointer workspace(Operation operation, int index) {
+    if (operation.keepsWorkspace()) {
+      long bytes = operation.workspace(device);
+      return bytes == 0 ? null : arena.workspace(operation.name(), bytes).at(0);
+    }
+    long offset = plan.workspaceOffset(index);
+    return offset < 0 ? null : activations.at(offset);
   }
 
   private Mirror mirror(Tensor tensor) {
@@ -228,6 +242,7 @@ public final class Graph implements AutoCloseable {
     if (closed) {
       throw new IllegalStateException("the graph is closed");
     }
+    activations.at(0); // a shared arena may be closed too
   }
 
   private HostBuffer buffer(Tensor tensor) {
@@ -251,7 +266,7 @@ public final class Graph implements AutoCloseable {
   }
 
   /**
-   * Returns the size of the arena that holds all activations.
+   * Returns the size of the part of the arena that holds all activations.
    *
    * @return bytes
    */
@@ -334,6 +349,8 @@ public final class Graph implements AutoCloseable {
       recorder.forget();
     }
     clockMemory.close();
-    arena.close();
+    if (ownsArena) {
+      arena.close();
+    }
   }
 }

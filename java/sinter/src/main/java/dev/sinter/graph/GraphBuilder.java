@@ -608,6 +608,16 @@ public final class GraphBuilder {
    * @return ready to run; the caller closes it
    */
   public Graph build() {
+    return build(null);
+  }
+
+  /**
+   * Finishes a graph that shares its memory with others, one of which runs at a time.
+   *
+   * @param arena of this model's graphs; null: the graph has memory of its own
+   * @return ready to run; the caller closes it, before the arena
+   */
+  public Graph build(Arena arena) {
     List<Operation> all = new ArrayList<>(operations);
     if (training()) {
       all.addAll(Backward.of(operations, (Parameters) parameters, dtype(), recompute, kept));
@@ -615,6 +625,7 @@ public final class GraphBuilder {
     Graph graph =
         new Graph(
             parameters,
+            arena,
             all,
             operations.size(),
             inputs,

@@ -2,7 +2,6 @@ package dev.sinter.graph;
 
 import java.util.ArrayList;
 import java.util.Comparator;
-import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -45,20 +44,14 @@ final class MemoryPlan {
    */
   MemoryPlan(List<Operation> operations, Set<Tensor> inputs, Set<Tensor> outputs, Device device) {
     Map<Tensor, Integer> lastUse = new IdentityHashMap<>();
-    long[] needed = new long[operations.size()];
-    Map<String, Long> most = new HashMap<>();
     for (int i = 0; i < operations.size(); i++) {
-      Operation operation = operations.get(i);
-      for (Tensor tensor : operation.reads()) {
+      for (Tensor tensor : operations.get(i).reads()) {
         lastUse.put(tensor.storage(), i);
       }
-      for (Tensor tensor : operation.writes()) {
+      for (Tensor tensor : operations.get(i).writes()) {
         lastUse.put(tensor.storage(), i);
       }
-      needed[i] = operation.workspace(device);
-      most.merge(operation.name(), needed[i], Math::max);
     }
-    Map<String, Block> kept = new HashMap<>(); // one for all calls of an operation
     int end = operations.size();
     Set<Tensor> persistent = new LinkedHashSet<>(inputs);
     persistent.addAll(outputs);
@@ -84,10 +77,8 @@ final class MemoryPlan {
           blocks.put(storage, new Block(tensor.bytes(), i, lastUse.get(storage)));
         }
       }
-      workspaces.add(
-          operation.keepsWorkspace()
-              ? kept.computeIfAbsent(operation.name(), name -> new Block(most.get(name), -1, end))
-              : new Block(needed[i], i, i));
+      long workspace = operation.keepsWorkspace() ? 0 : operation.workspace(device);
+      workspaces.add(new Block(workspace, i, i));
     }
     bytes = place();
   }
@@ -103,9 +94,8 @@ final class MemoryPlan {
   }
 
   private long place() {
-    Set<Block> distinct = new LinkedHashSet<>(workspaces);
-    distinct.addAll(blocks.values());
-    List<Block> all = new ArrayList<>(distinct);
+    List<Block> all = new ArrayList<>(workspaces);
+    blocks.values().stream().distinct().forEach(all::add);
     all.sort(
         Comparator.comparingLong((Block b) -> -b.bytes)
             .thenComparingInt(b -> b.first)
@@ -157,7 +147,7 @@ final class MemoryPlan {
     return blocks.keySet();
   }
 
-  /** Where the workspace of an operation stands, or -1 where it has none. */
+  /** Where the workspace of an operation stands, or -1 where it has none in the arena. */
   long workspaceOffset(int operation) {
     Block block = workspaces.get(operation);
     return block.bytes == 0 ? -1 : block.offset;

@@ -1,5 +1,6 @@
 package dev.sinter.model;
 
+import dev.sinter.graph.Arena;
 import dev.sinter.graph.Graph;
 import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.GraphBuilder.Mode;
@@ -16,7 +17,8 @@ import java.util.stream.Stream;
  * Steps over rows of many sequences, whose keys and values lie in pages. A row is a token at its
  * position of a sequence: one where it decodes, many where a prompt is computed or a guess is
  * verified. What a row gives has the same bits whatever other rows are in its step, whichever steps
- * the rows before it came in, and whichever pages they lie in.
+ * the rows before it came in, and whichever pages they lie in. All rows of a step are in their
+ * pages before any looks at them.
  *
  * <p>A step is {@link #begin}, {@link #add} for each row, {@link #choose} or {@link #wantLogits}
  * for those that something is wanted of, {@link #run}, and then the results. A step of a size that
@@ -37,6 +39,7 @@ public final class PagedDecoder implements AutoCloseable {
   private final int maxRows;
   private final PagedCache cache;
   private final Sampler sampler;
+  private final Arena arena;
 
   /** What numbers of rows are rounded up to, so that few graphs serve all. */
   private final int[] sizes;
@@ -134,6 +137,7 @@ public final class PagedDecoder implements AutoCloseable {
             slots,
             pagesPerSlot);
     sampler = new Sampler(model.parameters(), maxRows, slots, config.context() + 1);
+    arena = new Arena(model.parameters());
     sizes = sizes(maxRows);
     steps = new Step[sizes.length][sizes.length + 1];
     tokens = new int[maxRows];
@@ -360,6 +364,17 @@ public final class PagedDecoder implements AutoCloseable {
     return step;
   }
 
+  /** How many graphs are kept now. */
+  int graphs() {
+    int count = 0;
+    for (Step[] ofSize : steps) {
+      for (Step step : ofSize) {
+        count += step == null ? 0 : 1;
+      }
+    }
+    return count;
+  }
+
   private boolean decodes(int all, int chosenOnes) {
     return all == chosenOnes - 1 && sizes[all] <= DECODING;
   }
@@ -398,12 +413,12 @@ public final class PagedDecoder implements AutoCloseable {
     Tensor x =
         layers.blocks(g, model.parameters(), ids, position, layers.paged(g, cache, slot, position));
     if (chosenOnes == 0) {
-      return new Step(g.build(), ids, slot, position, null, null, null);
+      return new Step(g.build(arena), ids, slot, position, null, null, null);
     }
     Tensor which = g.input("chosen rows", chosenOnes, 1);
     Tensor logits = g.hold(layers.head(g, model.parameters(), g.gather("chosen hidden", x, which)));
     Tensor next = g.output(g.sample(logits, sampler));
-    return new Step(g.build(), ids, slot, position, which, logits, next);
+    return new Step(g.build(arena), ids, slot, position, which, logits, next);
   }
 
   /** Which of the rows that gave logits a row is. */
@@ -468,6 +483,7 @@ public final class PagedDecoder implements AutoCloseable {
         }
       }
     }
+    arena.close();
     sampler.close();
     cache.close();
   }

@@ -7,9 +7,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.GraphBuilder.Mode;
 import dev.sinter.graph.PackedParameters;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Recompute;
+import dev.sinter.graph.Tensor;
 import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.GptConfig.Family;
 import java.io.IOException;
@@ -227,6 +231,25 @@ class FrozenModelTest {
       LanguageModel model = LanguageModel.create(ODD, device, DType.F32, 7);
       model.close();
       assertThrows(IllegalStateException.class, () -> FrozenModel.of(model, WeightFormat.Q8));
+    }
+  }
+
+  @Test
+  void graphsRefuseWhatTheyDoNotHave() {
+    try (Device device = Device.cpu(1);
+        LanguageModel model = LanguageModel.create(ODD, device, DType.F32, 7);
+        FrozenModel frozen = FrozenModel.of(model, WeightFormat.Q8);
+        EvaluationGraph graph = frozen.logitsGraph(1, 3)) {
+      Tensor table = frozen.parameters().get("wte.weight");
+      assertThrows(
+          IllegalArgumentException.class, () -> graph.graph().read(table, 0, new float[24]));
+      String message =
+          assertThrows(
+                  IllegalArgumentException.class,
+                  () -> new GraphBuilder(frozen.parameters(), Mode.TRAIN, Recompute.NONE, 0))
+              .getMessage();
+      assertEquals("packed weights do not train", message);
+      assertThrows(IllegalArgumentException.class, () -> frozen.lossGraph(1, 41));
     }
   }
 

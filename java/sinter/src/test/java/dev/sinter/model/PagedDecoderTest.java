@@ -254,6 +254,30 @@ class PagedDecoderTest {
     }
   }
 
+  /** Two requests with one beginning, which the first computes in the very step of the second. */
+  @ParameterizedTest
+  @EnumSource(WeightFormat.class)
+  void aRowSeesWhatAnotherSequenceWritesInItsStep(WeightFormat format) {
+    int[] text = text(3, PAGE + 1);
+    try (Device device = Device.cpu(2);
+        LanguageModel model = LanguageModel.create(TINY, device, DType.F32, 7);
+        FrozenModel frozen = FrozenModel.of(model, format);
+        PagedDecoder decoder = withPages(frozen)) {
+      float[] expected = logits(decoder, 0, text, PAGE + 1)[PAGE];
+      decoder.setPage(1, 0, 2 * PAGES_OF_SLOT); // slot 2's first
+      decoder.begin();
+      int row = decoder.add(1, PAGE, text[PAGE]);
+      decoder.wantLogits(row);
+      for (int i = 0; i < PAGE; i++) {
+        decoder.add(2, i, text[i]);
+      }
+      decoder.run();
+      float[] logits = new float[61];
+      decoder.logits(row, logits);
+      assertArrayEquals(expected, logits);
+    }
+  }
+
   /** Ways to choose, of which the rows of a step have one each. */
   private static final Settings[] WAYS = {
     Settings.GREEDY,
@@ -407,6 +431,7 @@ class PagedDecoderTest {
               decoder.logits(count - 1 - i, logits);
               assertArrayEquals(expected[count - 1 - i], logits, count + " rows, " + wanted);
             }
+            assertTrue(decoder.graphs() <= 11 + 12, decoder.graphs() + " graphs");
           }
         }
       }
@@ -561,8 +586,9 @@ class PagedDecoderTest {
       for (Executable use : uses) {
         assertRefused(IllegalStateException.class, "the decoder is closed", use);
       }
-      PagedDecoder orphan = withPages(frozen);
-      frozen.close();
+      FrozenModel gone = FrozenModel.of(model, WeightFormat.Q4);
+      PagedDecoder orphan = withPages(gone);
+      gone.close();
       assertThrows(IllegalStateException.class, () -> logits(orphan, 0, text(3, 5), 5));
       orphan.close();
       EvaluationGraph graph = model.logitsGraph(1, 3);
