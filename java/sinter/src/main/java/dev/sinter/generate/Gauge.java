@@ -41,7 +41,7 @@ final class Gauge {
    * @param most tokens of a proposal
    */
   static Gauge trusting(int most) {
-    return new Gauge(most, Math.min(most, 2), 0, SHORTEST_PAUSE, 1);
+    return new Gauge(most, Math.min(most, 3), 0, SHORTEST_PAUSE, 1);
   }
 
   /** Of another sequence, which begins where this one stands. */
@@ -60,6 +60,11 @@ final class Gauge {
     return length;
   }
 
+  /** Whether what is accepted pays for proposals of that cost. */
+  boolean pays(double cost) {
+    return accepted >= cost * proposed;
+  }
+
   /**
    * Takes the outcome of a proposal.
    *
@@ -71,10 +76,11 @@ final class Gauge {
   void record(int tokens, int right, double cost, boolean verified) {
     proposed = MEMORY * proposed + tokens;
     accepted = MEMORY * accepted + right;
-    if (accepted >= cost * proposed) {
+    if (pays(cost)) {
       pause = 0;
       nextPause = SHORTEST_PAUSE;
-      length = Math.min(most, right == tokens ? Math.max(length, 2 * tokens) : right + 1);
+      // One, three, seven: with the last known token the step has powers of two of rows.
+      length = Math.min(most, right == tokens ? Math.max(length, 2 * tokens + 1) : right + 1);
     } else if (verified) {
       pause = nextPause;
       nextPause = Math.min(2 * nextPause, LONGEST_PAUSE);

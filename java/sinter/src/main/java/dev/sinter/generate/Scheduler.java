@@ -307,12 +307,15 @@ final class Scheduler {
       }
     }
     if (!drafted.isEmpty()) {
+      int missed = drafted.stream().mapToInt(job -> job.length() - job.drafted).sum();
       long started = clock.getAsLong();
       drafts.propose(drafted);
       drafting = clock.getAsLong() - started;
       guesses = running.stream().mapToInt(job -> job.guesses).sum();
       int drawn = drafted.stream().mapToInt(job -> job.guesses).sum();
-      if (drawn > 0) {
+      if (missed > 4 * drawn) {
+        costs.catchUp(missed, drafting);
+      } else if (drawn > 0) {
         costs.draft(drawn, drafting);
       }
     }
@@ -330,17 +333,35 @@ final class Scheduler {
       return;
     }
     int wanted = Math.min(most, job.gauge.next());
+    if (byDraft && wanted > 0 && !pays(job, wanted) && !costs.allowsTry(decoding)) {
+      return;
+    }
     if (wanted == 0) {
       if (!byDraft && lookUp(job, 1) > 0) {
         job.glance = job.proposal[0];
       }
       return;
     }
-    wanted = Math.min(wanted, rows);
+    wanted = affordable(job, Math.min(wanted, rows));
     job.guesses = byDraft ? wanted : lookUp(job, wanted);
     while (job.guesses > 0 && !reserveFree(job, job.length() + job.guesses)) {
       job.guesses--;
     }
+  }
+
+  /** Fewer tokens, where so many cost more than what lately was accepted. */
+  private int affordable(Job job, int wanted) {
+    int tokens = wanted;
+    while (tokens > 1
+        && !job.gauge.pays(costs.each(decoding, guesses + tokens, job.speculation().drafts()))) {
+      costs.avoid(decoding + guesses + tokens);
+      tokens = Integer.highestOneBit(tokens) - 1; // rows stay powers of two
+    }
+    return tokens;
+  }
+
+  private boolean pays(Job job, int tokens) {
+    return job.gauge.pays(costs.each(decoding, guesses + tokens, job.speculation().drafts()));
   }
 
   private static int lookUp(Job job, int most) {

@@ -44,7 +44,7 @@ public final class Speculation {
    * (Saxena 2023): for texts that repeat their prompt, as edits and summaries do.
    *
    * @param maxNgram the most last tokens to look for; fewer, down to two, where there are none
-   * @param maxTokens the most to propose
+   * @param maxTokens the most to propose; with seven a step has eight rows
    * @return the way to propose
    */
   public static Speculation promptLookup(int maxNgram, int maxTokens) {

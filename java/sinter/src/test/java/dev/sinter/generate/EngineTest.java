@@ -362,25 +362,25 @@ class EngineTest {
   @Test
   void closingEndsWhatRunsAndWhatWaits() throws InterruptedException {
     FakeSteps steps = FakeSteps.of(CONTEXT, SETTINGS);
-    steps.gate = new Semaphore(3);
+    steps.gate = new Semaphore(0);
     Engine engine = engine(steps);
     List<CompletableFuture<Completion>> all = new ArrayList<>();
-    for (int i = 0; i < 4; i++) {
+    all.add(engine.submit(request(1)));
+    await(() -> steps.gate.hasQueuedThreads());
+    for (int i = 0; i < 3; i++) {
       all.add(engine.submit(request(1, i)));
     }
     EngineStream stream = engine.stream(request(5));
-    await(() -> steps.gate.hasQueuedThreads());
     Thread closing = new Thread(engine::close);
     closing.start();
     await(() -> closing.getState() == Thread.State.WAITING);
     steps.gate.release();
     closing.join();
     assertTrue(steps.closed);
-    for (CompletableFuture<Completion> one : all) {
-      assertEquals(FinishReason.CANCELLED, one.join().finishReason());
+    for (int i = 0; i < 4; i++) {
+      assertEquals(FinishReason.CANCELLED, all.get(i).join().finishReason());
+      assertEquals(i == 0 ? 1 : 0, all.get(i).join().tokens().size());
     }
-    assertEquals(4, all.get(0).join().tokens().size());
-    assertEquals(0, all.get(3).join().tokens().size());
     assertFalse(stream.hasNext());
     assertEquals(FinishReason.CANCELLED, stream.completion().join().finishReason());
     assertEquals(5, engine.stats().cancelled());
@@ -388,6 +388,23 @@ class EngineTest {
     engine.close();
     assertThrows(IllegalStateException.class, () -> engine.submit(request(1)));
     assertThrows(IllegalStateException.class, () -> engine.stream(request(1)));
+  }
+
+  @Test
+  void aProcessorMayCloseTheEngineThatCallsIt() throws InterruptedException {
+    FakeSteps steps = FakeSteps.of(CONTEXT, SETTINGS);
+    Engine engine = engine(steps);
+    Processor closing =
+        (scores, sequence) -> {
+          if (sequence.length() == 4) {
+            engine.close();
+          }
+        };
+    Completion completion =
+        engine.submit(Request.of(new int[] {1, 2}, sampling(1, 9).with(closing))).join();
+    assertEquals(FinishReason.CANCELLED, completion.finishReason());
+    assertEquals(3, completion.tokens().size());
+    await(() -> steps.closed);
   }
 
   /** Takes what it asked for, a few at a time. */

@@ -40,6 +40,7 @@ class FakeSteps implements Steps {
   long nanos; // what its steps would have taken
   int nanosPerRow = 20;
   int nanosPerStep = 1000;
+  int nanosOfLarge; // beside these, of a step of nine rows and more
   volatile boolean closed;
   RuntimeException failure;
   Semaphore gate; // each step takes a permit; null: none
@@ -230,6 +231,7 @@ class FakeSteps implements Steps {
     steps++;
     computed += rows.size();
     nanos += nanosPerStep + (long) nanosPerRow * rows.size();
+    nanos += rows.size() >= 9 ? nanosOfLarge : 0;
     mostRows = Math.max(mostRows, rows.size());
     for (int[] row : rows) {
       cache[tables[row[0]][row[1] / pageSize]][row[1] % pageSize] = row[2];

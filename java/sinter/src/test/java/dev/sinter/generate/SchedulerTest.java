@@ -384,6 +384,32 @@ class SchedulerTest {
     }
   }
 
+  @Test
+  void aDraftThatSeesPromptsSlowlyIsLeftAloneWhenItIsWrong() {
+    long without = oneByOne(Speculation.none(), 20, cold(20)).nanos();
+    Bench bench = new Bench(SETTINGS.withSlots(1).withSpeculation(Speculation.draft(4)));
+    bench.draft.nanosPerRow = 1000;
+    Map<Job, Request> jobs = addAll(bench, cold(20));
+    bench.run();
+    assertAsAlone(bench, jobs);
+    assertTrue(bench.scheduler.stats().proposedTokens() > 0);
+    assertTrue(bench.nanos() < 1.05 * without, bench.nanos() + " " + without);
+  }
+
+  @Test
+  void sizesOfStepsThatCostTooMuchAreAvoided() {
+    Bench bench = new Bench(SETTINGS.withSlots(1).withSpeculation(Speculation.promptLookup(3, 8)));
+    bench.steps.nanosPerRow = 0;
+    bench.steps.nanosOfLarge = 20_000; // from nine rows on
+    Map<Job, Request> jobs = addAll(bench, copies(20));
+    bench.run();
+    assertAsAlone(bench, jobs);
+    EngineStats stats = bench.scheduler.stats();
+    assertTrue(stats.acceptedTokens() > stats.generatedTokens() / 2, stats.toString());
+    long without = oneByOne(Speculation.none(), 0, copies(20)).nanos();
+    assertTrue(bench.nanos() < 0.8 * without, bench.nanos() + " " + without);
+  }
+
   @ParameterizedTest
   @ValueSource(ints = {11, 12, 13})
   void aDraftChangesNoToken(int seed) {

@@ -44,7 +44,7 @@ class SpeculationTest {
       lengths.add(length);
       gauge.record(length, length, 0.3, true);
     }
-    assertEquals(List.of(2, 4, 8, 8), lengths);
+    assertEquals(List.of(3, 7, 8, 8), lengths);
     gauge.record(8, 3, 0.3, true);
     assertEquals(4, gauge.next());
   }
@@ -60,7 +60,7 @@ class SpeculationTest {
         gauge.record(length, 0, 0.3, true);
       }
     }
-    assertEquals(List.of(0, 1, 6, 15, 32, 65, 130, 259), tries);
+    assertEquals(List.of(0, 5, 14, 31, 64, 129, 258), tries);
   }
 
   @Test
@@ -70,7 +70,7 @@ class SpeculationTest {
     gauge.record(1, 0, 0.3, false);
     assertEquals(0, gauge.next());
     gauge.record(1, 1, 0.3, false);
-    assertEquals(2, gauge.next());
+    assertEquals(3, gauge.next());
   }
 
   @Test
@@ -85,7 +85,28 @@ class SpeculationTest {
     assertEquals(1, costs.each(1, 2, false), 1e-9);
     costs.draft(4, 800);
     assertEquals(1.2, costs.each(1, 2, true), 1e-9);
-    assertEquals(0.25 + 0.2, costs.each(1, 1, true), 1e-9);
+    assertEquals(1.2, costs.each(1, 1, true), 1e-9); // of the nearest size that is known
+    assertEquals(0.25, costs.each(3, 1, false), 1e-9);
+    costs.step(1, 2000); // a disturbance
+    assertEquals((3000 / 1100.0 - 1) / 2, costs.each(1, 2, false), 1e-9);
+    costs.step(1, 100);
+    assertEquals((3000 / 600.0 - 1) / 2, costs.each(1, 2, false), 1e-9);
+  }
+
+  @Test
+  void aSizeThatWasAvoidedIsTriedAgainInTime() {
+    StepCosts costs = new StepCosts();
+    for (int i = 0; i < 3; i++) {
+      costs.step(1, 1000);
+      costs.step(9, 17_000);
+    }
+    assertEquals(2, costs.each(1, 8, false), 1e-9);
+    for (int i = 0; i < 100; i++) {
+      costs.avoid(9);
+    }
+    assertTrue(costs.each(1, 8, false) < 0.7);
+    costs.avoid(5); // nothing is known of it
+    assertFalse(costs.knows(5));
   }
 
   @Test
