@@ -94,6 +94,8 @@ final class InfoCommand implements Callable<Integer> {
           config.vocabulary(),
           config.parameters());
     }
+    ModelFiles.readWeightFormat(model)
+        .ifPresent(format -> out.printf("%nweights    packed, %s", format.text()));
     out.printf("%n%n");
     out.printf("%-44s %-6s %-16s %14s%n", "parameter", "dtype", "shape", "elements");
     if (GgufFile.isNamed(model)) {

@@ -91,6 +91,8 @@ class QuantizeCommandTest {
     Run run = quantize(model, to, out, "--text", text);
     assertEquals(0, run.code, run.err);
     assertEquals(Optional.of(format), ModelFiles.readWeightFormat(out));
+    String info = run("info", "--model", out).out;
+    assertTrue(info.contains("packed, " + format.text()), info);
     assertArrayEquals(
         Files.readAllBytes(model.resolve("tokenizer.json")),
         Files.readAllBytes(out.resolve("tokenizer.json")));
