@@ -28,6 +28,11 @@ sn_status takeFault(sn_stream *stream) {
                   fault.kind == Fault::kAppendFull ? "cache_append" : "attention_decode",
                   static_cast<long long>(fault.place), fault.value, static_cast<long long>(fault.more),
                   static_cast<long long>(fault.known));
+    case Fault::kPagedAppend:
+    case Fault::kPagedAttention:
+      return fail(SN_BAD_ARGUMENT, "%s: row %lld is position %d of sequence %lld; it has no page there",
+                  fault.kind == Fault::kPagedAppend ? "paged_append" : "paged_attention",
+                  static_cast<long long>(fault.place), fault.value, static_cast<long long>(fault.known));
   }
   return fail(SN_FAILED, "a kernel noted an unknown fault");
 }
