@@ -30,12 +30,14 @@ void addRun(std::vector<Row> *rows, int32_t slot, int32_t first, int32_t last) {
 }
 
 // Runs of every kind: whole ones, such as begin and end anywhere, single rows, rows against the order, padding between.
+// On an emulated GPU each row takes its time.
 std::vector<Row> rowsOf(const std::vector<int32_t> &lengths) {
+  const int32_t longest = cudaDevice() == nullptr ? 70 : 9;
   std::vector<Row> rows;
   for (size_t s = 0; s < lengths.size(); ++s) {
     int32_t last = lengths[s] - 1, slot = static_cast<int32_t>(s);
     rows.push_back({-1, 5});
-    addRun(&rows, slot, std::max(last - 70, 0), last);
+    addRun(&rows, slot, std::max(last - longest, 0), last);
     rows.push_back({slot, last / 2});
     rows.push_back({slot, 0});
     addRun(&rows, slot, last / 3, std::min(last / 3 + 4, last));
@@ -269,7 +271,7 @@ TEST_CASE("a row's bits are the same alone, in any company, in any run, and on a
         for (size_t i = 0; i < c.rows.size(); ++i) checkSame(backwards, c.rows.size() - 1 - i, i);
 
         // In chunks: of each some rows of a run.
-        for (size_t chunk : {3, 29}) {
+        for (size_t chunk : {on.isCuda() ? 13 : 3, 29}) {
           for (size_t first = 0; first < c.rows.size(); first += chunk) {
             auto begin = c.rows.begin() + static_cast<std::ptrdiff_t>(first);
             size_t count = std::min(chunk, c.rows.size() - first);
@@ -277,7 +279,7 @@ TEST_CASE("a row's bits are the same alone, in any company, in any run, and on a
             for (size_t i = 0; i < count; ++i) checkSame(part, i, first + i);
           }
         }
-        for (size_t i = 0; i < c.rows.size(); i += on.isCuda() ? 7 : 1) checkSame(resultOf(cache, {c.rows[i]}), 0, i);
+        for (size_t i = 0; i < c.rows.size(); i += on.isCuda() ? 5 : 1) checkSame(resultOf(cache, {c.rows[i]}), 0, i);
       }
     });
   }
@@ -291,7 +293,7 @@ TEST_CASE("rows without a place among the pages are refused: zeros, while others
     Tensor q = queriesOf(cache.s, c.rows);
     auto expected = reference(cache, c.rows, q);
     // In the middle of a run.
-    const size_t bad = 30;
+    const size_t bad = 25;
     for (int64_t i = 0; i < 2 * c.headSize; ++i) {
       expected[bad * static_cast<size_t>(cache.s.out_stride) + static_cast<size_t>(i)] = 0;
     }
@@ -304,7 +306,7 @@ TEST_CASE("rows without a place among the pages are refused: zeros, while others
         rows[bad] = wrong;
         Tensor out(dtypes.rows, static_cast<int64_t>(expected.size()));
         REQUIRE(cache.attend(on, rows, q, out, workspace) == SN_BAD_ARGUMENT);
-        CHECK(std::string(sn_last_error()) == "paged_attention: row 30 is position " + std::to_string(wrong.position) +
+        CHECK(std::string(sn_last_error()) == "paged_attention: row 25 is position " + std::to_string(wrong.position) +
                                                   " of sequence " + std::to_string(wrong.slot) +
                                                   "; it has no page there");
         CHECK(on.status(SN_OK) == SN_OK);
@@ -348,7 +350,8 @@ TEST_CASE("paged append writes each row to its place and nowhere else, and nothi
       std::vector<Row> rows;
       for (int32_t b = 0; b < s.sequences; ++b) {
         int32_t length = c.lengths[static_cast<size_t>(b)];
-        addRun(&rows, b, std::max(length - 3, 0), length - 1);
+        // Not two rows to one place: the first position is the one that two sequences may share here.
+        addRun(&rows, b, std::max(length - 3, b == 1 ? 1 : 0), length - 1);
         rows.push_back({-1, 0});
       }
       size_t good = rows.size();

@@ -229,6 +229,38 @@ void soften(int64_t first, int64_t last, float *scores, float *highest, float *t
   *highest = now;
 }
 
+// A strip of rows, and what they see of a tile.
+struct Strip {
+  int64_t rows, first[kStrip], last[kStrip];
+  int64_t from = 0, to = kTile;  // what all see; empty at the tile's end where that is nothing
+
+  Strip(const Paged &paged, int64_t row, int64_t left, int64_t tile) {
+    rows = least(kStrip - paged.positions[row] % kStrip, left);
+    for (int64_t r = 0; r < rows; ++r) {
+      first[r] = most(paged.first(row + r) - tile, 0);
+      last[r] = least(paged.positions[row + r] + 1 - tile, kTile);
+      from = most(from, first[r]);
+      to = least(to, last[r]);
+    }
+    if (from >= to) from = to = kTile;
+  }
+};
+
+// sums += p values, each row's keys in their order: those before what all see, those, and the rest.
+template <typename C>
+void addStrip(const Strip &strip, const float *p, const C *values, const int64_t *places, float *sums, int64_t width) {
+  auto add = [&](int64_t r, int64_t first, int64_t last) {
+    addValues<1>(p + r * kTile, values, places, first, last, sums + r * width, width);
+  };
+  int64_t together = 0;
+  for (int64_t r = 0; r < strip.rows; ++r) add(r, strip.first[r], least(strip.from, strip.last[r]));
+  for (; together + kTogether <= strip.rows; together += kTogether) {
+    addValues<kTogether>(p + together * kTile, values, places, strip.from, strip.to, sums + together * width, width);
+  }
+  for (int64_t r = together; r < strip.rows; ++r) add(r, strip.from, strip.to);
+  for (int64_t r = 0; r < strip.rows; ++r) add(r, strip.to, strip.last[r]);
+}
+
 // One head of a block.
 template <typename T, typename C>
 void attend(const Paged &paged, Block block, int64_t head, const T *q, const C *keys, const C *values,
@@ -259,56 +291,37 @@ void attend(const Paged &paged, Block block, int64_t head, const T *q, const C *
       copyRows(values + places[j], size, 1, size, width, 1, scratch.values + j * width);
     }
 
-    int64_t rows = 0;
-    for (int64_t i = 0; i < block.rows; i += rows) {
-      rows = least(kStrip - paged.positions[row + i] % kStrip, block.rows - i);
-      // What each row sees of the tile, and what all do.
-      int64_t first[kStrip], last[kStrip], from = 0, to = kTile;
-      for (int64_t r = 0; r < rows; ++r) {
-        first[r] = most(paged.first(row + i + r) - tile, 0);
-        last[r] = least(paged.positions[row + i + r] + 1 - tile, kTile);
-        from = most(from, first[r]);
-        to = least(to, last[r]);
-      }
-      if (from >= to) from = to = kTile;
+    for (int64_t i = 0; i < block.rows;) {
+      const Strip strip(paged, row + i, block.rows - i, tile);
       const float *queries = scratch.queries + i * width;
       float *sums = scratch.sums + i * width;
-      for (int64_t r = 0; r < rows;) {
-        bool together = !few && r + kTogether <= rows;
+      for (int64_t r = 0; r < strip.rows;) {
+        float *scores = scratch.scores + r * kTile;
         if (few) {
-          scoreOne(queries + r * width, keys, values, places, first[r], last[r], size, scratch.scores + r * kTile);
-        } else if (together) {
-          scoreRows<kTogether>(queries + r * width, width, scratch.across, last[r + kTogether - 1],
-                               scratch.scores + r * kTile);
+          scoreOne(queries + r * width, keys, values, places, strip.first[r], strip.last[r], size, scores);
+          ++r;
+        } else if (r + kTogether <= strip.rows) {
+          scoreRows<kTogether>(queries + r * width, width, scratch.across, strip.last[r + kTogether - 1], scores);
+          r += kTogether;
         } else {
-          scoreRows<1>(queries + r * width, width, scratch.across, last[r], scratch.scores + r * kTile);
+          scoreRows<1>(queries + r * width, width, scratch.across, strip.last[r], scores);
+          ++r;
         }
-        r += together ? kTogether : 1;
       }
-      for (int64_t r = 0; r < rows; ++r) {
-        if (first[r] >= last[r]) continue;
-        soften(first[r], last[r], scratch.scores + r * kTile, scratch.most + i + r, scratch.totals + (i + r) * kLanes,
-               sums + r * width, width);
+      for (int64_t r = 0; r < strip.rows; ++r) {
+        if (strip.first[r] >= strip.last[r]) continue;
+        soften(strip.first[r], strip.last[r], scratch.scores + r * kTile, scratch.most + i + r,
+               scratch.totals + (i + r) * kLanes, sums + r * width, width);
       }
-      if (few && i == 0)
+      if (few && i == 0) {
         for (int64_t j = 0; j < next; ++j) prefetch(keys + ahead[j], size);
-      auto add = [&](auto *from_, const int64_t *where) {
-        auto one = [&](int64_t r, int64_t begin_, int64_t end_) {
-          addValues<1>(scratch.scores + r * kTile, from_, where, begin_, end_, sums + r * width, width);
-        };
-        for (int64_t r = 0; r < rows; ++r) one(r, first[r], least(from, last[r]));
-        int64_t r = 0;
-        for (; r + kTogether <= rows; r += kTogether) {
-          addValues<kTogether>(scratch.scores + r * kTile, from_, where, from, to, sums + r * width, width);
-        }
-        for (; r < rows; ++r) one(r, from, to);
-        for (r = 0; r < rows; ++r) one(r, to, last[r]);
-      };
-      if (inPlace) {
-        add(values, places);
-      } else {
-        add(scratch.values, inOrder);
       }
+      if (inPlace) {
+        addStrip(strip, scratch.scores, values, places, sums, width);
+      } else {
+        addStrip(strip, scratch.scores, scratch.values, inOrder, sums, width);
+      }
+      i += strip.rows;
     }
   }
 
