@@ -68,6 +68,7 @@ class Bench {
     for (sn_dtype dtype : {SN_F32, SN_BF16}) fewRows(dtype);
     for (sn_weight_format format : {SN_WEIGHT_F32, SN_WEIGHT_BF16, SN_WEIGHT_Q8, SN_WEIGHT_Q4}) packed(format);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) attention(dtype);
+    for (sn_dtype dtype : {SN_F32, SN_BF16}) pagedAttention(dtype);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) rowsAndElements(dtype);
     flat();
   }
@@ -411,6 +412,69 @@ class Bench {
     };
     if (wanted(named("cache_append", dtype), "1 token")) {
       measure(named("cache_append", dtype), "1 token", {0, static_cast<double>(4 * w * size), dtype}, append);
+    }
+    releaseAll();
+  }
+
+  // ---- attention over pages ----------------------------------------------------------------------------------------
+
+  // Rows in fp32, as the engine has them. Sequences take turns, so that each call reads its pages from memory.
+  void pagedAttention(sn_dtype pages) {
+    constexpr int64_t kSequences = 32, kPageSize = 16, kMostRows = 512;
+    int64_t w = m_.width, h = m_.heads, stride = m_.context / kPageSize;
+    sn_paged_shape s{};
+    s.sequences = kSequences;
+    s.heads = s.kv_heads = h;
+    s.head_size = w / h;
+    s.pages = kSequences * stride;
+    s.page_size = kPageSize;
+    s.table_stride = stride;
+    s.q_stride = s.k_stride = s.v_stride = 3 * w;
+    s.out_stride = w;
+    s.dtype = SN_F32;
+    s.cache_dtype = pages;
+    auto *qkv = static_cast<float *>(random(SN_F32, kMostRows * 3 * w));
+    void *keys = random(pages, s.pages * kPageSize * w), *values = random(pages, s.pages * kPageSize * w);
+    void *out = allocate(kMostRows * w * 4);
+    std::vector<int32_t> numbers(static_cast<size_t>(s.pages));
+    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<int32_t>(i * 7919 % numbers.size());
+    auto *tables = allocate<int32_t>(s.pages * 4), *slots = allocate<int32_t>(kMostRows * 4),
+         *positions = allocate<int32_t>(kMostRows * 4);
+    check(sn_write(stream_, tables, numbers.data(), s.pages * 4));
+    s.rows = kMostRows;
+    int64_t bytes = 0, size = sizeOf(pages);
+    check(sn_paged_attention_workspace(device_, &s, &bytes));
+    void *workspace = allocate(bytes);
+    std::string operation = std::string("paged_attention fp32, pages ") + (pages == SN_F32 ? "fp32" : "bf16");
+    for (int64_t rows : {1, 8, 32}) {
+      s.rows = rows;
+      std::string shape = std::to_string(rows) + (rows == 1 ? " sequence" : " sequences") + ", each " +
+                          std::to_string(m_.context) + " keys";
+      if (!wanted(operation, shape)) continue;
+      for (int64_t row = 0; row < rows; ++row) positions[row] = static_cast<int32_t>(m_.context - 1);
+      double read = static_cast<double>(2 * rows * m_.context * w * size);
+      measure(operation, shape, {0, read, pages}, [=, this, turn = int64_t{0}]() mutable {
+        for (int64_t row = 0; row < rows; ++row) slots[row] = static_cast<int32_t>(turn++ % kSequences);
+        check(sn_paged_attention(stream_, &s, slots, positions, tables, qkv, keys, values, out, workspace));
+      });
+    }
+    int64_t rows = std::min(kMostRows, m_.context);
+    s.rows = rows;
+    for (int64_t row = 0; row < rows; ++row) {
+      slots[row] = 0;
+      positions[row] = static_cast<int32_t>(row);
+    }
+    std::string shape = "a prompt of " + std::to_string(rows);
+    if (wanted(operation, shape)) {
+      measureVectors(
+          operation, shape, 2.0 * static_cast<double>(w) * static_cast<double>(rows * (rows + 1)), [=, this] {
+            check(sn_paged_attention(stream_, &s, slots, positions, tables, qkv, keys, values, out, workspace));
+          });
+    }
+    if (wanted("paged_append fp32, pages " + std::string(pages == SN_F32 ? "fp32" : "bf16"), shape)) {
+      measure("paged_append", shape, {0, static_cast<double>(2 * rows * w * (4 + size)), pages}, [=, this] {
+        check(sn_paged_append(stream_, &s, slots, positions, tables, qkv + w, qkv + 2 * w, keys, values));
+      });
     }
     releaseAll();
   }

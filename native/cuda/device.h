@@ -12,12 +12,23 @@ namespace sn::cuda {
 
 // What only a kernel can see, noted for the next synchronisation. It lies in pinned host memory.
 struct Fault {
-  enum Kind : int32_t { kNone = 0, kToken, kPosition, kIndex, kAppendFull, kDecodeFull, kWeight, kPackedRow };
+  enum Kind : int32_t {
+    kNone = 0,
+    kToken,
+    kPosition,
+    kIndex,
+    kAppendFull,
+    kDecodeFull,
+    kWeight,
+    kPackedRow,
+    kPagedAppend,
+    kPagedAttention
+  };
 
   Kind kind;
   int32_t value;  // the token, position or length that does not fit
-  int64_t place;  // where it stands: a token's place, a sequence, a weight's input
-  int64_t known;  // how many there are: tokens, positions, room in a cache
+  int64_t place;  // where it stands: a token's place, a sequence, a row, a weight's input
+  int64_t known;  // how many there are: tokens, positions, room in a cache; of a row its sequence
   int64_t more;   // what was to be added to a cache; a weight's output
 
   // The first to come until it is taken.

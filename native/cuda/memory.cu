@@ -34,6 +34,11 @@ sn_status takeFault(sn_stream *stream) {
     case Fault::kPackedRow:
       return fail(SN_BAD_ARGUMENT, "packed_rows: index %d at place %lld; there are %lld rows", fault.value,
                   static_cast<long long>(fault.place), static_cast<long long>(fault.known));
+    case Fault::kPagedAppend:
+    case Fault::kPagedAttention:
+      return fail(SN_BAD_ARGUMENT, "%s: row %lld is position %d of sequence %lld; it has no page there",
+                  fault.kind == Fault::kPagedAppend ? "paged_append" : "paged_attention",
+                  static_cast<long long>(fault.place), fault.value, static_cast<long long>(fault.known));
   }
   return fail(SN_FAILED, "a kernel noted an unknown fault");
 }

@@ -236,3 +236,77 @@ TEST_CASE("sample at a temperature however low draws the best, whatever the scor
     }
   });
 }
+
+TEST_CASE("rows of one call are sampled each by its own settings, as alone") {
+  const int64_t vocabulary = 2300, stride = vocabulary + 3, historyStride = 40;
+  const sn_sampling settings[] = {of(1, 0, 0, 1, 0),       of(1, 1, 40, 1, 0),     of(3, 0.7f, 0, 1, 0),
+                                  of(3, 0.7f, 0, 1, 0),    of(1.5f, 0, 0, 1, 0),   of(1, 1.2f, 0, 0.8f, 0),
+                                  of(0.5f, 1, 9, 0.9f, 0), of(1, 1, 1500, 1, 0.1f)};
+  constexpr size_t kRows = std::size(settings);
+  auto ids = Numbers(4).below(3 * historyStride, static_cast<int32_t>(vocabulary));
+  everywhere([&](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      Tensor logits(dtype, Numbers(3).normal(static_cast<int64_t>(kRows) * stride, 2));
+      Ints history = ids;
+      // The best of two rows stands in their histories.
+      for (size_t row : {2, 4}) {
+        size_t best = 0;
+        for (size_t i = 1; i < static_cast<size_t>(vocabulary); ++i) {
+          if (logits[row * stride + i] > logits[row * stride + best]) best = i;
+        }
+        history[(row == 2 ? 1 : 2) * historyStride + 5] = static_cast<int32_t>(best);
+      }
+      Bytes samplings(sizeof settings);
+      for (size_t row = 0; row < kRows; ++row) {
+        sn_sampling own = settings[row];
+        own.seed = static_cast<int64_t>(row % 3);
+        own.step = static_cast<int64_t>(100 + row);
+        own.history = static_cast<int32_t>(row % 2 == 0 && row > 0 ? row / 2 % 3 : 0);
+        own.history_length = static_cast<int32_t>(row == 3 ? 0 : 6 + 4 * row);
+        std::memcpy(&samplings[row * sizeof own], &own, sizeof own);
+      }
+      // Rows `first` on, as many as there is room for.
+      auto sample = [&](size_t first, Ints &tokens, Tensor &logprobs) {
+        auto rows = static_cast<int64_t>(tokens.size());
+        int64_t bytes = 0;
+        REQUIRE(sn_sample_workspace(on.device, rows, vocabulary, &bytes) == SN_OK);
+        Tensor workspace(SN_F32, bytes / 4);
+        auto *from = static_cast<unsigned char *>(static_cast<void *>(logits)) + first * stride * bytesOf(dtype);
+        REQUIRE(sn_sample(on.stream, dtype, rows, vocabulary, stride, from,
+                          reinterpret_cast<const sn_sampling *>(samplings.data()) + first, 3, historyStride,
+                          history.data(), tokens.data(), logprobs.floats(), workspace) == SN_OK);
+      };
+      Ints together(kRows, -7);
+      Tensor logprobs(SN_F32, static_cast<int64_t>(kRows));
+      sample(0, together, logprobs);
+      on.same(together);
+      for (size_t row = 0; row < kRows; ++row) {
+        CAPTURE(row);
+        Ints alone(1, -7);
+        Tensor logprob(SN_F32, 1);
+        sample(row, alone, logprob);
+        CHECK(alone[0] == together[row]);
+        CHECK(logprob[0] == logprobs[row]);
+      }
+      // The greedy rows: the best, or what the penalty leaves of it.
+      auto bestOf = [&](size_t row, float penalty) {
+        std::vector<double> scores(static_cast<size_t>(vocabulary));
+        for (size_t i = 0; i < scores.size(); ++i) scores[i] = logits[row * stride + i];
+        sn_sampling own;
+        std::memcpy(&own, &samplings[row * sizeof own], sizeof own);
+        std::vector<bool> seen(scores.size());
+        for (int32_t i = 0; i < own.history_length; ++i) {
+          seen[static_cast<size_t>(history[static_cast<size_t>(own.history * historyStride + i)])] = true;
+        }
+        for (size_t i = 0; i < scores.size(); ++i) {
+          double factor = seen[i] ? static_cast<double>(penalty) : 1;
+          scores[i] = scores[i] < 0 ? scores[i] * factor : scores[i] / factor;
+        }
+        return static_cast<int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
+      };
+      CHECK(together[0] == bestOf(0, 1));
+      CHECK(together[4] == bestOf(4, 1.5f));
+      CHECK(together[4] != bestOf(4, 1));
+    }
+  });
+}
