@@ -109,6 +109,7 @@ Blocks toFourBits(const Vec (*w)[kAcross], int v) {
     best = better ? inverse : best;
     blocks.scale = better ? candidate : blocks.scale;
   }
+  blocks.scale = most == 0.0f ? WordVec{} : blocks.scale;  // of nothing the quotient is -0
   for (int64_t i = 0; i < kBlock; ++i) blocks.numbers[i] = toFourBits(shares[i] * best);
   return blocks;
 }
