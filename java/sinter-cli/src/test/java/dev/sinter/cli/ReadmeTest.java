@@ -10,7 +10,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.tools.ToolProvider;
 import org.junit.jupiter.api.Test;
@@ -28,25 +27,21 @@ class ReadmeTest {
       import dev.sinter.text.*;
       import java.nio.file.*;
       import java.util.List;
+      import java.util.concurrent.CompletableFuture;
       """;
 
   @TempDir Path folder;
 
   @Test
   void theReadmesJavaFillsMasksAndTranslates() throws Exception {
-    List<String> blocks =
-        Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
-            .matcher(Files.readString(Path.of("../../README.md")))
-            .results()
-            .map(block -> block.group(1))
-            .toList();
+    List<String> blocks = blocks();
     String sentence = "Paris is the capital of France.\nit is a text.\n\n";
     train("pretrain", sentence.repeat(40), "bert", "--tokenizer", "wordpiece:100");
     train(
         "train-pairs", "A man sleeps.\tEin Mann.\n".repeat(40), "en-de", "--tokenizer", "bpe:300");
-    String masks = run("Masks", blocks.get(2));
+    String masks = run("Masks", blocks.get(3));
     assertTrue(masks.contains("capital 0.") && masks.endsWith("32\n"), masks);
-    String translation = run("Translation", blocks.get(3));
+    String translation = run("Translation", blocks.get(4));
     assertTrue(translation.contains("Ein Mann."), translation);
   }
 
@@ -65,19 +60,26 @@ class ReadmeTest {
 
   @Test
   void theReadmesJavaTrainsAModelAndGeneratesFromIt() throws Exception {
-    Matcher blocks =
-        Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
-            .matcher(Files.readString(Path.of("../../README.md")));
-    assertTrue(blocks.find());
-    String generate = blocks.group(1);
-    assertTrue(blocks.find());
-    String train = blocks.group(1);
+    List<String> blocks = blocks();
+    String generate = blocks.get(0);
+    String serve = blocks.get(1);
+    String train = blocks.get(2);
     Files.writeString(folder.resolve("corpus.txt"), "public static void main(); ".repeat(200));
     run("Train", train);
     Files.move(folder.resolve("my-model"), folder.resolve("sinter-model"));
     String written = run("Generate", generate);
     // The model has learnt its only sentence by heart.
     assertTrue(written.contains("main"), written);
+    String served = run("Serve", serve);
+    assertTrue(served.contains("main") && served.contains("PT"), served); // PT0.02S: a duration
+  }
+
+  private static List<String> blocks() throws Exception {
+    return Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
+        .matcher(Files.readString(Path.of("../../README.md")))
+        .results()
+        .map(block -> block.group(1))
+        .toList();
   }
 
   /** The snippet as a program of its own, in a folder where its relative paths are. */
