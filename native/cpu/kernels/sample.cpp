@@ -51,16 +51,23 @@ int32_t draw(const Candidate *all, int64_t count, float uniformNumber) {
   return all[count - 1].id;
 }
 
+// The highest score that is a number, and the lowest id that has it; id -1 where there is none above -infinity.
+template <typename T>
+Candidate bestOf(const T *scores, int64_t vocabulary) {
+  Vec highest = broadcast(-INFINITY);
+  forVectors(vocabulary, [&](int64_t j, int64_t n) {
+    highest = maximum(loadUpToOr(scores + j, n, -INFINITY), highest);  // in this order NaN is passed over
+  });
+  float most = maximum(highest);
+  if (most == -INFINITY) return {most, -1};
+  int64_t id = 0;
+  while (toFloat(scores[id]) != most) ++id;
+  return {most, static_cast<int32_t>(id)};
+}
+
 int32_t choose(const sn_sampling &how, float *scores, int64_t vocabulary, Candidate *candidates,
                const sn_random_key &key) {
-  float most = -INFINITY;
-  int32_t best = -1;
-  for (int64_t i = 0; i < vocabulary; ++i) {
-    if (scores[i] > most) {
-      most = scores[i];
-      best = static_cast<int32_t>(i);
-    }
-  }
+  auto [most, best] = bestOf(scores, vocabulary);
   if (best < 0 || !std::isfinite(most)) return -1;
   if (how.temperature == 0) return best;
 
@@ -121,9 +128,16 @@ sn_status sample(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabu
       auto *source = static_cast<const T *>(logits) + row * stride;
       auto *scores = static_cast<float *>(workspace) + row * rowFloats(vocabulary);
       auto *candidates = reinterpret_cast<Candidate *>(scores + vocabulary);
-      forVectors(vocabulary, [&](int64_t j, int64_t n) { storeUpTo(scores + j, loadUpTo(source + j, n), n); });
       bool remembers = how.history >= 0 && how.history < histories && how.history_length <= history_stride;
-      if (how.repetition_penalty != 1 && remembers) {
+      bool penalises = how.repetition_penalty != 1 && remembers;
+      if (how.temperature == 0 && !penalises) {
+        Candidate best = bestOf(source, vocabulary);
+        tokens[row] = std::isfinite(best.score) ? best.id : -1;
+        if (logprobs != nullptr) logprobs[row] = logprobOf(source, vocabulary, tokens[row]);
+        return;
+      }
+      forVectors(vocabulary, [&](int64_t j, int64_t n) { storeUpTo(scores + j, loadUpTo(source + j, n), n); });
+      if (penalises) {
         // From the unprocessed logits, so that an id that comes twice is penalised once.
         for (int32_t i = 0; i < how.history_length; ++i) {
           int32_t id = history[how.history * history_stride + i];

@@ -121,7 +121,7 @@ final class GenerateCommand implements Callable<Integer> {
   @Option(
       names = "--lookup",
       paramLabel = "N",
-      defaultValue = "8",
+      defaultValue = "7",
       description =
           "Most tokens to guess at once where the text repeats itself; no token changes; 0: none"
               + " (default: ${DEFAULT-VALUE}).")

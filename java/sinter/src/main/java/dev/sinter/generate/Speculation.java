@@ -108,9 +108,10 @@ public final class Speculation {
     for (int size = Math.min(ngram, length - 1); size >= shortest; size--) {
       for (int end = length - 1; end >= size; end--) {
         if (same(ids, end - size, length - size, size)) {
-          int found = Math.min(most, length - end);
-          System.arraycopy(ids, end, into, 0, found);
-          return found;
+          for (int i = 0; i < most; i++) { // past the end it goes on with itself
+            into[i] = end + i < length ? ids[end + i] : into[end + i - length];
+          }
+          return most;
         }
       }
     }

@@ -23,15 +23,22 @@ class SpeculationTest {
   void whatCameAfterTheLastTokensIsProposedAsItCameLast() {
     Speculation way = Speculation.promptLookup(3, 8);
     assertArrayEquals(new int[] {9, 5}, lookUp(way, 2, 1, 2, 8, 1, 2, 9, 5, 1, 2));
-    assertArrayEquals(new int[] {9, 5, 1, 2}, lookUp(way, 8, 1, 2, 8, 1, 2, 9, 5, 1, 2));
+    assertArrayEquals(new int[] {9, 5, 1, 2}, lookUp(way, 4, 1, 2, 8, 1, 2, 9, 5, 1, 2));
     assertArrayEquals(new int[] {4}, lookUp(way, 1, 7, 1, 2, 4, 6, 1, 2, 5, 7, 1, 2));
+  }
+
+  @Test
+  void whatRepeatsItselfIsProposedToGoOnSo() {
+    Speculation way = Speculation.promptLookup(3, 8);
+    assertArrayEquals(new int[] {4, 4, 4, 4, 4}, lookUp(way, 5, 9, 4, 4, 4));
+    assertArrayEquals(new int[] {3, 1, 2, 3, 1, 2, 3}, lookUp(way, 7, 1, 2, 3, 1, 2));
   }
 
   @Test
   void oneTokenThatWasThereIsNoReasonUnlessItIsAskedFor() {
     int[] ids = {1, 2, 3, 1};
     assertEquals(0, lookUp(Speculation.promptLookup(2, 4), 4, ids).length);
-    assertArrayEquals(new int[] {2, 3, 1}, lookUp(Speculation.promptLookup(1, 4), 4, ids));
+    assertArrayEquals(new int[] {2, 3, 1, 2}, lookUp(Speculation.promptLookup(1, 4), 4, ids));
     assertEquals(0, lookUp(Speculation.promptLookup(1, 4), 4, 1).length);
   }
 
