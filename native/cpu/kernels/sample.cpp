@@ -65,6 +65,39 @@ Candidate bestOf(const T *scores, int64_t vocabulary) {
   return {most, static_cast<int32_t>(id)};
 }
 
+// A draw from all tokens, in the order of their ids: scores become probabilities, up to a factor. A block's sum is
+// looked at before its tokens are.
+int32_t drawFromAll(float *scores, int64_t vocabulary, float most, float inverse, float uniformNumber) {
+  constexpr int64_t kTogether = 512;
+  auto blockSum = [&](int64_t first) {
+    double sums = 0;
+    for (int64_t i = first; i < first + kTogether && i < vocabulary; ++i) sums += static_cast<double>(scores[i]);
+    return sums;
+  };
+  forVectors(vocabulary, [&](int64_t j, int64_t n) {
+    Vec score = (loadUpTo(scores + j, n) - most) * inverse;
+    storeUpTo(scores + j, score == score ? exp(score) : Vec{}, n);
+  });
+  double total = 0;
+  for (int64_t first = 0; first < vocabulary; first += kTogether) total += blockSum(first);
+  double left = static_cast<double>(uniformNumber) * total;
+  int32_t last = -1;  // of a probability above 0, where rounding leaves a rest
+  for (int64_t first = 0; first < vocabulary; first += kTogether) {
+    double sums = blockSum(first);
+    if (left >= sums && first + kTogether < vocabulary) {
+      left -= sums;
+      continue;
+    }
+    for (int64_t i = first; i < first + kTogether && i < vocabulary; ++i) {
+      if (scores[i] == 0) continue;
+      last = static_cast<int32_t>(i);
+      left -= static_cast<double>(scores[i]);
+      if (left < 0) return last;
+    }
+  }
+  return last;
+}
+
 int32_t choose(const sn_sampling &how, float *scores, int64_t vocabulary, Candidate *candidates,
                const sn_random_key &key) {
   auto [most, best] = bestOf(scores, vocabulary);
@@ -72,7 +105,11 @@ int32_t choose(const sn_sampling &how, float *scores, int64_t vocabulary, Candid
   if (how.temperature == 0) return best;
 
   // From the best on down, so that the best stays however low the temperature is.
-  float inverse = std::min(1.0f / how.temperature, FLT_MAX);
+  float inverse = std::min(1.0f / how.temperature, FLT_MAX), drawn = uniform(Philox::of(key, 0).word[0]);
+  if (how.top_k <= 0 && how.top_p >= 1 && how.min_p <= 0) {
+    int32_t token = drawFromAll(scores, vocabulary, most, inverse, drawn);
+    return token < 0 ? best : token;
+  }
   int64_t count = 0;
   for (int64_t i = 0; i < vocabulary; ++i) {
     float score = (scores[i] - most) * inverse;
@@ -96,7 +133,7 @@ int32_t choose(const sn_sampling &how, float *scores, int64_t vocabulary, Candid
             candidates;
   }
   std::sort(candidates, candidates + count, [](const Candidate &a, const Candidate &b) { return a.id < b.id; });
-  return draw(candidates, count, uniform(Philox::of(key, 0).word[0]));
+  return draw(candidates, count, drawn);
 }
 
 template <typename T>
