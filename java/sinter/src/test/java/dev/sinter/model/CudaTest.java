@@ -10,7 +10,12 @@ import dev.sinter.generate.Batch;
 import dev.sinter.generate.BeamSearch;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
+import dev.sinter.generate.Engine;
+import dev.sinter.generate.EngineSettings;
+import dev.sinter.generate.Processors;
+import dev.sinter.generate.Request;
 import dev.sinter.generate.Sampling;
+import dev.sinter.generate.Speculation;
 import dev.sinter.generate.Token;
 import dev.sinter.generate.Translator;
 import dev.sinter.graph.DType;
@@ -24,6 +29,7 @@ import java.io.IOException;
 import java.net.URISyntaxException;
 import java.nio.IntBuffer;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
@@ -403,6 +409,45 @@ class CudaTest {
         }
       }
       assertArrayEquals(found[0], found[1]);
+    }
+  }
+
+  /** Company, chunks, shared pages and guesses change no token. */
+  @ParameterizedTest
+  @EnumSource(
+      value = WeightFormat.class,
+      names = {"F32", "Q4"})
+  void anEngineServesFromAGpu(WeightFormat format) {
+    List<Request> requests = new ArrayList<>();
+    for (int i = 0; i < 6; i++) {
+      int[] prompt = new Random(i % 4).ints(9 + 6 * (i % 4), 0, 61).toArray();
+      Sampling sampling =
+          Sampling.defaults().withSeed(i).withTemperature(i % 2).withTopK(9).withMaxNewTokens(12);
+      requests.add(
+          Request.of(prompt, i == 3 ? sampling.with(Processors.noRepeatNgram(2)) : sampling));
+    }
+    EngineSettings settings = EngineSettings.defaults().withPageSize(8).withChunk(11);
+    try (Device cuda = Device.cuda(0);
+        LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7);
+        FrozenModel frozen = FrozenModel.of(model, format)) {
+      List<Completion> together;
+      try (Engine engine =
+          Engine.of(frozen, null, settings.withSpeculation(Speculation.promptLookup(2, 3)))) {
+        together = engine.complete(requests);
+      }
+      for (int i = 0; i < requests.size(); i++) {
+        try (Engine engine = Engine.of(frozen, null, EngineSettings.defaults())) {
+          Completion alone = engine.complete(List.of(requests.get(i))).get(0);
+          assertEquals(12, alone.tokens().size());
+          assertEquals(12, together.get(i).tokens().size());
+          for (int at = 0; at < 12; at++) {
+            Token one = together.get(i).tokens().get(at);
+            assertEquals(alone.tokens().get(at).id(), one.id());
+            // Sums of a row's exponentials begin where its memory is aligned.
+            assertEquals(alone.tokens().get(at).logprob(), one.logprob(), 1e-5);
+          }
+        }
+      }
     }
   }
 }
