@@ -1,14 +1,14 @@
 // linear.cpp: products with packed weights.
 //
-// All threads first hold x as the format wants it (held.h), in the workspace. Then each takes panels of its own, in the
-// order of memory: a block of some panels and as much of `in` as the first cache holds meets all rows, a tile of them
-// at a time, before the next block; while it does, the next one is asked for. So weights are read from memory once and
-// without a pause for up to kMostRows rows, be it one or many. Sums of a tile stay in registers for a whole block, and
-// wait in the thread's scratch for the next.
+// All threads first hold x as the format wants it (linear_formats.h), in the workspace. Then each takes panels of its
+// own, in the order of memory: a block of some panels and as much of `in` as the first cache holds meets all rows, a
+// tile of them at a time, before the next block; while it does, the next one is asked for. So weights are read from
+// memory once and without a pause for up to kMostRows rows, be it one or many. Sums of a tile stay in registers for a
+// whole block, and wait in the thread's scratch for the next.
 #include <type_traits>
 
 #include "cpu/kernels/gemm.h"
-#include "cpu/kernels/held.h"
+#include "cpu/kernels/linear_formats.h"
 #include "cpu/kernels/operations.h"
 
 namespace sn::cpu::SN_ISA {

@@ -264,12 +264,16 @@ SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t row
 /**
  * How weights that no longer change are held: packed for one way of reading, the same on all devices, so that a file
  * can hold it. Outputs come in panels of 16, `in` is padded to a multiple of 64; what is padded counts as zero.
- *   SN_WEIGHT_F32   [panel][in][16]
- *   SN_WEIGHT_BF16  [panel][in / 2][16][2]: neighbours along `in` side by side
- *   SN_WEIGHT_Q8    [panel][in / 64] of { bf16 scales[2][16]; uint8 [2][8][16][4] }: two blocks of 32 along `in`, each
- * with a scale an output; weight = scale * (byte - 128), byte 1 to 255 SN_WEIGHT_Q4    [panel][in / 64] of { bf16
- * scales[2][16]; uint8 [2][4][16][4] }: the low half of byte [g][o][i] is number 8 g + i of its block, the high half
- * number 8 g + 4 + i; weight = scale * (half - 8)
+ *
+ *   SN_WEIGHT_F32: [panel][in][16].
+ *
+ *   SN_WEIGHT_BF16: [panel][in / 2][16][2], neighbours along `in` side by side.
+ *
+ *   SN_WEIGHT_Q8: [panel][in / 64] of { bf16 scales[2][16]; uint8 [2][8][16][4] }, two blocks of 32 along `in`, each
+ * with a scale an output; weight = scale * (byte - 128), byte 1 to 255.
+ *
+ *   SN_WEIGHT_Q4: [panel][in / 64] of { bf16 scales[2][16]; uint8 [2][4][16][4] }, the low half of byte [g][o][i] is
+ *   number 8 g + i of its block, the high half number 8 g + 4 + i; weight = scale * (half - 8).
  */
 typedef enum sn_weight_format {
   SN_WEIGHT_F32 = 0,
@@ -576,7 +580,7 @@ typedef struct sn_sampling {
   float min_p;              /* 0: none; drops p < min_p * p_max */
   int32_t history;          /* the row of `history` that holds what came before */
   int32_t history_length;   /* how many of its tokens count */
-  int32_t reserved;
+  int32_t reserved;         /* makes the size a multiple of 8; not read */
 } sn_sampling;
 
 /** Bytes of workspace for sn_sample. */

@@ -1,5 +1,5 @@
-// held.h: how each format of packed weights (sn_weight_format) meets x: how a row of x is held for it, and what a unit
-// of its panels, 64 numbers along `in`, adds to sums.
+// linear_formats.h: how each format of packed weights (sn_weight_format) meets x: how a row of x is held for it, and
+// what a unit of its panels, 64 numbers along `in`, adds to sums.
 //
 // A lane is an output, and its sum takes what is added in the order of `in`, whatever the number of rows and panels
 // that a kernel takes at once: a row has the same bits in any company. A class of this file has
