@@ -1,12 +1,10 @@
 package dev.sinter.cli;
 
+import static dev.sinter.cli.Run.run;
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -27,33 +25,6 @@ class BadInputTest {
   private static Path model;
 
   @TempDir Path folder;
-
-  /** What a command printed and returned. */
-  private record Run(int code, String out, String err) {
-    /** Checks the exit code and that one of the lines on stderr begins "sinter:" and says this. */
-    void failed(int expected, String... says) {
-      assertEquals(expected, code, err);
-      List<String> lines = err.lines().filter(line -> line.startsWith("sinter: ")).toList();
-      assertEquals(1, lines.size(), err);
-      for (String part : says) {
-        assertTrue(lines.get(0).contains(part), lines.get(0));
-      }
-      assertFalse(err.contains("\tat "), err);
-    }
-  }
-
-  private static Run run(Object... arguments) {
-    StringWriter out = new StringWriter();
-    StringWriter err = new StringWriter();
-    List<String> words = new ArrayList<>();
-    for (Object argument : arguments) {
-      words.add(argument.toString());
-    }
-    int code =
-        Main.run(
-            new PrintWriter(out, true), new PrintWriter(err, true), words.toArray(String[]::new));
-    return new Run(code, out.toString(), err.toString());
-  }
 
   /** A small training; `more` overrides the sizes. */
   private static Run train(Path data, Path out, Object... more) {

@@ -1,5 +1,6 @@
 package dev.sinter.cli;
 
+import static dev.sinter.cli.Run.run;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -7,8 +8,6 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.sinter.evaluate.ChoiceScorer;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -24,21 +23,6 @@ class EvalCommandTest {
   private static Path model;
 
   @TempDir Path folder;
-
-  private record Run(int code, String out, String err) {}
-
-  private static Run run(Object... arguments) {
-    StringWriter out = new StringWriter();
-    StringWriter err = new StringWriter();
-    List<String> words = new ArrayList<>();
-    for (Object argument : arguments) {
-      words.add(argument.toString());
-    }
-    int code =
-        Main.run(
-            new PrintWriter(out, true), new PrintWriter(err, true), words.toArray(String[]::new));
-    return new Run(code, out.toString(), err.toString());
-  }
 
   /** Runs a task for people and for programs; returns what a program reads. */
   private static JsonNode eval(String task, Object... options) throws IOException {

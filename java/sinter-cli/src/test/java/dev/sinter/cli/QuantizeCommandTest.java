@@ -1,5 +1,6 @@
 package dev.sinter.cli;
 
+import static dev.sinter.cli.Run.run;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
@@ -13,8 +14,6 @@ import dev.sinter.model.GptConfig;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.text.CharTokenizer;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -38,17 +37,6 @@ class QuantizeCommandTest {
 
   @TempDir Path folder;
 
-  private record Run(int code, String out, String err) {
-    void failed(int expected, String... says) {
-      assertEquals(expected, code, err);
-      List<String> lines = err.lines().filter(line -> line.startsWith("sinter: ")).toList();
-      assertEquals(1, lines.size(), err);
-      for (String part : says) {
-        assertTrue(lines.get(0).contains(part), lines.get(0));
-      }
-    }
-  }
-
   @BeforeAll
   static void makeAModel() throws IOException {
     String words = "the quick brown fox jumps over the lazy dog. ";
@@ -60,19 +48,6 @@ class QuantizeCommandTest {
         Gpt gpt = Gpt.create(config, tokenizer, device, DType.F32, 3)) {
       gpt.save(model);
     }
-  }
-
-  private static Run run(Object... arguments) {
-    StringWriter out = new StringWriter();
-    StringWriter err = new StringWriter();
-    List<String> words = new ArrayList<>();
-    for (Object argument : arguments) {
-      words.add(argument.toString());
-    }
-    int code =
-        Main.run(
-            new PrintWriter(out, true), new PrintWriter(err, true), words.toArray(String[]::new));
-    return new Run(code, out.toString(), err.toString());
   }
 
   private static Run quantize(Path from, String to, Path out, Object... more) {
@@ -89,22 +64,22 @@ class QuantizeCommandTest {
       throws IOException {
     Path out = folder.resolve("packed");
     Run run = quantize(model, to, out, "--text", text);
-    assertEquals(0, run.code, run.err);
+    assertEquals(0, run.code(), run.err());
     assertEquals(Optional.of(format), ModelFiles.readWeightFormat(out));
-    String info = run("info", "--model", out).out;
+    String info = run("info", "--model", out).out();
     assertTrue(info.contains("packed, " + format.text()), info);
     assertArrayEquals(
         Files.readAllBytes(model.resolve("tokenizer.json")),
         Files.readAllBytes(out.resolve("tokenizer.json")));
     Matcher loss =
         Pattern.compile("loss +([\\d.]+) as fp32, ([\\d.]+) as " + format.text() + ": (\\S+)%")
-            .matcher(run.out);
-    assertTrue(loss.find(), run.out);
+            .matcher(run.out());
+    assertTrue(loss.find(), run.out());
     double before = Double.parseDouble(loss.group(1));
     double after = Double.parseDouble(loss.group(2));
     assertEquals(100 * (after / before - 1), Double.parseDouble(loss.group(3)), 2e-3);
-    assertTrue(Math.abs(after / before - 1) < most / 100, run.out);
-    String evaluated = run("eval", "--model", model, "--data", text, "--device", "cpu").out;
+    assertTrue(Math.abs(after / before - 1) < most / 100, run.out());
+    String evaluated = run("eval", "--model", model, "--data", text, "--device", "cpu").out();
     Matcher plain = Pattern.compile("loss +([\\d.]+)").matcher(evaluated);
     assertTrue(plain.find(), evaluated);
     assertEquals(Double.parseDouble(plain.group(1)), before, 1e-4);
@@ -114,12 +89,12 @@ class QuantizeCommandTest {
   @ValueSource(strings = {"f32", "bf16", "q8", "q4"})
   void aPackedModelGeneratesWhatThePlainOneDoesInThatFormat(String format) {
     Path out = folder.resolve("packed");
-    assertEquals(0, quantize(model, format, out).code);
+    assertEquals(0, quantize(model, format, out).code());
     Object[] prompt = {"--prompt", "the quick ", "--max-new-tokens", 12, "--seed", 5, "--json"};
     Run plain = run(generate(model, prompt, "--weights", format));
-    assertEquals(0, plain.code, plain.err);
-    assertEquals(plain.out, run(generate(out, prompt)).out);
-    assertEquals(plain.out, run(generate(out, prompt, "--weights", format)).out);
+    assertEquals(0, plain.code(), plain.err());
+    assertEquals(plain.out(), run(generate(out, prompt)).out());
+    assertEquals(plain.out(), run(generate(out, prompt, "--weights", format)).out());
     String other = format.equals("q8") ? "q4" : "q8";
     run(generate(out, prompt, "--weights", other)).failed(1, "packed as", other);
     run(generate(out, prompt, "--beams", 2)).failed(1, "packed");
@@ -136,8 +111,8 @@ class QuantizeCommandTest {
   @Test
   void withoutATextItSaysThatTheLossIsNotMeasured() {
     Run run = quantize(model, "q8", folder.resolve("packed"));
-    assertEquals(0, run.code, run.err);
-    assertTrue(run.out.contains("not measured"), run.out);
+    assertEquals(0, run.code(), run.err());
+    assertTrue(run.out().contains("not measured"), run.out());
   }
 
   @Test
@@ -147,7 +122,7 @@ class QuantizeCommandTest {
       Files.copy(model.resolve(name), bare.resolve(name));
     }
     Path out = folder.resolve("packed");
-    assertEquals(0, quantize(bare, "q8", out).code);
+    assertEquals(0, quantize(bare, "q8", out).code());
     try (var files = Files.list(out)) {
       assertEquals(2, files.count());
     }
@@ -158,10 +133,10 @@ class QuantizeCommandTest {
   @Test
   void onlyAPackedModelIsReplacedAndOnlyWhenAsked() throws IOException {
     Path out = folder.resolve("packed");
-    assertEquals(0, quantize(model, "q8", out).code);
+    assertEquals(0, quantize(model, "q8", out).code());
     quantize(model, "q4", out).failed(2, "is there already", "--overwrite");
     assertEquals(Optional.of(WeightFormat.Q8), ModelFiles.readWeightFormat(out));
-    assertEquals(0, quantize(model, "q4", out, "--overwrite").code);
+    assertEquals(0, quantize(model, "q4", out, "--overwrite").code());
     assertEquals(Optional.of(WeightFormat.Q4), ModelFiles.readWeightFormat(out));
     quantize(model, "q4", model, "--overwrite").failed(2, "no packed model");
     quantize(model, "q4", folder, "--overwrite").failed(2, "no packed model");
@@ -178,7 +153,7 @@ class QuantizeCommandTest {
     Path file = Files.writeString(folder.resolve("file"), "not a folder");
     quantize(model, "q8", file.resolve("m")).failed(1, "file");
     assertFalse(Files.exists(out));
-    assertEquals(0, quantize(model, "q8", out).code);
+    assertEquals(0, quantize(model, "q8", out).code());
     quantize(out, "q8", folder.resolve("again")).failed(2, "packed already");
     run("score", "--model", out, "--ids", "1,2").failed(1, "packed (q8)");
     run("eval", "--model", out, "--data", text).failed(1, "packed (q8)");
