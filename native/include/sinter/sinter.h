@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /** Changes with every incompatible change of this header; the Java side checks it at load. */
-#define SN_VERSION 5
+#define SN_VERSION 6
 
 typedef enum sn_status {
   SN_OK = 0,
@@ -259,6 +259,41 @@ SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const vo
 SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, const void *dout,
                                   int32_t accumulate, float *dbias);
 
+/* ---- low-rank updates ---------------------------------------------------------------------------------------- */
+
+/** out[i, j] = factor * x[i, j] * scale[j]. x, out [rows, columns], scale [columns] dtype; null: ones. `out` may be
+ * `x`. */
+SN_API sn_status sn_scale_columns(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, float factor,
+                                  const void *x, const void *scale, void *out);
+
+/**
+ * dscale[j] = factor * sum over rows i of x[i, j] * dout[i, j], in a fixed order; plus dscale[j] where accumulate. x,
+ * dout dtype, dscale fp32. (The gradient of x is sn_scale_columns of dout.)
+ */
+SN_API sn_status sn_scale_columns_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns,
+                                           float factor, const void *x, const void *dout, int32_t accumulate,
+                                           float *dscale);
+
+/** The shape of sn_lora. */
+typedef struct sn_lora_shape {
+  int64_t rows, in, out, rank, adapters;
+  int64_t x_stride, y_stride; /* in elements */
+  sn_dtype dtype;             /* of x, y, a and b */
+} sn_lora_shape;
+
+/** Bytes of workspace for sn_lora. */
+SN_API sn_status sn_lora_workspace(const sn_device *device, const sn_lora_shape *shape, int64_t *bytes);
+
+/**
+ * y[i] += (x[i] a[w[i]]^T) b[w[i]]: each row the low-rank update of an adapter of its own   (Hu et al. 2022, eq. 3).
+ *   which [rows] int32, w above: 0 <= w < adapters, or -1: the row stays as it is
+ *   x [rows, in]; a [adapters, rank, in]; b [adapters, rank, out]; y [rows, out]; sums in fp32
+ * A row's bits depend on nothing of other rows, nor on how many there are. An adapter out of range: as a token in
+ * sn_embedding_forward.
+ */
+SN_API sn_status sn_lora(sn_stream *stream, const sn_lora_shape *shape, const int32_t *which, const void *x,
+                         const void *a, const void *b, void *y, void *workspace);
+
 /* ---- packed weights ------------------------------------------------------------------------------------------ */
 
 /**
@@ -349,7 +384,7 @@ SN_API sn_status sn_embedding_backward_workspace(const sn_device *device, int64_
  * Adds the gradient of sn_embedding_forward (offsets zero) to fp32 tables, in an order that depends on the tokens
  * alone: dtoken_table[tokens[b, t]] += scale * dout[b, t]; dposition_table[t] += sum over b of dout[b, t] (null: none).
  * accumulate_positions 0: dposition_table is overwritten, rows past `length` with zeros. A token out of range is left
- * out of dtoken_table, and so is `padding` (-1: no token is).
+ * out of dtoken_table (null: none), and so is `padding` (-1: no token is).
  */
 SN_API sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, int64_t length, int64_t width,
                                        int64_t vocabulary, int64_t positions, float scale, int32_t padding,
@@ -390,7 +425,7 @@ SN_API sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64
 
 /**
  * dx = the input gradient of layer norm at s, plus dresidual where it is not null (the gradient that reaches s on other
- * ways). `dx` may be `dresidual` or `dout`. dgain, dbias [width] fp32 (dbias null: none) are added to where accumulate.
+ * ways). `dx` may be `dresidual` or `dout`. dgain, dbias [width] fp32 (null: not wanted) are added to where accumulate.
  */
 SN_API sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
                                         const void *gain, const float *mean, const float *rstd, const void *dout,
@@ -404,8 +439,9 @@ SN_API sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64
  * q, k and v may be columns of one [batch, t, 3 * heads * head_size] matrix; k and v alike with keys and kv_heads.
  * out and dout have the row stride out_stride; dq, dk, dv those of q, k, v.
  * Row i sees key j where (not causal, or j <= i + keys - queries) and (window == 0, or j > i + keys - queries -
- * window), of the first key_lengths[b] keys: the others are padding. A row that sees nothing gives zeros. scale 0 means
- * 1 / sqrt(head_size). 0 <= dropout < 1 drops probabilities.
+ * window), of the first key_lengths[b] keys: the others are padding; and none before key_starts[b, i], which never
+ * falls along a sequence's rows: so sequences that are packed one after the other do not see each other (Krell et al.
+ * 2021). A row that sees nothing gives zeros. scale 0 means 1 / sqrt(head_size). 0 <= dropout < 1 drops probabilities.
  */
 typedef struct sn_attention_shape {
   int64_t batch, queries, keys, heads, kv_heads, head_size;
@@ -414,6 +450,7 @@ typedef struct sn_attention_shape {
   int32_t causal;
   int64_t window;
   const int32_t *key_lengths; /* [batch] in device memory, 0 to keys each; null: all keys. Not causal, no window. */
+  const int32_t *key_starts;  /* [batch, queries] in device memory, 0 to keys each; null: zeros. Causal. */
   float scale;
   float dropout;
   sn_random_key key;
