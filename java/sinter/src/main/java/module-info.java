@@ -7,6 +7,7 @@ module dev.sinter {
   requires com.fasterxml.jackson.databind;
   requires com.sun.jna;
   requires dev.sinter.natives;
+  requires org.apache.commons.csv;
   requires org.bytedeco.javacpp;
   requires org.slf4j;
 
