@@ -1,5 +1,7 @@
 package dev.sinter.align;
 
+import java.util.Arrays;
+
 /**
  * A conversation as a model reads it.
  *
@@ -20,5 +22,14 @@ record Example(int[] tokens, boolean[] answers) {
   /** Positions that it takes: each reads a token and is asked for the next. */
   int positions() {
     return tokens.length - 1;
+  }
+
+  /** The tokens up to the end of the last answer; none where there is no answer. */
+  int[] throughLastAnswer() {
+    int end = tokens.length;
+    while (end > 0 && !answers[end - 1]) {
+      end--;
+    }
+    return Arrays.copyOf(tokens, end);
   }
 }

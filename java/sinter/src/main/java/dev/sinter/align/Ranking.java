@@ -21,6 +21,9 @@ public record Ranking(Conversation prompt, List<String> responses, List<Integer>
               + ranks.size()
               + " ranks; two responses or more, and a rank for each");
     }
+    if (ranks.stream().distinct().count() < 2) {
+      throw new IllegalArgumentException("all responses are tied, which says nothing");
+    }
   }
 
   /**

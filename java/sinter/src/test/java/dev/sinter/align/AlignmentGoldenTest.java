@@ -57,8 +57,9 @@ class AlignmentGoldenTest {
       double[] before = numbers(node.get("old").get(i));
       rollouts.add(
           new Rollout(
-              new int[before.length + 2],
+              null,
               2,
+              true,
               before,
               numbers(node.get("reference").get(i)),
               numbers(node.get("values").get(i)),
