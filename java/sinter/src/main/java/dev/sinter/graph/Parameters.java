@@ -520,7 +520,8 @@ public final class Parameters extends Weights {
         .clip(settings.clip)
         .step(step)
         .seed(0);
-    for (Run run : runs) {
+    for (int i = 0; i < runs.size(); i++) { // an iterator would be an allocation
+      Run run = runs.get(i);
       Pointer rounded = weights.at(run.weight * dtype.bytes());
       long bytes = 4 * run.offset;
       Natives.check(
