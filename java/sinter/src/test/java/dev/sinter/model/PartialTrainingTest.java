@@ -129,7 +129,7 @@ class PartialTrainingTest {
       assertTrue(most > 0, spec.name() + " has no gradient");
       for (int i = 0; i < weight.length; i += Math.max(1, weight.length / 5)) {
         float at = weight[i];
-        float h = 1e-2f;
+        float h = 3e-3f;
         weight[i] = at + h;
         write(parameters, spec.name(), weight);
         double above = loss.getAsDouble();
@@ -160,7 +160,9 @@ class PartialTrainingTest {
         checkGradients(model.parameters(), () -> graph.run(0, false), 2e-2);
         assertThrows(
             IllegalStateException.class,
-            () -> base.parameters().read(Part.GRADIENT, "wte.weight", v -> {}));
+            () ->
+                base.parameters()
+                    .read(Part.GRADIENT, base.parameters().specs().get(0).name(), v -> {}));
       }
     }
   }
