@@ -62,8 +62,7 @@ class ArchitectureTest {
           .whereLayer("evaluate")
           .mayOnlyBeAccessedByLayers("facade", "report", "finetune", "align", "train")
           .whereLayer("model")
-          .mayOnlyBeAccessedByLayers(
-              "facade", "finetune", "align", "train", "generate", "evaluate")
+          .mayOnlyBeAccessedByLayers("facade", "finetune", "align", "train", "generate", "evaluate")
           .whereLayer("graph")
           .mayOnlyBeAccessedByLayers(
               "facade", "finetune", "align", "train", "generate", "evaluate", "model")
