@@ -36,8 +36,8 @@ TEST_CASE("attention forward: q, k and v may be columns of one matrix") {
   for (auto dtype : {SN_F32, SN_BF16}) {
     for (int64_t size : {16, 20}) {
       int64_t batch = 2, length = 37, heads = 3, width = heads * size;
-      sn_attention_shape shape{batch, length, length, heads, heads,   size, 3 * width, 3 * width, 3 * width,
-                               width, dtype,  1,      0,     nullptr, 0,    0,         {}};
+      sn_attention_shape shape{batch, length, length, heads, heads,   size,    3 * width, 3 * width, 3 * width,
+                               width, dtype,  1,      0,     nullptr, nullptr, 0,         0,         {}};
       AttentionLayout at{shape};
       auto matrix = Numbers(1).normal(batch * length * 3 * width);
       Tensor all(dtype, matrix);
@@ -64,7 +64,7 @@ TEST_CASE("attention forward: q, k and v may be columns of one matrix") {
 TEST_CASE("attention forward: large scores overflow nothing") {
   for (auto dtype : {SN_F32, SN_BF16}) {
     everywhere([&](Machine &on) {
-      sn_attention_shape shape{1, 100, 100, 1, 1, 8, 8, 8, 8, 8, dtype, 1, 0, nullptr, 1, 0, {}};
+      sn_attention_shape shape{1, 100, 100, 1, 1, 8, 8, 8, 8, 8, dtype, 1, 0, nullptr, nullptr, 1, 0, {}};
       AttentionLayout at{shape};
       Tensor q(dtype, Numbers(1).normal(800, 100)), k(dtype, Numbers(2).normal(800, 100));
       Tensor v(dtype, Numbers(3).normal(800)), out(dtype, 800), lse(SN_F32, 100);
