@@ -79,7 +79,7 @@ TEST_CASE("attention forward: large scores overflow nothing") {
 TEST_CASE("attention forward: changing a later key or value never changes an earlier row") {
   for (auto dtype : {SN_F32, SN_BF16}) {
     everywhere([&](Machine &on) {
-      sn_attention_shape shape{1, 90, 90, 1, 1, 32, 32, 32, 32, 32, dtype, 1, 0, nullptr, 0, 0, {}};
+      sn_attention_shape shape{1, 90, 90, 1, 1, 32, 32, 32, 32, 32, dtype, 1, 0, nullptr, nullptr, 0, 0, {}};
       Tensor q(dtype, Numbers(1).normal(90 * 32)), k(dtype, Numbers(2).normal(90 * 32));
       Tensor v(dtype, Numbers(3).normal(90 * 32)), out(dtype, 90 * 32), other(dtype, 90 * 32);
       REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, nullptr) == SN_OK);
@@ -100,7 +100,7 @@ TEST_CASE("attention: lengths of keys beside a causal mask or a window are refus
     Tensor x(SN_F32, Numbers(1).normal(8 * 8)), out(SN_F32, 8 * 8), lse(SN_F32, 8);
     Ints lengths{5};
     for (auto [causal, window] : {std::pair<int32_t, int64_t>{1, 0}, {0, 3}, {0, 0}}) {
-      sn_attention_shape shape{1, 8, 8, 1, 1, 8, 8, 8, 8, 8, SN_F32, causal, window, lengths.data(), 0, 0, {}};
+      sn_attention_shape shape{1, 8, 8, 1, 1, 8, 8, 8, 8, 8, SN_F32, causal, window, lengths.data(), nullptr, 0, 0, {}};
       bool allowed = !causal && window == 0;
       CHECK(sn_attention_forward(on.stream, &shape, x, x, x, out, lse.floats()) == (allowed ? SN_OK : SN_UNSUPPORTED));
       int64_t bytes = 0;
