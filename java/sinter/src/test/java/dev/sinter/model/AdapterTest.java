@@ -321,8 +321,7 @@ class AdapterTest {
           base.adapted(LoraConfig.of(3).withTargets(Targets.of("c_attn", "c_proj")), 1)) {
         disturb(model.adapter());
         float[] adapted = outputs(model);
-        assertThrows(
-            IllegalArgumentException.class, () -> ModelFiles.writeWeights(model, folder));
+        assertThrows(IllegalArgumentException.class, () -> ModelFiles.writeWeights(model, folder));
         model.adapter().merge();
         assertArrayEquals(adapted, outputs(base), 5e-5f);
       }
@@ -366,7 +365,8 @@ class AdapterTest {
     try (Device device = Device.cpu();
         TaskModel base = bert(device);
         TaskModel model = base.adapted(BottleneckConfig.of(64), 1)) {
-      float[] up = model.parameters().read(Part.WEIGHT, "encoder.layer.1.output.dense.adapter_up.weight");
+      float[] up =
+          model.parameters().read(Part.WEIGHT, "encoder.layer.1.output.dense.adapter_up.weight");
       double squares = 0;
       for (float value : up) {
         assertTrue(Math.abs(value) <= 0.02f);
@@ -405,7 +405,8 @@ class AdapterTest {
               self.formatted(1) + "query",
               self.formatted(1) + "value"),
           paths(lora, b));
-      assertEquals(Set.of("transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn"), paths(lora, g));
+      assertEquals(
+          Set.of("transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn"), paths(lora, g));
       assertEquals(
           Set.of("transformer.h.1.attn.c_proj", "transformer.h.1.mlp.c_proj"),
           paths(lora.withTargets(Targets.of("c_proj").inLayers(1)), g));
@@ -450,8 +451,7 @@ class AdapterTest {
     assertEquals(8, config.factor("transformer.h.1.attn.c_attn"));
     assertEquals(8, config.rank("transformer.h.0.attn.c_attn"));
     assertEquals(5.0 / 8, config.factor("transformer.h.0.mlp.c_proj"));
-    assertEquals(
-        16 / Math.sqrt(2), config.withRankStabilized().factor("h.1.attn.c_attn"), 1e-12);
+    assertEquals(16 / Math.sqrt(2), config.withRankStabilized().factor("h.1.attn.c_attn"), 1e-12);
   }
 
   @Test

@@ -153,8 +153,7 @@ class PartialTrainingTest {
               LanguageModel.create(
                   TINY.withFamily(family, family == Family.GPT3 ? 5 : 0), device, DType.F32, 5);
           LanguageModel model =
-              new LanguageModel(
-                  base.config(), device, adapt(base.parameters(), family), null);
+              new LanguageModel(base.config(), device, adapt(base.parameters(), family), null);
           TrainingGraph graph = model.trainingGraph(2, 12, 1, recompute, 1)) {
         fill(graph, 8);
         graph.run(0, false);
