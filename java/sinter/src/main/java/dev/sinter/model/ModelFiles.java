@@ -297,7 +297,7 @@ public final class ModelFiles {
   }
 
   private static void requireOwn(Model model) {
-    if (model.adapter() != null) {
+    if (model.weights() != model.parameters()) {
       throw new IllegalArgumentException(
           "the model is adapted: merge its adapter and save the model under it, or save the"
               + " adapter with PeftFiles");
