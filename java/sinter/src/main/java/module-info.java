@@ -14,6 +14,7 @@ module dev.sinter {
   exports dev.sinter;
   exports dev.sinter.data;
   exports dev.sinter.evaluate;
+  exports dev.sinter.finetune;
   exports dev.sinter.generate;
   exports dev.sinter.graph;
   exports dev.sinter.io;

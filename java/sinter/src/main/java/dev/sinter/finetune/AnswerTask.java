@@ -46,8 +46,8 @@ final class AnswerTask extends HeadTask {
   }
 
   @Override
-  public String metric() {
-    return "f1";
+  List<String> metricNames(TaskSpec spec) {
+    return List.of("f1", "exact");
   }
 
   @Override

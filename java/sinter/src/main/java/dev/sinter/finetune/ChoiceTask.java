@@ -27,8 +27,8 @@ final class ChoiceTask extends HeadTask {
   }
 
   @Override
-  public String metric() {
-    return "accuracy";
+  List<String> metricNames(TaskSpec spec) {
+    return List.of("accuracy");
   }
 
   @Override

@@ -30,8 +30,10 @@ final class ClassifyTask extends HeadTask {
   }
 
   @Override
-  public String metric() {
-    return "accuracy";
+  List<String> metricNames(TaskSpec spec) {
+    return spec.manyLabels()
+        ? List.of("micro_f1", "macro_f1", "accuracy")
+        : List.of("accuracy", "macro_f1", "matthews");
   }
 
   @Override

@@ -19,6 +19,9 @@ import java.util.Map;
 
 /** A head on a BERT or a GPT, as it learns. */
 final class HeadLearner implements Learner {
+  /** What the loss of the next tokens weighs beside GPT-1's task (Radford et al. 2018, section 3.2). */
+  private static final float TEXT = 0.5f;
+
   private final HeadTask task;
   private final TaskModel model;
   private final TaskSpec spec;
@@ -40,13 +43,15 @@ final class HeadLearner implements Learner {
 
   private TaskGraph graph(int length) {
     int sequences = model.head().task() == Head.Task.CHOICE ? model.head().labels() : 1;
-    return model.trainingGraph(
-        Math.multiplyExact(tuning.batch(), sequences),
-        length,
-        0,
-        tuning.accumulate(),
-        Recompute.NONE,
-        tuning.seed());
+    int rows = Math.multiplyExact(tuning.batch(), sequences);
+    int parts = tuning.accumulate();
+    return learnsText()
+        ? model.trainingGraphWithText(rows, length, parts, Recompute.NONE, tuning.seed())
+        : model.trainingGraph(rows, length, 0, parts, Recompute.NONE, tuning.seed());
+  }
+
+  private boolean learnsText() {
+    return !spec.marks().isEmpty() && model.head().task() != Head.Task.TOKENS;
   }
 
   @Override
@@ -55,12 +60,25 @@ final class HeadLearner implements Learner {
   }
 
   @Override
+  public int vocabulary() {
+    return model.vocabulary();
+  }
+
+  @Override
   public TaskSpec spec() {
     return spec;
   }
 
   @Override
-  public List<Example> examples(Sample sample) throws IOException {
+  public List<Example> examples(List<Sample> samples) throws IOException {
+    List<Example> all = new ArrayList<>();
+    for (Sample sample : samples) {
+      all.addAll(examples(sample));
+    }
+    return all;
+  }
+
+  private List<Example> examples(Sample sample) throws IOException {
     List<Example> parts = new ArrayList<>();
     task.encode(sample, spec, inputs, parts);
     for (Example part : parts) {
@@ -77,6 +95,9 @@ final class HeadLearner implements Learner {
     TaskGraph graph = graphs.of(batch.stream().mapToInt(Example::length).max().orElseThrow());
     fillInputs(graph, batch);
     fillTargets(graph, batch);
+    if (learnsText()) {
+      fillText(graph, batch);
+    }
     return (double) graph.run(number, accumulating) * tuning.accumulate();
   }
 
@@ -130,6 +151,20 @@ final class HeadLearner implements Learner {
     }
   }
 
+  /** The token that follows each: of a sequence the mean, of sequences the mean of these. */
+  private void fillText(TaskGraph graph, List<Example> batch) {
+    List<Encoding> inputs = batch.stream().flatMap(one -> one.inputs().stream()).toList();
+    for (int i = 0; i < graph.batch(); i++) {
+      int[] ids = i < inputs.size() ? inputs.get(i).ids() : new int[0];
+      float share = TEXT / ((float) inputs.size() * tuning.accumulate() * (ids.length - 1));
+      for (int j = 0; j < graph.length(); j++) {
+        boolean there = j + 1 < ids.length;
+        graph.nextTargets().put(i * graph.length() + j, there ? ids[j + 1] : Example.IGNORED);
+        graph.nextWeights().put(i * graph.length() + j, there ? share : 0);
+      }
+    }
+  }
+
   private double weight(int label) {
     return tuning.classWeights().length == 0 ? 1 : tuning.classWeights()[label];
   }
@@ -170,6 +205,11 @@ final class HeadLearner implements Learner {
           task.predict(samples.get(i), spec, parts.get(i), outputs.subList(from, next)));
     }
     return new Outputs(weight == 0 ? Double.NaN : loss / weight, predictions);
+  }
+
+  @Override
+  public List<String> metricNames() {
+    return task.metricNames(spec);
   }
 
   @Override

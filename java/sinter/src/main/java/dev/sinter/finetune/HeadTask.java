@@ -30,6 +30,9 @@ abstract sealed class HeadTask extends Task
   abstract Prediction predict(
       Sample sample, TaskSpec spec, List<Example> parts, List<float[]> outputs);
 
+  /** The metrics' names, the one that chooses the best checkpoint first. */
+  abstract List<String> metricNames(TaskSpec spec);
+
   abstract Map<String, Double> metrics(
       List<Sample> samples, List<Prediction> predictions, TaskSpec spec);
 

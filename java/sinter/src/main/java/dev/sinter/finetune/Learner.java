@@ -10,11 +10,14 @@ import java.util.Map;
 interface Learner extends AutoCloseable {
   Model model();
 
+  /** One more than the greatest token that the model knows. */
+  int vocabulary();
+
   /** The task as it was loaded: with the inputs' length and the marks of its tokens. */
   TaskSpec spec();
 
-  /** What a sample becomes: one example, or several where it is longer than an input. */
-  List<Example> examples(Sample sample) throws IOException;
+  /** What samples become: one example each, or several where they are longer than an input. */
+  List<Example> examples(List<Sample> samples) throws IOException;
 
   /**
    * A forward and backward pass.
@@ -34,7 +37,10 @@ interface Learner extends AutoCloseable {
 
   Outputs predict(List<Sample> samples) throws IOException;
 
-  /** The metrics of labelled samples, the most important first. */
+  /** The metrics' names, the one that chooses the best checkpoint first. */
+  List<String> metricNames();
+
+  /** The metrics of labelled samples, in that order. */
   Map<String, Double> metrics(List<Sample> samples, Outputs outputs);
 
   /** Writes configuration and weights into a folder that exists. */

@@ -4,9 +4,9 @@ import dev.sinter.data.DataException;
 import dev.sinter.graph.Recompute;
 import dev.sinter.model.EvaluationGraph;
 import dev.sinter.model.LanguageModel;
+import dev.sinter.model.LikelihoodGraph;
 import dev.sinter.model.Model;
 import dev.sinter.model.ModelFiles;
-import dev.sinter.model.TrainingGraph;
 import dev.sinter.text.Encoding;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
@@ -26,7 +26,7 @@ final class LmLearner implements Learner {
   private final TaskSpec spec;
   private final Tokenizer tokenizer;
   private final Task.Tuning tuning;
-  private final Graphs<TrainingGraph> graphs;
+  private final Graphs<LikelihoodGraph> graphs;
   private final Graphs<EvaluationGraph> evaluations;
 
   LmLearner(LanguageModel model, TaskSpec spec, Tokenizer tokenizer, Task.Tuning tuning) {
@@ -35,15 +35,14 @@ final class LmLearner implements Learner {
     this.tokenizer = tokenizer;
     this.tuning = tuning;
     int context = model.config().context();
-    this.graphs = new Graphs<>(context, this::graph, TrainingGraph::close);
+    this.graphs = new Graphs<>(context, this::graph, LikelihoodGraph::close);
     this.evaluations =
         new Graphs<>(
             context, length -> model.lossGraph(tuning.batch(), length), EvaluationGraph::close);
   }
 
-  private TrainingGraph graph(int length) {
-    return model.trainingGraph(
-        tuning.batch(), length, tuning.accumulate(), Recompute.NONE, tuning.seed());
+  private LikelihoodGraph graph(int length) {
+    return model.likelihoodGraph(tuning.batch(), length, Recompute.NONE, tuning.seed());
   }
 
   @Override
@@ -52,13 +51,26 @@ final class LmLearner implements Learner {
   }
 
   @Override
+  public int vocabulary() {
+    return model.config().vocabulary();
+  }
+
+  @Override
   public TaskSpec spec() {
     return spec;
   }
 
-  /** Windows: what is read, and what comes one token later. */
   @Override
-  public List<Example> examples(Sample sample) throws IOException {
+  public List<Example> examples(List<Sample> samples) throws IOException {
+    List<Example> all = new ArrayList<>();
+    for (Sample sample : samples) {
+      all.addAll(examples(sample));
+    }
+    return all;
+  }
+
+  /** Windows: what is read, and what comes one token later. */
+  private List<Example> examples(Sample sample) throws IOException {
     int[] ids = tokenizer.encode(sample.texts().get(0));
     OptionalInt end = tokenizer.endOfText();
     if (end.isPresent()) {
@@ -93,10 +105,18 @@ final class LmLearner implements Learner {
   @Override
   public double pass(List<Example> batch, long number, boolean accumulating) {
     int longest = batch.stream().mapToInt(Example::length).max().orElseThrow();
-    TrainingGraph graph = graphs.of(longest);
+    LikelihoodGraph graph = graphs.of(longest);
     int length = graph.tokens().capacity() / tuning.batch();
     fill(batch, graph.tokens(), graph.targets(), length);
-    return graph.run(number, accumulating);
+    graph.forward(number);
+    int count = batch.stream().mapToInt(Example::tokens).sum();
+    double loss = 0;
+    for (int i = 0; i < graph.losses().capacity(); i++) {
+      loss += graph.losses().get(i); // 0 where there is no target
+      graph.gradient().put(i, 1f / ((float) count * tuning.accumulate()));
+    }
+    graph.backward(accumulating);
+    return loss / count;
   }
 
   @Override
@@ -133,6 +153,11 @@ final class LmLearner implements Learner {
               fields));
     }
     return new Outputs(all / count, predictions);
+  }
+
+  @Override
+  public List<String> metricNames() {
+    return List.of("perplexity");
   }
 
   @Override

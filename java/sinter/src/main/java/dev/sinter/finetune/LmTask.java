@@ -23,11 +23,6 @@ final class LmTask extends Task {
   }
 
   @Override
-  public String metric() {
-    return "perplexity";
-  }
-
-  @Override
   public boolean lowerIsBetter() {
     return true;
   }

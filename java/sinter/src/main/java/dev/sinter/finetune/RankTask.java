@@ -30,8 +30,8 @@ final class RankTask extends HeadTask {
   }
 
   @Override
-  public String metric() {
-    return "mrr@10";
+  List<String> metricNames(TaskSpec spec) {
+    return List.of("mrr@10", "ndcg@10");
   }
 
   @Override

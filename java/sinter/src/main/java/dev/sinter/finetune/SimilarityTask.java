@@ -25,8 +25,8 @@ final class SimilarityTask extends HeadTask {
   }
 
   @Override
-  public String metric() {
-    return "pearson";
+  List<String> metricNames(TaskSpec spec) {
+    return List.of("pearson", "spearman", "mean_squared_error");
   }
 
   @Override

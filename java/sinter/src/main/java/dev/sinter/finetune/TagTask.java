@@ -45,8 +45,10 @@ final class TagTask extends HeadTask {
   }
 
   @Override
-  public String metric() {
-    return "f1";
+  List<String> metricNames(TaskSpec spec) {
+    return areIob(spec.labels())
+        ? List.of("f1", "precision", "recall", "accuracy")
+        : List.of("f1", "accuracy");
   }
 
   @Override

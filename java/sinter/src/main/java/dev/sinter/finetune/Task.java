@@ -4,6 +4,7 @@ import dev.sinter.data.DataException;
 import dev.sinter.data.Table;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.io.FormatException;
 import dev.sinter.model.Head;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
@@ -17,7 +18,7 @@ import java.util.function.Consumer;
  * What a model is tuned for: which data it reads, which head stands on the model, how rows become
  * inputs and outputs predictions, and which metric chooses the best checkpoint.
  */
-public abstract sealed class Task permits HeadTask, LmTask, TranslateTask {
+public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, TranslateTask {
   /** The tasks, by name. */
   static final List<Task> ALL =
       List.of(
@@ -26,6 +27,7 @@ public abstract sealed class Task permits HeadTask, LmTask, TranslateTask {
           new AnswerTask(),
           new ChoiceTask(),
           new SimilarityTask(),
+          new RetrieveTask(),
           new RankTask(),
           new LmTask(),
           new TranslateTask());
@@ -75,6 +77,15 @@ public abstract sealed class Task permits HeadTask, LmTask, TranslateTask {
    */
   public static Task similarity() {
     return named("similarity");
+  }
+
+  /**
+   * Vectors of texts, near to each other where a document is a query's.
+   *
+   * @return the task {@code retrieve}
+   */
+  public static Task retrieve() {
+    return named("retrieve");
   }
 
   /**
@@ -145,14 +156,8 @@ public abstract sealed class Task permits HeadTask, LmTask, TranslateTask {
   public abstract List<String> reads();
 
   /**
-   * Returns the metric that chooses the best checkpoint.
-   *
-   * @return its name; the first of {@link Evaluation#metrics}, unless the labels ask for another
-   */
-  public abstract String metric();
-
-  /**
-   * Tells which of two values of the metric is better.
+   * Tells which of two values is better of the metric that chooses the best checkpoint, the first of
+   * {@link Evaluation#metrics}.
    *
    * @return whether it is the lower one
    */
@@ -278,6 +283,22 @@ public abstract sealed class Task permits HeadTask, LmTask, TranslateTask {
   @SuppressWarnings("ArrayRecordComponent") // a value that is handed over, never compared
   record Tuning(int batch, int accumulate, long seed, double[] classWeights) {}
 
-  /** Loads a model for the task. */
+  /** Loads a model for the task, and holds the tokenizer to it. */
+  final Learner load(TaskSpec spec, Loading loading, Tuning tuning) throws IOException {
+    Learner learner = learner(spec, loading, tuning);
+    if (loading.tokenizer().size() > learner.vocabulary()) {
+      int known = learner.vocabulary();
+      learner.close();
+      throw new FormatException(
+          loading.folder(),
+          "the tokenizer has "
+              + loading.tokenizer().size()
+              + " tokens, the model a vocabulary of "
+              + known
+              + "; they are of different models");
+    }
+    return learner;
+  }
+
   abstract Learner learner(TaskSpec spec, Loading loading, Tuning tuning) throws IOException;
 }

@@ -71,15 +71,24 @@ final class TranslateLearner implements Learner {
   }
 
   @Override
+  public int vocabulary() {
+    return model.config().vocabulary();
+  }
+
+  @Override
   public TaskSpec spec() {
     return spec;
   }
 
   @Override
-  public List<Example> examples(Sample sample) {
+  public List<Example> examples(List<Sample> samples) {
+    return samples.stream().map(this::example).toList();
+  }
+
+  private Example example(Sample sample) {
     int[] source = ended(sample.texts().get(0));
     int[] target = sample.known() ? ended(sample.gold().get(0)) : new int[0];
-    return List.of(Example.of(Encoding.of(source), target));
+    return Example.of(Encoding.of(source), target);
   }
 
   /** Its tokens and the model's end token; cut off before it. */
@@ -123,7 +132,7 @@ final class TranslateLearner implements Learner {
     List<Prediction> predictions = new ArrayList<>();
     List<Example> known = new ArrayList<>();
     for (Sample sample : samples) {
-      Example example = examples(sample).get(0);
+      Example example = example(sample);
       String text = translate(example.inputs().get(0).ids());
       predictions.add(new Prediction(List.of(text), List.of(), Map.of("translation", text)));
       if (sample.known()) {
@@ -151,6 +160,11 @@ final class TranslateLearner implements Learner {
     int[] ids = translator.translate(source, settings).get(0).ids();
     return tokenizer.decode(
         Arrays.stream(ids).filter(id -> id != config.end() && id < tokenizer.size()).toArray());
+  }
+
+  @Override
+  public List<String> metricNames() {
+    return List.of("bleu");
   }
 
   @Override

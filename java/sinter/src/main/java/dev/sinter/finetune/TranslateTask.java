@@ -28,11 +28,6 @@ final class TranslateTask extends Task {
   }
 
   @Override
-  public String metric() {
-    return "bleu";
-  }
-
-  @Override
   public List<Sample> read(Path file, boolean labelled) throws IOException {
     if (!isNamed(file, ".txt")) {
       return super.read(file, labelled);
