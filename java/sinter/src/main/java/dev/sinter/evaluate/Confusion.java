@@ -1,12 +1,16 @@
 package dev.sinter.evaluate;
 
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 
 /** Which label was taken for which: what accuracy, F1 of each label and MCC are computed from. */
 public final class Confusion {
+  /** Sums of these over any matrix that fits into memory stay below 2^63. */
+  private static final long MOST = 1L << 40;
+
   private final List<String> labels;
   private final long[][] counts;
 
@@ -38,9 +42,46 @@ public final class Confusion {
   }
 
   /**
+   * Takes counts that were made before.
+   *
+   * @param labels the labels, each once
+   * @param counts for each right label a row: how often each label was predicted for it
+   * @return the counts
+   * @throws IllegalArgumentException where a label stands twice, there are no predictions, or
+   *     {@code counts} is not a square of as many rows as labels
+   */
+  public static Confusion of(List<String> labels, long[][] counts) {
+    if (new HashSet<>(labels).size() < labels.size()) {
+      throw new IllegalArgumentException("a label stands twice among " + labels);
+    }
+    if (counts.length != labels.size()) {
+      throw new IllegalArgumentException(counts.length + " rows for " + labels.size() + " labels");
+    }
+    long[][] copy = new long[counts.length][];
+    long all = 0;
+    for (int i = 0; i < counts.length; i++) {
+      copy[i] = counts[i].clone();
+      if (copy[i].length != labels.size()) {
+        throw new IllegalArgumentException(
+            copy[i].length + " counts of label \"" + labels.get(i) + "\" for " + labels.size());
+      }
+      for (long count : copy[i]) {
+        if (count < 0 || count > MOST) {
+          throw new IllegalArgumentException("a count of " + count + "; 0 to " + MOST);
+        }
+        all += count;
+      }
+    }
+    if (all == 0) {
+      throw new IllegalArgumentException("there are no predictions");
+    }
+    return new Confusion(List.copyOf(labels), copy);
+  }
+
+  /**
    * Returns the labels.
    *
-   * @return all that occur, sorted
+   * @return all that occur, sorted; or those that were given
    */
   public List<String> labels() {
     return labels;
