@@ -43,7 +43,7 @@ record EvalOutput(String text, ObjectNode json) {
   }
 
   /** JSON has no NaN and no infinity. */
-  private static void put(ObjectNode json, String name, double value) {
+  static void put(ObjectNode json, String name, double value) {
     if (Double.isFinite(value)) {
       json.put(name, value);
     } else {
@@ -213,7 +213,7 @@ record EvalOutput(String text, ObjectNode json) {
     return new EvalOutput(text, json);
   }
 
-  private static ObjectNode json(LabelReport report) {
+  static ObjectNode json(LabelReport report) {
     ObjectNode json = object();
     ObjectNode labels = json.putObject("labels");
     report.labels().forEach((name, scores) -> labels.set(name, json(scores)));

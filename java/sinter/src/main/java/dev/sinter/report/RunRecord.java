@@ -156,6 +156,17 @@ public record RunRecord(
   }
 
   /**
+   * The same run by another name.
+   *
+   * @param other what it shall be called
+   * @return a copy
+   */
+  public RunRecord named(String other) {
+    return new RunRecord(
+        other, task, date, settings, metrics, curves, confusion, calibration, entities, samples);
+  }
+
+  /**
    * Writes the record, whole or not at all.
    *
    * @param folder the run's folder, created where it is missing; a record in it is replaced
@@ -188,11 +199,15 @@ public record RunRecord(
      * Adds a setting, or replaces it.
      *
      * @param setting its name
-     * @param value its value, as text
+     * @param value its value, of which the text is kept
      * @return this
      */
     public Builder setting(String setting, Object value) {
-      settings.put(setting, cut(String.valueOf(value)));
+      String text = String.valueOf(value);
+      boolean isNumber = value instanceof Double || value instanceof Float;
+      // 5.0E-5 is 5e-5 to everyone but Java.
+      settings.put(
+          setting, isNumber ? text.replaceFirst("\\.0(?=E|$)", "").replace('E', 'e') : cut(text));
       return this;
     }
 

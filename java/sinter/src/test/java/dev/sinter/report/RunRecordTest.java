@@ -75,7 +75,7 @@ class RunRecordTest {
     assertEquals(run.name(), read.name());
     assertEquals(DATE, read.date());
     assertEquals(List.copyOf(run.settings().keySet()), List.copyOf(read.settings().keySet()));
-    assertEquals("5.0E-5", read.settings().get("learning rate"));
+    assertEquals("5e-5", read.settings().get("learning rate"));
     assertEquals(run.metrics(), read.metrics());
     assertEquals(run.calibration(), read.calibration());
     assertEquals(run.entities(), read.entities());
