@@ -20,6 +20,7 @@ module dev.sinter {
   exports dev.sinter.io;
   exports dev.sinter.model;
   exports dev.sinter.report;
+  exports dev.sinter.search;
   exports dev.sinter.text;
   exports dev.sinter.train;
 }
