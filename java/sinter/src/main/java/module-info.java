@@ -15,10 +15,13 @@ module dev.sinter {
   exports dev.sinter.align;
   exports dev.sinter.data;
   exports dev.sinter.evaluate;
+  exports dev.sinter.finetune;
   exports dev.sinter.generate;
   exports dev.sinter.graph;
   exports dev.sinter.io;
   exports dev.sinter.model;
+  exports dev.sinter.report;
+  exports dev.sinter.search;
   exports dev.sinter.text;
   exports dev.sinter.train;
 }

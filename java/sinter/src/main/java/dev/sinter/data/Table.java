@@ -166,7 +166,18 @@ public final class Table {
    * @throws IOException where the file is missing, empty or no JSON
    */
   public static Table json(Path file) throws IOException {
-    String text = text(file);
+    return json(file, text(file));
+  }
+
+  /**
+   * Reads JSON Lines: an object a line; or one array of objects.
+   *
+   * @param file what messages call it
+   * @param text of such a file
+   * @return its rows, at least one
+   * @throws IOException where it is no JSON
+   */
+  public static Table json(Path file, String text) throws IOException {
     Set<String> names = new LinkedHashSet<>();
     List<Row> rows = new ArrayList<>();
     if (text.stripLeading().startsWith("[")) {
@@ -264,6 +275,16 @@ public final class Table {
   }
 
   /**
+   * Tells whether there is a column.
+   *
+   * @param column its name
+   * @return whether any row has it
+   */
+  public boolean has(String column) {
+    return columns.contains(column);
+  }
+
+  /**
    * Finds the first of several names that is a column's.
    *
    * @param names that a column may have
@@ -283,7 +304,7 @@ public final class Table {
         "there is no column " + String.join(" or ", names) + "; there are " + listed(columns));
   }
 
-  private static String listed(Iterable<String> names) {
+  private static String listed(List<String> names) {
     StringBuilder list = new StringBuilder();
     int count = 0;
     for (String name : names) {
@@ -325,6 +346,17 @@ public final class Table {
      */
     public long line() {
       return line;
+    }
+
+    /**
+     * Returns the columns' names.
+     *
+     * @return in the row's order
+     */
+    public List<String> columns() {
+      List<String> names = new ArrayList<>();
+      values.fieldNames().forEachRemaining(names::add);
+      return names;
     }
 
     /**
@@ -511,7 +543,7 @@ public final class Table {
       JsonNode value = values.get(column);
       if (value == null) {
         throw wrong(
-            column, "there is no such column; there are " + listed(() -> values.fieldNames()));
+            column, "there is no such column; there are " + listed(columns()));
       }
       if (!has(column)) {
         throw wrong(column, "is empty");

@@ -131,8 +131,12 @@ final class GptLayers implements Backbone {
   Tensor head(GraphBuilder g, Weights p, Tensor x, float temperature) {
     Tensor normed = finalNorm(g, p, x);
     // The product is linear: to scale its input costs less than to scale all logits.
-    Tensor scaled = temperature == 1 ? normed : g.scale("cooled", normed, 1 / temperature);
-    return g.logits(scaled, p.get(tokenTable), null);
+    return logits(g, p, temperature == 1 ? normed : g.scale("cooled", normed, 1 / temperature));
+  }
+
+  /** Logits of hidden states behind the final norm. */
+  Tensor logits(GraphBuilder g, Weights p, Tensor hidden) {
+    return g.logits(hidden, p.get(tokenTable), null);
   }
 
   /** A pass that gives the loss of each token. */

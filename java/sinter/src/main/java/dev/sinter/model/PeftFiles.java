@@ -318,7 +318,7 @@ public final class PeftFiles {
             shape(spec, ofColumns, kept),
             sink -> {
               if (update.rank() > 0) {
-                float[] all = Adapter.read(adapter.parameters(), Part.WEIGHT, spec.name());
+                float[] all = adapter.parameters().read(Part.WEIGHT, spec.name());
                 sink.accept(select(all, (int) spec.shape()[1], ofColumns, kept));
               }
             });
@@ -361,7 +361,6 @@ public final class PeftFiles {
     Adaptable base = adapter.plan().base();
     AdapterConfig config = adapter.config();
     ObjectNode json = ConfigFile.start();
-    json.putNull("auto_mapping");
     putText(json, "base_model_name_or_path", config.base());
     json.put("inference_mode", true);
     putText(json, "task_type", base.taskType());
