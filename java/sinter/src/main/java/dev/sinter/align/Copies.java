@@ -24,6 +24,9 @@ final class Copies {
 
   /** The same model without dropout. */
   static LanguageModel of(LanguageModel model) {
+    if (model.weights() != model.parameters()) {
+      throw new IllegalArgumentException("the model is under an adapter; merge that first");
+    }
     LanguageModel copy =
         new LanguageModel(
             model.config().withDropout(0), model.device(), model.parameters().dtype());
@@ -48,8 +51,7 @@ final class Copies {
   /** A reward model that begins as a language model, with a head drawn anew. */
   static TaskModel rewardOf(LanguageModel model, long seed) {
     TaskModel reward =
-        new TaskModel(
-            model.config(), Head.sequence(1), model.device(), model.parameters().dtype());
+        new TaskModel(model.config(), Head.sequence(1), model.device(), model.parameters().dtype());
     copyAll(model.parameters(), reward.parameters());
     drawHead(reward, seed);
     return reward;

@@ -11,8 +11,8 @@ import java.util.List;
 import java.util.function.Consumer;
 
 /**
- * Direct preference optimisation (Rafailov et al. 2023): a model learns preferences without a reward
- * model and without sampling. The reference is the model as it is when this is made.
+ * Direct preference optimisation (Rafailov et al. 2023): a model learns preferences without a
+ * reward model and without sampling. The reference is the model as it is when this is made.
  */
 public final class Dpo {
   private final LanguageModel model;

@@ -22,8 +22,7 @@ final class Likelihoods implements AutoCloseable {
   private List<Example> rows = List.of();
   private FloatBuffer losses;
 
-  private Likelihoods(
-      LikelihoodGraph training, EvaluationGraph evaluation, int batch, int length) {
+  private Likelihoods(LikelihoodGraph training, EvaluationGraph evaluation, int batch, int length) {
     this.training = training;
     this.evaluation = evaluation;
     this.batch = batch;

@@ -394,8 +394,7 @@ public final class Ppo implements AutoCloseable {
       likelihoods = Likelihoods.training(policy, minibatch, length, temperature, seed);
       references = Likelihoods.of(start, minibatch, length, temperature);
       values = value.outputGraph(minibatch, length, Recompute.NONE, seed);
-      texts =
-          text == null ? null : policy.likelihoodGraph(textRows, length, Recompute.NONE, seed);
+      texts = text == null ? null : policy.likelihoodGraph(textRows, length, Recompute.NONE, seed);
       windows = text == null ? null : new Batches(text, length, seed);
       held = heldText == null ? null : new Perplexity(policy, length, length);
       long steps = iterations * epochs * (batch / minibatch);

@@ -13,8 +13,8 @@ import java.util.function.Consumer;
 /**
  * Supervised tuning, the first of GPT-3.5's steps (Ouyang et al. 2022, section 3.5): a model learns
  * the answers of conversations, and their ends. What was said before them is read, not learned.
- * Short conversations share a row and do not see each other. The loss of a step is the mean over its
- * learned tokens.
+ * Short conversations share a row and do not see each other. The loss of a step is the mean over
+ * its learned tokens.
  */
 public final class SupervisedTuning {
   private static final int IGNORED = -100;

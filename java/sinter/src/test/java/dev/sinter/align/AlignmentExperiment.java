@@ -15,6 +15,7 @@ import dev.sinter.train.Trainer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /**
  * GPT-3.5's steps on {@link SmallTalk}: a model pre-trained on mixed text, tuned on demonstrations,
@@ -34,6 +35,7 @@ final class AlignmentExperiment implements AutoCloseable {
   private final RewardTrainer.Result rewardResult;
   private final Tokens text;
   private final Tokens heldText;
+  private final List<Conversation> heldPrompts = SmallTalk.prompts(true);
   private final List<Ranking> rankings;
   private final List<Ranking> heldRankings;
 
@@ -42,28 +44,31 @@ final class AlignmentExperiment implements AutoCloseable {
    *
    * @param rewards mean of the reward model's scores, an answer without an end having -1
    * @param deviation of a single answer's
-   * @param goodness mean of what the reward model was to learn, 0 to 3
+   * @param goodness mean of what the reward model was to learn, 0 to 4
    * @param ended share of answers that come to their end
    * @param kl divergence from the tuned model, a sum over an answer's tokens
    * @param textLoss of held-out pre-training text, in nats a token
    */
   record Measured(
-      double rewards, double deviation, double goodness, double ended, double kl, double textLoss) {}
+      double rewards,
+      double deviation,
+      double goodness,
+      double ended,
+      double kl,
+      double textLoss) {}
 
   AlignmentExperiment(long seed) {
     this.seed = seed;
     SmallTalk talk = new SmallTalk(seed);
-    ChatTemplate template = ChatTemplate.plain();
-    String written = talk.text(3000, template, false);
-    Tokenizer tokenizer = BpeTokenizer.train(written, 384);
-    chat = new Chat(tokenizer, template);
-    text = Tokens.of(tokenizer.encode(written));
-    heldText = Tokens.of(tokenizer.encode(talk.text(100, template, true)));
+    List<Conversation> written = talk.text(3000, false);
+    chat = new Chat(tokenizer(written), ChatTemplate.plain());
+    text = tokens(written);
+    heldText = tokens(talk.text(150, true));
     List<Conversation> demonstrations = talk.demonstrations(600, false);
     rankings = talk.rankings(600, false);
     heldRankings = talk.rankings(200, true);
 
-    GptConfig config = GptConfig.of(tokenizer.size(), CONTEXT, 64, 2, 4);
+    GptConfig config = GptConfig.of(chat.tokenizer().size(), CONTEXT, 64, 2, 4);
     tuned = LanguageModel.create(config, device, DType.F32, seed);
     Trainer.of(tuned)
         .data(text, 16)
@@ -78,6 +83,19 @@ final class AlignmentExperiment implements AutoCloseable {
     trainer.run(adamW(1e-3), trainer.steps(1), step -> {});
     reward.center(demonstrations);
     rewardResult = RewardTrainer.evaluate(reward, heldRankings);
+  }
+
+  private static Tokenizer tokenizer(List<Conversation> written) {
+    StringBuilder all = new StringBuilder("System:\nUser:\nAssistant:\n");
+    for (Conversation conversation : written) {
+      conversation.messages().forEach(message -> all.append(message.content()).append('\n'));
+    }
+    return BpeTokenizer.train(all, 384);
+  }
+
+  private Tokens tokens(List<Conversation> written) {
+    return Tokens.of(
+        written.stream().flatMapToInt(one -> IntStream.of(chat.example(one).tokens())).toArray());
   }
 
   private static AdamW adamW(double rate) {
@@ -124,7 +142,7 @@ final class AlignmentExperiment implements AutoCloseable {
   Measured measure(LanguageModel model) {
     List<int[]> prompts = new ArrayList<>();
     for (int i = 0; i < ANSWERS_TO_EACH; i++) {
-      SmallTalk.prompts(true).forEach(prompt -> prompts.add(chat.prompt(prompt)));
+      heldPrompts.forEach(prompt -> prompts.add(chat.prompt(prompt)));
     }
     List<Response> answers =
         new Responses(model, chat.endToken(), ANSWER, 1).to(prompts, seed + 77);
@@ -135,9 +153,11 @@ final class AlignmentExperiment implements AutoCloseable {
       Response answer = answers.get(i);
       int length = answer.tokens().length - (answer.ended() ? 1 : 0);
       int[] said = Arrays.copyOfRange(answer.tokens(), answer.prompt(), length);
-      goodness += (double) SmallTalk.goodness(
-                  SmallTalk.prompts(true).get(i % SmallTalk.prompts(true).size()),
-                  chat.tokenizer().decode(said)) / scores.length;
+      goodness +=
+          (double)
+                  SmallTalk.goodness(
+                      heldPrompts.get(i % heldPrompts.size()), chat.tokenizer().decode(said))
+              / scores.length;
       ended += answer.ended() ? 1.0 / scores.length : 0;
       scores[i] = answer.ended() ? scores[i] : -1;
     }
@@ -174,8 +194,7 @@ final class AlignmentExperiment implements AutoCloseable {
 
   /** Some answers, to look at. */
   List<String> samples(LanguageModel model, int count) {
-    List<int[]> prompts =
-        SmallTalk.prompts(true).stream().limit(count).map(chat::prompt).toList();
+    List<int[]> prompts = heldPrompts.stream().limit(count).map(chat::prompt).toList();
     return new Responses(model, chat.endToken(), ANSWER, 1)
         .to(prompts, seed).stream()
             .map(answer -> chat.tokenizer().decode(answer.tokens()).replace('\n', ' '))
@@ -187,34 +206,5 @@ final class AlignmentExperiment implements AutoCloseable {
     reward.close();
     tuned.close();
     device.close();
-  }
-
-  public static void main(String[] args) {
-    long t = System.nanoTime();
-    try (AlignmentExperiment e = new AlignmentExperiment(1)) {
-      System.out.printf("base+sft+rm %.1f s%n", (System.nanoTime() - t) / 1e9);
-      System.out.println(e.reward());
-      System.out.println("sft " + e.measure(e.tuned()));
-      e.samples(e.tuned(), 4).forEach(System.out::println);
-      for (double[] run : new double[][] {{0.2, 0}, {0.5, 0}, {0.2, 1}}) {
-        t = System.nanoTime();
-        try (Ppo ppo = e.ppo(run[0], run[1], 24)) {
-          ppo.onIteration(
-              i -> {
-                if (i.number() % 8 == 0 || i.number() == 1) {
-                  System.out.println(i);
-                }
-              });
-          ppo.run();
-          System.out.printf("beta %.2f ptx %.1f: %.1f s %s%n", run[0], run[1],
-              (System.nanoTime() - t) / 1e9, e.measure(ppo.policy()));
-          e.samples(ppo.policy(), 4).forEach(System.out::println);
-        }
-      }
-      try (LanguageModel dpo = e.dpo()) {
-        System.out.println("dpo " + e.measure(dpo));
-        e.samples(dpo, 4).forEach(System.out::println);
-      }
-    }
   }
 }

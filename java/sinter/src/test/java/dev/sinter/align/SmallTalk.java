@@ -10,20 +10,22 @@ import java.util.stream.IntStream;
 
 /**
  * A small world to talk about, with answers of mixed quality: polite or not, well-formed or not,
- * short or rambling. A good answer is all three; what people prefer is known, up to the errors of
- * their judgement.
+ * short or rambling, to the question or beside it. What a judge prefers is known, up to the errors
+ * of the judgement.
  */
 final class SmallTalk {
   private static final String[] THINGS = {
-    "sky", "grass", "snow", "coal", "lemon", "rose", "sea", "sand", "milk", "night", "cloud", "leaf",
-    "frog", "raven", "swan", "brick"
+    "sky", "grass", "snow", "coal", "lemon", "rose", "sea", "sand", "milk", "night", "cloud",
+    "leaf", "frog", "raven", "swan", "brick"
   };
   private static final String[] COLOURS = {
     "blue", "green", "white", "black", "yellow", "red", "blue", "yellow", "white", "black", "white",
     "green", "green", "black", "white", "red"
   };
   private static final String[] QUESTIONS = {
-    "What colour is the %s?", "Tell me the colour of the %s.", "Which colour has the %s?",
+    "What colour is the %s?",
+    "Tell me the colour of the %s.",
+    "Which colour has the %s?",
     "How does the %s look?"
   };
   private static final String[] POLITE = {"Gladly. ", "Of course. "};
@@ -32,13 +34,12 @@ final class SmallTalk {
     " you know what i mean", " and so on and so on", " as i always say", " but who cares anyway"
   };
 
-  private static final Pattern FORMED =
-      Pattern.compile("(^|[.?] )The [a-z]+ is [a-z]+[a-z ]*\\.$");
+  private static final Pattern FORMED = Pattern.compile("(^|[.?] )The [a-z]+ is [a-z]+[a-z ]*\\.$");
 
   /** Chances that an answer of the mixed text, and of a demonstration, is good in one respect. */
-  private static final double MIXED = 0.3;
+  private static final double MIXED = 0.25;
 
-  private static final double SHOWN = 0.35;
+  private static final double SHOWN = 0.3;
 
   /** How often an answer is about what was asked. */
   private static final double RIGHT = 0.6;
@@ -78,7 +79,11 @@ final class SmallTalk {
     String asked = prompt.messages().get(0).content();
     boolean right =
         IntStream.range(0, THINGS.length)
-            .anyMatch(i -> asked.contains(THINGS[i]) && answer.contains(THINGS[i]) && answer.contains(COLOURS[i]));
+            .anyMatch(
+                i ->
+                    asked.contains(THINGS[i])
+                        && answer.contains(THINGS[i])
+                        && answer.contains(COLOURS[i]));
     boolean polite = Arrays.stream(POLITE).anyMatch(answer::startsWith);
     boolean formed = FORMED.matcher(answer).find();
     boolean isShort = Arrays.stream(RAMBLING).noneMatch(answer::contains);
@@ -122,22 +127,20 @@ final class SmallTalk {
     return text.append(formed ? "." : "").toString();
   }
 
-  /** Answered questions, one after the other, of mixed quality, with sentences in between. */
-  String text(int count, ChatTemplate template, boolean held) {
-    StringBuilder text = new StringBuilder();
+  /** Answered questions of mixed quality, some with a sentence before them. */
+  List<Conversation> text(int count, boolean held) {
+    List<Conversation> all = new ArrayList<>();
     for (int i = 0; i < count; i++) {
-      if (random.nextInt(4) == 0) {
-        int one = random.nextInt(THINGS.length);
-        int other = random.nextInt(THINGS.length);
-        text.append("I saw a ").append(THINGS[one]).append(" that was ").append(COLOURS[one]);
-        text.append(" and no ").append(COLOURS[other]).append(" ").append(THINGS[other]);
-        text.append(" there.\n");
-      }
       Question question = ask(held);
-      text.append(template.user()).append(question(question.thing, question.form)).append("\n");
-      text.append(template.assistant()).append(answer(question.thing, MIXED)).append("\n");
+      Conversation asked = question.asked();
+      if (random.nextInt(3) == 0) {
+        int one = random.nextInt(THINGS.length);
+        String seen = "The " + THINGS[one] + " i saw was " + COLOURS[one] + ".";
+        asked = new Conversation(List.of(new Message(Role.SYSTEM, seen), asked.messages().get(0)));
+      }
+      all.add(asked.then(Role.ASSISTANT, answer(question.thing, MIXED)));
     }
-    return text.toString();
+    return all;
   }
 
   /** Conversations to learn from. */
@@ -157,7 +160,8 @@ final class SmallTalk {
       Question question = ask(held);
       List<String> answers =
           IntStream.range(0, 4).mapToObj(i -> answer(question.thing, 0.5)).toList();
-      List<Integer> ranks = answers.stream().map(answer -> 4 - judged(question.asked(), answer)).toList();
+      List<Integer> ranks =
+          answers.stream().map(answer -> 4 - judged(question.asked(), answer)).toList();
       if (ranks.stream().distinct().count() > 1) {
         all.add(new Ranking(question.asked(), answers, ranks));
       }
