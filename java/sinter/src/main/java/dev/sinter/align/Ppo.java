@@ -40,6 +40,7 @@ public final class Ppo implements AutoCloseable {
   private final LanguageModel start;
   private final RewardModel reward;
   private final List<int[]> prompts;
+  private final int context;
   private final int tooLong;
   private final int response;
   private final LanguageModel policy;
@@ -140,7 +141,7 @@ public final class Ppo implements AutoCloseable {
     if (response < 1) {
       throw new IllegalArgumentException("answers of " + response + " tokens; 1 or more");
     }
-    int context = Math.min(start.config().context(), reward.model().context());
+    this.context = Math.min(start.config().context(), reward.model().context());
     this.start = start;
     this.reward = reward;
     this.response = response;
@@ -159,7 +160,12 @@ public final class Ppo implements AutoCloseable {
               + "; take shorter prompts or answers");
     }
     this.policy = Copies.of(start);
-    this.value = Copies.valueOf(reward.model(), reward.shift());
+    try {
+      this.value = Copies.valueOf(reward.model(), reward.shift());
+    } catch (RuntimeException e) {
+      policy.close();
+      throw e;
+    }
   }
 
   /**
@@ -400,7 +406,7 @@ public final class Ppo implements AutoCloseable {
       long steps = iterations * epochs * (batch / minibatch);
       policyLoop = new TrainingLoop(policy.parameters(), policyOptimizer, steps, 1);
       valueLoop = new TrainingLoop(value.parameters(), valueOptimizer, steps, 1);
-      responses = new Responses(policy, reward.chat().endToken(), response, temperature);
+      responses = responses();
       order = new Epochs(prompts.size(), seed);
     }
 
@@ -492,14 +498,6 @@ public final class Ppo implements AutoCloseable {
         }
       }
       return rollouts;
-    }
-
-    private double[] scores(List<Response> answers) {
-      double[] scores = reward.score(answers.stream().map(Response::tokens).toList());
-      for (int i = 0; i < scores.length; i++) {
-        scores[i] = answers.get(i).ended() ? scores[i] : missingEnd;
-      }
-      return scores;
     }
 
     private void forwardValues(List<Example> examples) {
@@ -654,6 +652,51 @@ public final class Ppo implements AutoCloseable {
 
   private static double mean(double[] values) {
     return sum(values) / values.length;
+  }
+
+  /**
+   * An answer of the policy.
+   *
+   * @param prompt what was said before
+   * @param text of the answer
+   * @param reward its score, that of a missing end included
+   * @param ended whether it came to its end
+   */
+  public record Answer(Conversation prompt, String text, double reward, boolean ended) {}
+
+  /**
+   * Answers prompts with the policy as it is, and scores the answers.
+   *
+   * @param asked prompts; those that leave no room for an answer are left out
+   * @param drawn seed of the answers
+   * @return an answer to each
+   */
+  public List<Answer> answer(List<Conversation> asked, long drawn) {
+    Chat chat = reward.chat();
+    List<Conversation> fitting =
+        asked.stream().filter(one -> chat.prompt(one).length + response <= context).toList();
+    List<Response> responses = responses().to(fitting.stream().map(chat::prompt).toList(), drawn);
+    double[] scores = scores(responses);
+    List<Answer> answers = new ArrayList<>();
+    for (int i = 0; i < scores.length; i++) {
+      Response one = responses.get(i);
+      int end = one.tokens().length - (one.ended() ? 1 : 0);
+      String text = chat.tokenizer().decode(Arrays.copyOfRange(one.tokens(), one.prompt(), end));
+      answers.add(new Answer(fitting.get(i), text, scores[i], one.ended()));
+    }
+    return answers;
+  }
+
+  private Responses responses() {
+    return new Responses(policy, reward.chat().endToken(), response, temperature);
+  }
+
+  private double[] scores(List<Response> answers) {
+    double[] scores = reward.score(answers.stream().map(Response::tokens).toList());
+    for (int i = 0; i < scores.length; i++) {
+      scores[i] = answers.get(i).ended() ? scores[i] : missingEnd;
+    }
+    return scores;
   }
 
   /** Gives policy and value model back. Closing twice is harmless. */

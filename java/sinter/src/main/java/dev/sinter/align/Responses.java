@@ -49,6 +49,9 @@ record Responses(LanguageModel model, int end, int most, double temperature) {
    * @return an answer to each
    */
   List<Response> to(List<int[]> prompts, long seed) {
+    if (prompts.isEmpty()) {
+      return List.of();
+    }
     Sampling sampling =
         Sampling.defaults()
             .withTemperature(temperature)
@@ -58,7 +61,7 @@ record Responses(LanguageModel model, int end, int most, double temperature) {
     for (int[] prompt : prompts) {
       requests.add(Request.of(prompt, sampling.withSeed(seed + requests.size())));
     }
-    int longest = prompts.stream().mapToInt(prompt -> prompt.length).max().orElse(0) + most;
+    int longest = prompts.stream().mapToInt(prompt -> prompt.length).max().orElseThrow() + most;
     EngineSettings settings = EngineSettings.defaults();
     int slots = Math.min(SLOTS, prompts.size());
     int pages = slots * (longest / settings.pageSize() + 1);
