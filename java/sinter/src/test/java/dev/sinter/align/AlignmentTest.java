@@ -174,7 +174,8 @@ class AlignmentTest {
                   i ->
                       line(
                           text,
-                          "%d,\"%s\",%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.2f,%.3f,%.5f,%.5f,%.4f,%.5f,%.4f,%.4f",
+                          "%d,\"%s\",%d,%.4f,%.4f,%.4f,%.4f,%.4f,%.2f,%.3f,%.5f,%.5f,%.4f,%.5f"
+                              + ",%.4f,%.4f",
                           one.seed,
                           name,
                           i.number(),

@@ -71,8 +71,18 @@ class ChatTemplateTest {
   void aConversationIsWrittenAndItsAnswersAloneAreLearned() {
     Example example = ChatTemplate.plain().example(TWO_TURNS, PLAIN);
     assertEquals(
-        "System:\nbe kind\nUser:\nhello\nAssistant:\nhello, you<|endoftext|>\n"
-            + "User:\nhow are you?\nAssistant:\nkind<|endoftext|>\n",
+        """
+        System:
+        be kind
+        User:
+        hello
+        Assistant:
+        hello, you<|endoftext|>
+        User:
+        how are you?
+        Assistant:
+        kind<|endoftext|>
+        """,
         PLAIN.decode(example.tokens()));
     assertEquals("hello, you<|endoftext|>kind<|endoftext|>", learned(example, PLAIN));
   }
@@ -83,16 +93,18 @@ class ChatTemplateTest {
     ChatTemplate template = ChatTemplate.chatMl();
     Example example = template.example(TWO_TURNS, tokenizer);
     assertEquals(
-        "<|im_start|>system\n"
-            + "be kind<|im_end|>\n"
-            + "<|im_start|>user\n"
-            + "hello<|im_end|>\n"
-            + "<|im_start|>assistant\n"
-            + "hello, you<|im_end|>\n"
-            + "<|im_start|>user\n"
-            + "how are you?<|im_end|>\n"
-            + "<|im_start|>assistant\n"
-            + "kind<|im_end|>\n",
+        """
+        <|im_start|>system
+        be kind<|im_end|>
+        <|im_start|>user
+        hello<|im_end|>
+        <|im_start|>assistant
+        hello, you<|im_end|>
+        <|im_start|>user
+        how are you?<|im_end|>
+        <|im_start|>assistant
+        kind<|im_end|>
+        """,
         tokenizer.decode(example.tokens()));
     assertEquals("hello, you<|im_end|>kind<|im_end|>", learned(example, tokenizer));
     assertEquals(tokenizer.id("<|im_end|>").orElseThrow(), template.endToken(tokenizer));

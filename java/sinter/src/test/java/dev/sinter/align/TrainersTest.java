@@ -16,6 +16,7 @@ import dev.sinter.graph.Recompute;
 import dev.sinter.model.EvaluationGraph;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
+import dev.sinter.model.LoraConfig;
 import dev.sinter.model.PackedGraph;
 import dev.sinter.text.BpeTokenizer;
 import dev.sinter.train.AdamW;
@@ -30,6 +31,7 @@ import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledIf;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -43,6 +45,9 @@ class TrainersTest {
           BpeTokenizer.train("User: hello there. Assistant: hello, how are you? be kind.", 270),
           ChatTemplate.plain());
   private static final int CONTEXT = 48;
+  private static final String LIBRARY = "dev.sinter.cuda.library";
+  private static final Path EMULATED =
+      Path.of(System.getProperty("sinter.emulation", "."), "libsinter_cuda_emulated.so");
   private static final AdamW ADAM = AdamW.of(Schedule.constant(1e-2)).withWeightDecay(0);
 
   @TempDir private Path folder;
@@ -52,9 +57,17 @@ class TrainersTest {
     DEVICE.close();
   }
 
+  static boolean hasBackend() {
+    return EMULATED.toFile().exists();
+  }
+
   private static LanguageModel model() {
+    return model(DEVICE, DType.F32, 0);
+  }
+
+  private static LanguageModel model(Device device, DType dtype, float dropout) {
     GptConfig config = GptConfig.of(CHAT.tokenizer().size(), CONTEXT, 16, 2, 2);
-    return LanguageModel.create(config.withDropout(0), DEVICE, DType.F32, 3);
+    return LanguageModel.create(config.withDropout(dropout), device, dtype, 3);
   }
 
   private static Conversation conversation(String asked, String answer) {
@@ -132,6 +145,27 @@ class TrainersTest {
         likelihoods.forward(List.of(new Example(asked, learned)), 0);
         double mean = -Arrays.stream(likelihoods.logProbabilities(0)).average().orElseThrow();
         assertTrue(mean > 3, "" + mean);
+      }
+    }
+  }
+
+  @Test
+  void anAdapterIsTunedAndItsBaseStaysAsItIs() {
+    try (LanguageModel base = model();
+        LanguageModel adapted = base.adapted(LoraConfig.of(4), 1)) {
+      SupervisedTuning before = new SupervisedTuning(base, CHAT, CONVERSATIONS, 2, 64, 5);
+      SupervisedTuning tuning = new SupervisedTuning(adapted, CHAT, CONVERSATIONS, 2, 64, 5);
+      double loss = before.evaluate(CONVERSATIONS);
+      assertEquals(loss, tuning.evaluate(CONVERSATIONS), 1e-6);
+      tuning.run(ADAM, 60, step -> {});
+      double after = tuning.evaluate(CONVERSATIONS);
+      assertTrue(after < 0.8 * loss, after + " after " + loss);
+      assertEquals(loss, before.evaluate(CONVERSATIONS));
+      try (RewardModel reward = reward(base)) {
+        Exception e =
+            assertThrows(
+                IllegalArgumentException.class, () -> new Ppo(adapted, reward, CONVERSATIONS, 8));
+        assertTrue(e.getMessage().contains("merge"), e.getMessage());
       }
     }
   }
@@ -258,6 +292,11 @@ class TrainersTest {
   }
 
   private static List<Iteration> ppo(LanguageModel model, double temperature, KlControl control) {
+    return ppo(model, temperature, control, 3);
+  }
+
+  private static List<Iteration> ppo(
+      LanguageModel model, double temperature, KlControl control, int iterations) {
     List<Iteration> curve = new ArrayList<>();
     Tokens text = Tokens.of(CHAT.tokenizer().encode("hello there, be kind. ".repeat(20)));
     try (RewardModel reward = reward(model);
@@ -270,7 +309,7 @@ class TrainersTest {
                 .optimizers(Ppo.adamW(1e-3), Ppo.adamW(1e-3))
                 .pretraining(text, 2, 0.1)
                 .heldText(text)
-                .iterations(3)
+                .iterations(iterations)
                 .seed(9)
                 .onIteration(curve::add)) {
       ppo.run();
@@ -292,6 +331,25 @@ class TrainersTest {
       assertNotEquals(0, curve.get(2).kl(), 1e-6);
       assertTrue(curve.get(2).approximateKl() > 0);
       assertEquals(target == 0, curve.get(2).beta() == 0.2);
+    }
+  }
+
+  @Test
+  void theyHaveInBf16Too() {
+    try (LanguageModel model = model(DEVICE, DType.BF16, 0.1f)) {
+      ppo(model, 1, KlControl.fixed(0.1)).forEach(one -> assertEquals(0, one.firstRatio()));
+    }
+  }
+
+  @Test
+  @EnabledIf("hasBackend")
+  void theyHaveOnAGpuToo() {
+    System.setProperty(LIBRARY, EMULATED.toString());
+    try (Device cuda = Device.cuda(0);
+        LanguageModel model = model(cuda, DType.F32, 0.1f)) {
+      ppo(model, 0.7, KlControl.fixed(0.1), 1).forEach(one -> assertEquals(0, one.firstRatio()));
+    } finally {
+      System.clearProperty(LIBRARY);
     }
   }
 
