@@ -122,7 +122,7 @@ final class LinePlot {
             "class",
             series.style(),
             "cx",
-            at(x.place(point.step())),
+            at(x.place((double) point.step())),
             "cy",
             at(y.place(point.value())),
             "r",
@@ -146,7 +146,7 @@ final class LinePlot {
     for (RunRecord.Point point : points) {
       boolean isThere = isThere(point.value());
       if (isThere) {
-        path.append(drawing ? 'L' : 'M').append(at(x.place(point.step()))).append(' ');
+        path.append(drawing ? 'L' : 'M').append(at(x.place((double) point.step()))).append(' ');
         path.append(at(y.place(point.value())));
       }
       drawing = isThere;

@@ -332,7 +332,7 @@ final class RecordFile {
 
     private long whole(JsonNode node) {
       if (!node.isIntegralNumber() || !node.canConvertToLong()) {
-        throw isNo(node == json ? "whole number" : "list of whole numbers");
+        throw isNo(json.isArray() ? "list of whole numbers" : "whole number");
       }
       return node.longValue();
     }
@@ -353,7 +353,7 @@ final class RecordFile {
         return Double.NaN;
       }
       if (!node.isNumber() || !Double.isFinite(node.doubleValue())) {
-        throw isNo(node == json ? "number" : "list of numbers");
+        throw isNo(json.isArray() ? "list of numbers" : "number");
       }
       return node.doubleValue();
     }

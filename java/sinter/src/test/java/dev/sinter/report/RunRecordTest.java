@@ -113,7 +113,7 @@ class RunRecordTest {
     long width = points.get(1).step() - points.get(0).step();
     for (int i = 1; i < points.size() - 1; i++) {
       assertEquals(width, points.get(i).step() - points.get(i - 1).step());
-      assertEquals(points.get(i).step(), points.get(i).value());
+      assertEquals((double) points.get(i).step(), points.get(i).value());
     }
   }
 
