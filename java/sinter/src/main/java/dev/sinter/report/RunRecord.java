@@ -144,7 +144,8 @@ public record RunRecord(
   }
 
   /**
-   * Reads a record.
+   * Reads a record. Of a folder that has no {@code report.json} yet but a {@code metrics.csv}, as a
+   * training writes it, it has the curves.
    *
    * @param folder a run's folder, or the file itself
    * @return what it says
