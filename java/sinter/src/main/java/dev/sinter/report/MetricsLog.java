@@ -7,14 +7,15 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.temporal.ChronoUnit;
+import java.util.Comparator;
 import java.util.List;
-import java.util.Map;
 
 /** The metrics.csv of a run that left no more than that, or goes on: its curves. */
 final class MetricsLog {
   static final String FILE = "metrics.csv";
 
   private static final long MOST = 128 << 20;
+  private static final String VALIDATION = "validation_loss";
   private static final List<String> KINDS = List.of("train", "validation");
 
   private MetricsLog() {}
@@ -32,19 +33,17 @@ final class MetricsLog {
             "train",
             Files.getLastModifiedTime(file).toInstant().truncatedTo(ChronoUnit.SECONDS));
     CsvLog.Table table = CsvLog.read(file);
-    for (String column : table.columns()) {
-      Map<Long, Double> values = table.column(column);
-      run.curve(curve(column), values);
-      if (column.equals("validation_loss") && !values.isEmpty()) {
-        double best = values.values().stream().mapToDouble(Double::doubleValue).min().orElseThrow();
-        run.metric("best validation loss", best, Better.LOWER);
-      }
+    run.curves(table);
+    if (table.columns().contains(VALIDATION)) {
+      table.column(VALIDATION).values().stream()
+          .min(Comparator.naturalOrder())
+          .ifPresent(best -> run.metric("best validation loss", best, Better.LOWER));
     }
     return run.build();
   }
 
   /** A column as a curve is called: train_loss is train/loss. */
-  private static String curve(String column) {
+  static String curve(String column) {
     for (String kind : KINDS) {
       if (column.startsWith(kind + "_")) {
         return kind + "/" + column.substring(kind.length() + 1).replace('_', ' ');
