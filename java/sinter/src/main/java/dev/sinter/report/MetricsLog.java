@@ -33,7 +33,11 @@ final class MetricsLog {
             "train",
             Files.getLastModifiedTime(file).toInstant().truncatedTo(ChronoUnit.SECONDS));
     CsvLog.Table table = CsvLog.read(file);
-    run.curves(table);
+    try {
+      run.curves(table);
+    } catch (IllegalArgumentException e) {
+      throw new FormatException(file, "two columns are one curve: " + e.getMessage(), e);
+    }
     if (table.columns().contains(VALIDATION)) {
       table.column(VALIDATION).values().stream()
           .min(Comparator.naturalOrder())

@@ -173,8 +173,10 @@ class RunRecordTest {
     full().write(folder);
     assertEquals(full().name(), RunRecord.read(folder).name());
     Files.delete(folder.resolve(RunRecord.FILE));
-    Files.writeString(file, "no,metrics\n");
-    assertThrows(FormatException.class, () -> RunRecord.read(folder));
+    for (String broken : List.of("no,metrics\n", "step,a,a\n1,2,3\n", "step,a\n1,x\n", "")) {
+      Files.writeString(file, broken);
+      assertThrows(FormatException.class, () -> RunRecord.read(folder));
+    }
   }
 
   @Test
