@@ -113,11 +113,6 @@ final class AlignmentOptions {
         record.setting(option.longestName().substring(2), value);
       }
     }
-    CsvLog.Table table = CsvLog.read(out.resolve("metrics.csv"));
-    for (String column : table.columns().subList(1, table.columns().size())) {
-      String name = column.replaceFirst("^(train|validation)_", "$1/");
-      record.curve(name.contains("/") ? name : "train/" + name, table.column(column));
-    }
-    return record;
+    return record.curves(CsvLog.read(out.resolve("metrics.csv")));
   }
 }
