@@ -32,10 +32,9 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     footer = {
       "",
-      "A line of the data is {\"prompt\": \"…\", \"chosen\": \"…\", \"rejected\": \"…\"}, or a"
-          + " ranking",
-      "as for ./sinter reward, of which every pair counts. The model as it is now is the"
-          + " reference.",
+      "A line of the data is {\"prompt\": \"…\", \"chosen\": \"…\", \"rejected\": \"…\"}, or",
+      "a ranking as for ./sinter reward, of which every pair counts. The model as it is",
+      "now is the reference.",
       "",
       "Examples:",
       "  ./sinter dpo --model tuned --train pairs.jsonl --valid held.jsonl --out aligned"

@@ -36,9 +36,8 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     footer = {
       "",
-      "A line of the prompts is {\"prompt\": \"…\"} or {\"messages\": […]}. --text adds what the"
-          + " model",
-      "was pre-trained on to each step, so that it does not forget (PPO-ptx).",
+      "A line of the prompts is {\"prompt\": \"…\"} or {\"messages\": […]}. --text adds what",
+      "the model was pre-trained on to each step, so that it does not forget (PPO-ptx).",
       "",
       "Examples:",
       "  ./sinter ppo --model tuned --reward rewards --prompts prompts.jsonl --out aligned",
@@ -147,6 +146,7 @@ final class PpoCommand implements Callable<Integer> {
   @Option(
       names = "--text",
       paramLabel = "PATH",
+      arity = "1..*",
       description = "Pre-training text to go on learning: files or folders.")
   private List<Path> text = List.of();
 
@@ -159,6 +159,7 @@ final class PpoCommand implements Callable<Integer> {
   @Option(
       names = "--held-text",
       paramLabel = "PATH",
+      arity = "1..*",
       description = "Text whose loss is measured after each iteration.")
   private List<Path> heldText = List.of();
 

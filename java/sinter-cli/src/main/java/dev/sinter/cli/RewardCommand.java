@@ -33,9 +33,8 @@ import picocli.CommandLine.Spec;
     footer = {
       "",
       "A line of the data is {\"prompt\": \"…\", \"chosen\": \"…\", \"rejected\": \"…\"}, or",
-      "{\"prompt\": \"…\", \"responses\": [\"…\", …]}, the best first, or with \"ranks\": [1, 1, 2,"
-          + " …],",
-      "of which equal ones are tied. Rewards are shifted to a mean of 0.",
+      "{\"prompt\": \"…\", \"responses\": [\"…\", …]}, the best first, or with \"ranks\":",
+      "[1, 1, 2, …], of which equal ones are tied. Rewards are shifted to a mean of 0.",
       "",
       "Examples:",
       "  ./sinter reward --model tuned --train rankings.jsonl --valid held.jsonl --out rewards"

@@ -34,7 +34,7 @@ import picocli.CommandLine.Spec;
       "",
       "A line of the data is {\"messages\": [{\"role\": \"user\", \"content\": \"…\"}, …]},",
       "{\"prompt\": \"…\", \"response\": \"…\"}, or {\"instruction\": \"…\", \"input\": \"…\",",
-      "\"output\": \"…\"}. Writes the model, chat.json, metrics.csv, loss.png and report.json.",
+      "\"output\": \"…\"}. Writes the model, chat.json, metrics.csv, loss.png, report.json.",
       "",
       "Examples:",
       "  ./sinter sft --model model --train chats.jsonl --valid held.jsonl --out tuned",

@@ -27,7 +27,7 @@ class AlignmentTest {
   /** The divergence's coefficient, a larger one, and one that lets the policy cheat. */
   private static final double BETA = 0.2;
 
-  private static final double LARGER_BETA = 0.5;
+  private static final double LARGER_BETA = 1;
   private static final double SMALL_BETA = 0.02;
   private static final double TEXT_WEIGHT = 0.3;
 
