@@ -124,7 +124,12 @@ final class GptLayers implements Backbone {
 
   /** Logits of hidden states: the final norm, then the token table. */
   Tensor head(GraphBuilder g, Weights p, Tensor x) {
-    return g.logits(finalNorm(g, p, x), p.get(tokenTable), null);
+    return logits(g, p, finalNorm(g, p, x));
+  }
+
+  /** Logits of hidden states behind the final norm. */
+  Tensor logits(GraphBuilder g, Weights p, Tensor hidden) {
+    return g.logits(hidden, p.get(tokenTable), null);
   }
 
   /** A pass that gives the loss of each token. */
@@ -158,6 +163,30 @@ final class GptLayers implements Backbone {
   @Override
   public Tensor hidden(GraphBuilder g, Weights p, Tensor tokens, Tensor segments, Tensor lengths) {
     return finalNorm(g, p, blocks(g, p, tokens, null, within(g)));
+  }
+
+  @Override
+  public Map<String, Layout> linear() {
+    return blocks.matrices();
+  }
+
+  @Override
+  public Adaptable adaptable(
+      String taskType,
+      List<ParameterSpec> specs,
+      Map<String, Layout> linear,
+      String head,
+      boolean prefixed) {
+    return new Adaptable(
+        GptFiles.type(config.family()),
+        taskType,
+        specs,
+        linear,
+        blocks.projections(),
+        head,
+        GptFiles.PREFIX,
+        TaskModel.HEADS,
+        prefixed);
   }
 
   @Override

@@ -4,7 +4,6 @@ import static dev.sinter.graph.ParameterSpec.constant;
 import static dev.sinter.graph.ParameterSpec.normal;
 
 import dev.sinter.graph.Activation;
-import dev.sinter.graph.AdaptedWeights;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.GraphBuilder;
@@ -17,9 +16,15 @@ import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Weights;
 import dev.sinter.model.Head.Loss;
 import dev.sinter.model.Head.Task;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
 
@@ -47,7 +52,11 @@ public final class TaskModel implements Model {
   private final Device device;
   private final Weights weights;
   private final Parameters parameters;
+  private final Adapter adapter;
   private final boolean owned;
+
+  /** Modules whose weights no file had: an adapter has to train them whole. */
+  private Set<String> drawn = Set.of();
 
   /** Whether a parameter of that name belongs to a head, BERT's pooler included. */
   static boolean isOfHead(String name) {
@@ -99,11 +108,14 @@ public final class TaskModel implements Model {
     this.device = device;
     this.parameters = new Parameters(device, dtype, parameters(backbone, head));
     this.weights = parameters;
+    this.adapter = null;
     this.owned = true;
   }
 
-  private TaskModel(
-      TaskModel of, Head head, Weights weights, Parameters parameters, boolean owned) {
+  /**
+   * @param adapter of this model; null: it has none
+   */
+  private TaskModel(TaskModel of, Head head, Adapter adapter, boolean owned) {
     this.backbone = of.backbone;
     this.bert = of.bert;
     this.gptConfig = of.gptConfig;
@@ -111,8 +123,9 @@ public final class TaskModel implements Model {
     this.classifier = classifier(backbone, head);
     this.headDropout = of.headDropout;
     this.device = of.device;
-    this.weights = weights;
-    this.parameters = parameters;
+    this.adapter = adapter;
+    this.weights = adapter == null ? of.weights : adapter.weights();
+    this.parameters = adapter == null ? of.parameters : adapter.parameters();
     this.owned = owned;
     if (!parameters(backbone, head).stream().allMatch(this::has)) {
       throw new IllegalArgumentException(
@@ -136,12 +149,105 @@ public final class TaskModel implements Model {
    * @throws IllegalArgumentException where the other head needs weights that are not there
    */
   public TaskModel withHead(Head other) {
-    return new TaskModel(this, other, weights, parameters, false);
+    return new TaskModel(this, other, adapter, false);
   }
 
-  /** The same model over these weights with an adapter, which it closes. */
-  TaskModel over(AdaptedWeights adapted) {
-    return new TaskModel(this, head, adapted, adapted.added(), true);
+  /**
+   * Lays a new adapter over this model, which stays as it is. The task's head is copied and trains
+   * whole, as does all else that no file had weights of, such as a pooler.
+   *
+   * @param config how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it, and then this one
+   * @throws IllegalArgumentException where this model has no such modules, or is adapted
+   */
+  public TaskModel adapted(AdapterConfig config, long seed) {
+    Set<String> whole = new LinkedHashSet<>(config.modulesToSave());
+    whole.addAll(drawn);
+    AdapterConfig all = config.withModulesToSave(whole.toArray(String[]::new));
+    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(), all), seed));
+  }
+
+  /**
+   * Notes which modules have new weights.
+   *
+   * @param there the parameters' parts that files hold
+   */
+  TaskModel withDrawn(Set<String> there) {
+    drawn = new LinkedHashSet<>();
+    for (String part : partsOf(parameters.specs())) {
+      if (!there.contains(part)) {
+        drawn.add(part.substring(0, part.lastIndexOf('.')));
+      }
+    }
+    return this;
+  }
+
+  /** The same model with an adapter over its weights, which it closes. */
+  TaskModel over(Adapter over) {
+    return new TaskModel(this, head, over, true);
+  }
+
+  /** What an adapter has to know of this model. */
+  Adaptable adaptable() {
+    List<ParameterSpec> specs = parameters(backbone, head);
+    Map<String, Layout> linear = new HashMap<>(backbone.linear());
+    for (ParameterSpec spec : specs.subList(backbone.parameters().size(), specs.size())) {
+      if (spec.shape().length == 2) {
+        linear.put(spec.name(), Layout.OUT_IN);
+      }
+    }
+    String taskType =
+        switch (head.task()) {
+          case SEQUENCE -> "SEQ_CLS";
+          case TOKENS -> "TOKEN_CLS";
+          case SPAN -> "QUESTION_ANS";
+          case MEAN, FIRST -> "FEATURE_EXTRACTION";
+          case CHOICE, MASKED, PRETRAINING -> null;
+        };
+    boolean prefixed = head.task() != Task.MEAN && head.task() != Task.FIRST;
+    return backbone.adaptable(taskType, specs, linear, classifier, prefixed);
+  }
+
+  /**
+   * Returns a copy of a GPT that knows more tokens: GPT-1's heads read some of their own (Radford
+   * et al. 2018, section 3.3).
+   *
+   * @param count how many there are behind the vocabulary
+   * @param seed of their rows
+   * @return the model; the caller closes it
+   * @throws IllegalArgumentException for a BERT
+   */
+  public TaskModel withMoreTokens(int count, long seed) {
+    if (gptConfig == null) {
+      throw new IllegalArgumentException("a BERT's vocabulary stays as it is");
+    }
+    GptConfig wider = gptConfig.withVocabulary(Math.addExact(vocabulary(), count));
+    TaskModel model = new TaskModel(wider, head, device, parameters.dtype()).initialize(seed);
+    try {
+      for (ParameterSpec spec : model.parameters.specs()) {
+        FloatBuffer all = FloatBuffer.allocate(Math.toIntExact(spec.elements()));
+        model.parameters.read(Parameters.Part.WEIGHT, spec.name(), all::put);
+        all.clear(); // what is there already is the table's beginning
+        parameters.read(Parameters.Part.WEIGHT, spec.name(), all::put);
+        all.clear();
+        model.parameters.write(
+            Parameters.Part.WEIGHT,
+            spec.name(),
+            to -> {
+              int next = all.position() + to.remaining();
+              to.put(all.slice(all.position(), to.remaining()));
+              all.position(next);
+            });
+      }
+      return model;
+    } catch (IOException e) {
+      model.close();
+      throw new UncheckedIOException(e); // memory alone is read
+    } catch (RuntimeException e) {
+      model.close();
+      throw e;
+    }
   }
 
   /** What the parameters of such a model are, without allocating them. */
@@ -252,6 +358,11 @@ public final class TaskModel implements Model {
     return weights;
   }
 
+  @Override
+  public Adapter adapter() {
+    return adapter;
+  }
+
   /**
    * Returns the most tokens that a sequence can have.
    *
@@ -259,6 +370,15 @@ public final class TaskModel implements Model {
    */
   public int context() {
     return backbone.context();
+  }
+
+  /**
+   * Returns the width of its hidden states.
+   *
+   * @return elements of a vector
+   */
+  public int width() {
+    return backbone.width();
   }
 
   /**
@@ -283,7 +403,36 @@ public final class TaskModel implements Model {
    */
   public TaskGraph trainingGraph(
       int batch, int length, int masked, int accumulate, Recompute recompute, long seed) {
-    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, false);
+    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, Objective.HEAD);
+  }
+
+  /** Which losses a graph computes. */
+  private enum Objective {
+    HEAD,
+    HEAD_AND_TEXT,
+    CALLERS
+  }
+
+  /**
+   * Traces a forward and backward pass of a GPT whose loss is the head's and that of the next
+   * tokens (Radford et al. 2018, section 3.2): {@link TaskGraph#nextTargets} and {@link
+   * TaskGraph#nextWeights} say which tokens, and how much they weigh.
+   *
+   * @param batch number of sequences; for choices, all choices of all questions
+   * @param length tokens of each, padding included
+   * @param accumulate how many such passes make a step: gradients are divided by it
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   * @throws IllegalArgumentException for a BERT
+   */
+  public TaskGraph trainingGraphWithText(
+      int batch, int length, int accumulate, Recompute recompute, long seed) {
+    if (gptConfig == null) {
+      throw new IllegalArgumentException("a BERT does not tell the next token");
+    }
+    return trace(
+        Mode.TRAIN, batch, length, 0, accumulate, recompute, seed, Objective.HEAD_AND_TEXT);
   }
 
   /**
@@ -298,7 +447,7 @@ public final class TaskModel implements Model {
    * @return the graph; the caller closes it
    */
   public TaskGraph outputGraph(int batch, int length, Recompute recompute, long seed) {
-    return trace(Mode.TRAIN, batch, length, 0, 1, recompute, seed, true);
+    return trace(Mode.TRAIN, batch, length, 0, 1, recompute, seed, Objective.CALLERS);
   }
 
   /**
@@ -310,7 +459,7 @@ public final class TaskModel implements Model {
    * @return the graph; the caller closes it
    */
   public TaskGraph graph(int batch, int length, int masked) {
-    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, false);
+    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, Objective.HEAD);
   }
 
   private TaskGraph trace(
@@ -321,7 +470,7 @@ public final class TaskModel implements Model {
       int accumulate,
       Recompute recompute,
       long seed,
-      boolean callersLoss) {
+      Objective objective) {
     check(batch, length, masked);
     GraphBuilder g = new GraphBuilder(weights, mode, recompute, seed);
     TaskGraph.Inputs in = new TaskGraph.Inputs();
@@ -351,12 +500,16 @@ public final class TaskModel implements Model {
         outputs.add(g.widen(g.gather("first", hidden, in.pooledRows)));
       }
     }
-    if (callersLoss) {
+    if (objective == Objective.CALLERS) {
       Tensor output = g.widen(outputs.get(0));
       Tensor gradient = g.callersGradient(output);
       return new TaskGraph(this, g.build(), in, List.of(), List.of(output), gradient, accumulate);
     }
     List<Tensor> losses = losses(g, outputs, in, batch, length, masked);
+    if (objective == Objective.HEAD_AND_TEXT) {
+      Tensor next = ((GptLayers) backbone).logits(g, weights, hidden);
+      losses = List.of(losses.get(0), classLoss(g, next, in, "next tokens", batch, length));
+    }
     boolean training = mode == Mode.TRAIN;
     if (training && losses.isEmpty()) {
       throw new IllegalArgumentException(head.task() + " has no loss to train with");
@@ -494,7 +647,9 @@ public final class TaskModel implements Model {
   /** Gives the weights back, of a view nothing. Closing twice is harmless. */
   @Override
   public void close() {
-    if (owned) {
+    if (owned && adapter != null) {
+      adapter.close();
+    } else if (owned) {
       weights.close();
     }
   }
