@@ -177,10 +177,7 @@ class AdaptersGoldenTest {
     List<Double> losses = new ArrayList<>();
     Training training = training(model, golden);
     try (AutoCloseable graph = training.graph()) {
-      TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, steps, 1);
-      if (model.adapter().config() instanceof AdaLoraConfig) {
-        loop.with(RankAllocator.of(model));
-      }
+      TrainingLoop loop = new TrainingLoop(model, optimizer, steps, 1);
       while (loop.goesOn()) {
         losses.add(loop.step(training.pass(), 1).loss());
       }
