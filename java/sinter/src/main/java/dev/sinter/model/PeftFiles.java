@@ -278,9 +278,9 @@ public final class PeftFiles {
   }
 
   private static String advice(AdapterConfig config) {
-    return "open it over "
-        + (config.base().isEmpty() ? "another model" : quote(config.base()))
-        + ", which it was made for";
+    return config.base().isEmpty()
+        ? "open it over the model that it was made for"
+        : "open it over " + quote(config.base()) + ", which it was made for";
   }
 
   private static AdapterPlan plan(Path folder, Adaptable adaptable, AdapterConfig config)

@@ -212,7 +212,7 @@ class RankAllocatorTest {
   @Test
   void halfOfLorasBudgetLearnsAsMuch() {
     IntBinaryOperator known = (before, word) -> (before + word) % CLASSES;
-    IntBinaryOperator asked = (before, word) -> (before / 10 + 2 * (word % 10) / 4) % CLASSES;
+    IntBinaryOperator asked = (before, word) -> (before * word + 1) % CLASSES;
     train(base, known, 500, 3e-3);
     double knows = accuracy(base, known);
     assertTrue(knows > 0.98, "the base knows its own task in " + knows);
@@ -226,16 +226,15 @@ class RankAllocatorTest {
     double fewer;
     try (TaskModel model = base.adapted(lora, 5)) {
       double before = accuracy(model, asked);
-      train(model, asked, steps, 5e-3);
+      train(model, asked, steps, 2e-3);
       full = accuracy(model, asked);
       assertTrue(before < 0.6 && full > 0.95, before + " to " + full);
     }
     try (TaskModel model = base.adapted(half, 5)) {
-      train(model, asked, steps, 5e-3);
+      train(model, asked, steps, 2e-3);
       fewer = accuracy(model, asked);
       assertEquals(2 * model.adapter().modules().size(), left(model.adapter()));
     }
-    System.err.println(full + " " + fewer);
     assertTrue(fewer > full - 0.01, "LoRA " + full + ", AdaLoRA " + fewer);
   }
 }
