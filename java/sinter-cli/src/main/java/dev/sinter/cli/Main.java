@@ -23,6 +23,8 @@ public final class Main {
           TrainCommand.class,
           PretrainCommand.class,
           TrainPairsCommand.class,
+          FinetuneCommand.class,
+          PredictCommand.class,
           GenerateCommand.class,
           QuantizeCommand.class,
           TranslateCommand.class,
@@ -31,6 +33,7 @@ public final class Main {
           ClassifyCommand.class,
           EvalCommand.class,
           ScoreCommand.class,
+          ReportCommand.class,
           InfoCommand.class,
           BenchCommand.class,
           TuneCommand.class);
