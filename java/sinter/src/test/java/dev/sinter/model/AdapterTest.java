@@ -20,6 +20,7 @@ import java.io.IOException;
 import java.nio.FloatBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
@@ -255,6 +256,29 @@ class AdapterTest {
     }
   }
 
+  @ParameterizedTest
+  @EnumSource(
+      value = DType.class,
+      names = {"F32", "BF16"})
+  void anAdapterTrainsOverADenseModelThatStaysAsItIs(DType dtype) {
+    try (Device device = Device.cpu();
+        LanguageModel base = gpt(device, dtype);
+        LanguageModel model = base.adapted(LoraConfig.of(4).withAlpha(16).withDropout(0.1), 7);
+        TrainingGraph graph = model.trainingGraph(BATCH, LENGTH, 1, Recompute.BLOCK, 1)) {
+      List<float[]> before = weights(base);
+      fill(graph);
+      float first = graph.run(0, false);
+      for (int step = 1; step <= 40; step++) {
+        graph.run(step, false);
+        model.parameters().gradientNorm();
+        model.parameters().update(new Parameters.AdamW(2e-2f, 0.9f, 0.999f, 1e-8f, 0, 0), step);
+      }
+      float last = graph.run(41, false);
+      assertTrue(last < first - 0.3, first + " to " + last);
+      assertSameBits(before, weights(base));
+    }
+  }
+
   private static byte[] bytes(FrozenModel model) throws IOException {
     var out = new ByteArrayOutputStream();
     for (ParameterSpec spec : model.parameters().specs()) {
@@ -353,7 +377,7 @@ class AdapterTest {
         }
         // Uniform in ±b has a variance of b² / 3.
         assertEquals(bound * bound / 3, squares / a.length, 0.1 * bound * bound / 3);
-        assertFalse(java.util.Arrays.equals(a, other.parameters().read(Part.WEIGHT, module.a())));
+        assertFalse(Arrays.equals(a, other.parameters().read(Part.WEIGHT, module.a())));
         for (float value : one.parameters().read(Part.WEIGHT, module.b())) {
           assertEquals(0, value);
         }
