@@ -369,7 +369,7 @@ class AdapterTest {
       assertSameBits(weights(one), weights(same));
       for (Adapter.Module module : one.adapter().modules()) {
         float[] a = one.parameters().read(Part.WEIGHT, module.a());
-        float bound = (float) (1 / Math.sqrt(module.in())) * 1.01f;
+        float bound = (float) (1 / Math.sqrt((double) module.in())) * 1.01f;
         double squares = 0;
         for (float value : a) {
           assertTrue(Math.abs(value) <= bound);
