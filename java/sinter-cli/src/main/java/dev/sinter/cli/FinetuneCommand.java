@@ -66,8 +66,7 @@ final class FinetuneCommand implements Callable<Integer> {
       names = "--task",
       paramLabel = "TASK",
       required = true,
-      description =
-          "classify, tag, qa, choice, similarity, retrieve, rank, lm or translate.")
+      description = "classify, tag, qa, choice, similarity, retrieve, rank, lm or translate.")
   private String task;
 
   @Option(
@@ -142,7 +141,8 @@ final class FinetuneCommand implements Callable<Integer> {
   @Option(
       names = "--grad-clip",
       defaultValue = "1",
-      description = "Most that the gradients' norm may be; 0: no limit (default: ${DEFAULT-VALUE}).")
+      description =
+          "Most that the gradients' norm may be; 0: no limit (default: ${DEFAULT-VALUE}).")
   private double clip;
 
   @Option(
@@ -180,8 +180,9 @@ final class FinetuneCommand implements Callable<Integer> {
   @Option(
       names = "--patience",
       defaultValue = "0",
-      description = "Evaluations that are no better before it stops; 0: never (default:"
-          + " ${DEFAULT-VALUE}).")
+      description =
+          "Evaluations that are no better before it stops; 0: never (default:"
+              + " ${DEFAULT-VALUE}).")
   private int patience;
 
   @Option(

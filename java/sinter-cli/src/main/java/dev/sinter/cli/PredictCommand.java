@@ -26,8 +26,8 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "predict",
     description =
-        "Runs a tuned model on your data. What it does, task.json says, or the head that config.json"
-            + " names.",
+        "Runs a tuned model on your data. What it does, task.json says, or the head that"
+            + " config.json names.",
     mixinStandardHelpOptions = true,
     sortOptions = false,
     footer = {
