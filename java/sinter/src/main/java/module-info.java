@@ -19,6 +19,8 @@ module dev.sinter {
   exports dev.sinter.graph;
   exports dev.sinter.io;
   exports dev.sinter.model;
+  exports dev.sinter.report;
+  exports dev.sinter.search;
   exports dev.sinter.text;
   exports dev.sinter.train;
 }
