@@ -11,7 +11,6 @@ module dev.sinter {
   requires org.bytedeco.javacpp;
   requires org.slf4j;
 
-  exports dev.sinter;
   exports dev.sinter.data;
   exports dev.sinter.evaluate;
   exports dev.sinter.finetune;
@@ -19,7 +18,9 @@ module dev.sinter {
   exports dev.sinter.graph;
   exports dev.sinter.io;
   exports dev.sinter.model;
+  exports dev.sinter.report;
   exports dev.sinter.search;
   exports dev.sinter.text;
   exports dev.sinter.train;
+  exports dev.sinter;
 }
