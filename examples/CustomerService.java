@@ -24,8 +24,6 @@ import java.util.Random;
  * <pre>java -cp 'java/sinter-cli/target/lib/*' examples/CustomerService.java</pre>
  */
 public class CustomerService {
-  private static final long SEED = 1;
-
   /** Where it is from, what it says, what customers call its matter. */
   private static final String ARTICLES =
       """
@@ -36,12 +34,12 @@ public class CustomerService {
       warranty.md|What breaks within two years is repaired.|repair a broken zip|mend a seam
       """;
 
+  private static final long SEED = 1;
   private static final String FRAMES =
       "how do i %s|can i %s|i want to %s|where can i %s|help me to %s|what must i do to %s"
           + "|is it possible to %s|tell me how to %s|i would like to %s|may i %s";
   private static final String VERBS = "bake|win|learn|grow|tune|sing|hunt|fly|paint|climb";
-  private static final String NOUNS =
-      "bread|chess|french|roses|pianos|songs|deer|kites|walls|trees";
+  private static final String NOUNS = "bread|chess|roses|pianos|songs|fish|deer|kites|walls|trees";
 
   /** Questions on other things are near to this, which is no article. */
   private static final String UNKNOWN = "This is about something else.";

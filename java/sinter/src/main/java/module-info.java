@@ -11,6 +11,7 @@ module dev.sinter {
   requires org.bytedeco.javacpp;
   requires org.slf4j;
 
+  exports dev.sinter;
   exports dev.sinter.data;
   exports dev.sinter.evaluate;
   exports dev.sinter.finetune;
@@ -22,5 +23,4 @@ module dev.sinter {
   exports dev.sinter.search;
   exports dev.sinter.text;
   exports dev.sinter.train;
-  exports dev.sinter;
 }

@@ -66,8 +66,7 @@ final class FinetuneCommand implements Callable<Integer> {
       names = "--task",
       paramLabel = "TASK",
       required = true,
-      description =
-          "classify, tag, qa, choice, similarity, retrieve, rank, lm or translate.")
+      description = "classify, tag, qa, choice, similarity, retrieve, rank, lm or translate.")
   private String task;
 
   @Option(
@@ -142,7 +141,8 @@ final class FinetuneCommand implements Callable<Integer> {
   @Option(
       names = "--grad-clip",
       defaultValue = "1",
-      description = "Most that the gradients' norm may be; 0: no limit (default: ${DEFAULT-VALUE}).")
+      description =
+          "Most that the gradients' norm may be; 0: no limit (default: ${DEFAULT-VALUE}).")
   private double clip;
 
   @Option(
@@ -180,8 +180,9 @@ final class FinetuneCommand implements Callable<Integer> {
   @Option(
       names = "--patience",
       defaultValue = "0",
-      description = "Evaluations that are no better before it stops; 0: never (default:"
-          + " ${DEFAULT-VALUE}).")
+      description =
+          "Evaluations that are no better before it stops; 0: never (default:"
+              + " ${DEFAULT-VALUE}).")
   private int patience;
 
   @Option(
@@ -200,6 +201,30 @@ final class FinetuneCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     PrintWriter err = spec.commandLine().getErr();
+    FineTuner.Outcome outcome;
+    try (Device where = device.open()) {
+      outcome =
+          tuner()
+              .onStep(step -> show(step, err))
+              .onEvaluation(evaluation -> show(evaluation, err))
+              .onWarning(warning -> err.println("sinter: " + warning))
+              .device(where)
+              .run();
+    } finally {
+      if (bar != null) {
+        bar.close();
+      }
+    }
+    err.println("model: " + out);
+    Evaluation best = outcome.best();
+    if (best != null) {
+      spec.commandLine().getOut().println(metrics(best));
+    }
+    return 0;
+  }
+
+  /** The run that the options ask for. */
+  FineTuner tuner() {
     FineTuner tuner =
         FineTuner.of(Task.named(task), model)
             .train(train)
@@ -217,10 +242,7 @@ final class FinetuneCommand implements Callable<Integer> {
             .layerDecay(layerDecay)
             .patience(patience)
             .seed(seed)
-            .dtype(dtype.get())
-            .onStep(step -> show(step, err))
-            .onEvaluation(evaluation -> show(evaluation, err))
-            .onWarning(warning -> err.println("sinter: " + warning));
+            .dtype(dtype.get());
     if (length != null) {
       tuner.length(length);
     }
@@ -230,20 +252,7 @@ final class FinetuneCommand implements Callable<Integer> {
     if (classWeights != null) {
       tuner.classWeights(weights());
     }
-    FineTuner.Outcome outcome;
-    try (Device where = device.open()) {
-      outcome = tuner.device(where).run();
-    } finally {
-      if (bar != null) {
-        bar.close();
-      }
-    }
-    err.println("model: " + out);
-    Evaluation best = outcome.best();
-    if (best != null) {
-      spec.commandLine().getOut().println(metrics(best));
-    }
-    return 0;
+    return tuner;
   }
 
   private Map<String, Double> weights() {

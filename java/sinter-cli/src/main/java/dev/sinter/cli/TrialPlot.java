@@ -48,8 +48,7 @@ final class TrialPlot {
       LossPlot.write(
           file,
           () -> {
-            BufferedImage both =
-                new BufferedImage(2 * WIDTH, HEIGHT, BufferedImage.TYPE_INT_RGB);
+            BufferedImage both = new BufferedImage(2 * WIDTH, HEIGHT, BufferedImage.TYPE_INT_RGB);
             Graphics2D graphics = both.createGraphics();
             graphics.drawImage(
                 BitmapEncoder.getBufferedImage(results(history, metric, goal, unit)), 0, 0, null);
@@ -77,8 +76,7 @@ final class TrialPlot {
     return chart;
   }
 
-  private static XYChart results(
-      List<Outcome> history, String metric, Goal goal, String unit) {
+  private static XYChart results(List<Outcome> history, String metric, Goal goal, String unit) {
     XYChart chart = chart("results, and the best so far", "result", metric);
     Map<Integer, List<double[]>> rungs = new TreeMap<>();
     List<Integer> numbers = new ArrayList<>();
@@ -95,6 +93,7 @@ final class TrialPlot {
       bests.add(best);
     }
     XYSeries line = chart.addSeries("best so far", numbers, bests);
+    line.setXYSeriesRenderStyle(XYSeries.XYSeriesRenderStyle.Step);
     line.setMarker(SeriesMarkers.NONE).setLineColor(BEST).setLineStyle(new BasicStroke(1.6f));
     int rung = 0;
     for (Map.Entry<Integer, List<double[]>> one : rungs.entrySet()) {
@@ -103,7 +102,7 @@ final class TrialPlot {
               one.getKey() + " " + unit,
               one.getValue().stream().mapToDouble(point -> point[0]).toArray(),
               one.getValue().stream().mapToDouble(point -> point[1]).toArray());
-      points.setLineStyle(SeriesLines.NONE).setMarker(SeriesMarkers.CIRCLE);
+      points.setMarker(SeriesMarkers.CIRCLE).setLineStyle(SeriesLines.NONE);
       points.setMarkerColor(RUNGS[Math.min(rung++, RUNGS.length - 1)]);
     }
     return chart;

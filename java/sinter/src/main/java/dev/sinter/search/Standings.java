@@ -2,6 +2,7 @@ package dev.sinter.search;
 
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -12,7 +13,7 @@ import java.util.Optional;
  *
  * @param history all results as they came, a trial's as often as it was measured
  * @param ranking the best result of each trial, with how the trial stands now; the best first, of
- *     equals the longer trained, then the earlier trial
+ *     equals the longer trained, then the earlier
  */
 public record Standings(List<Outcome> history, List<Outcome> ranking) {
   /** Copies the lists. */
@@ -22,21 +23,18 @@ public record Standings(List<Outcome> history, List<Outcome> ranking) {
   }
 
   static Standings of(List<Outcome> history, Goal goal) {
-    Comparator<Outcome> bestFirst =
+    Map<Integer, Outcome.Status> status = new HashMap<>();
+    history.forEach(outcome -> status.put(outcome.trial().number(), outcome.status()));
+    List<Outcome> sorted = new ArrayList<>(history);
+    sorted.sort(
         Comparator.comparing(Outcome::metric, goal.bestFirst())
-            .thenComparing(Outcome::resource, Comparator.reverseOrder())
-            .thenComparing(outcome -> outcome.trial().number());
-    Map<Integer, Outcome> best = new LinkedHashMap<>();
-    for (Outcome now : history) {
-      best.merge(
-          now.trial().number(),
-          now,
-          (before, last) ->
-              (bestFirst.compare(before, last) < 0 ? before : last).withStatus(last.status()));
+            .thenComparing(Outcome::resource, Comparator.reverseOrder()));
+    Map<Integer, Outcome> ranking = new LinkedHashMap<>();
+    for (Outcome outcome : sorted) {
+      int trial = outcome.trial().number();
+      ranking.putIfAbsent(trial, outcome.withStatus(status.get(trial)));
     }
-    List<Outcome> ranking = new ArrayList<>(best.values());
-    ranking.sort(bestFirst);
-    return new Standings(history, ranking);
+    return new Standings(history, List.copyOf(ranking.values()));
   }
 
   /**
