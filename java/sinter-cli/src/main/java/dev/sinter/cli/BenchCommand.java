@@ -3,16 +3,14 @@ package dev.sinter.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Device;
-import dev.sinter.graph.Parameters;
-import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Sampler;
 import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
+import dev.sinter.model.LoraConfig;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.model.PagedDecoder;
-import dev.sinter.model.TrainingGraph;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -24,7 +22,6 @@ import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.function.DoubleSupplier;
-import java.util.stream.DoubleStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -101,6 +98,14 @@ final class BenchCommand implements Callable<Integer> {
   private String train;
 
   @Option(
+      names = "--lora",
+      paramLabel = "RANK",
+      description =
+          "With --train: LoRA of this rank over the same weights as well, in turn; and the memory"
+              + " of both.")
+  private int lora;
+
+  @Option(
       names = "--runs",
       paramLabel = "N",
       defaultValue = "5",
@@ -147,6 +152,9 @@ final class BenchCommand implements Callable<Integer> {
       new TokenizerBench(TokenizerKind.make(tokenizer, text), text, spec.commandLine().getOut())
           .run(runs, json);
       return 0;
+    }
+    if (lora < 0 || lora > 0 && train == null) {
+      throw new IllegalArgumentException("--lora: 1 or more, with --train");
     }
     List<WeightFormat> formats = prefill > 0 || decode > 0 ? formats() : List.of();
     try (Device where = device.open()) {
@@ -302,36 +310,72 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   private void benchTrain(LanguageModel model, Device where) {
-    if (!train.matches("\\d{1,6}x\\d{1,6}")) {
-      throw new IllegalArgumentException("--train " + train + "; BxT, for example 4x256");
+    try (TrainingSteps whole = new TrainingSteps(model, train, random)) {
+      if (lora == 0) {
+        measure("train " + train, dtype.dtype, where, whole::tokensPerSecond);
+        return;
+      }
+      try (LanguageModel adapted = model.adapted(LoraConfig.of(lora), 1);
+          TrainingSteps few = new TrainingSteps(adapted, train, random)) {
+        List<DoubleSupplier> both = List.of(whole::tokensPerSecond, few::tokensPerSecond);
+        double[][] rates = inTurn(both);
+        print("train " + train, dtype.dtype, where, rates[0]);
+        print("train " + train + " lora " + lora, dtype.dtype, where, rates[1]);
+        long base = model.parameters().bytes() - whole.trainingBytes();
+        cost(whole.bytes(), base + few.bytes(), median(rates[0]), median(rates[1]));
+      }
     }
-    int sequences = Integer.parseInt(train.substring(0, train.indexOf('x')));
-    int length = Integer.parseInt(train.substring(train.indexOf('x') + 1));
-    try (TrainingGraph graph = model.trainingGraph(sequences, length, 1, Recompute.NONE, 1)) {
-      long[] step = {0};
-      measure(
-          "train " + train,
-          dtype.dtype,
-          where,
-          () -> {
-            graph.tokens().put(tokens(model.config(), sequences * length));
-            graph.targets().put(tokens(model.config(), sequences * length));
-            long started = System.nanoTime();
-            graph.run(step[0], false);
-            model.parameters().gradientNorm();
-            model
-                .parameters()
-                .update(new Parameters.AdamW(1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1), ++step[0]);
-            return (double) sequences * length * 1e9 / (System.nanoTime() - started);
-          });
+  }
+
+  /** How a step with LoRA compares with one of all weights. */
+  private void cost(long wholeBytes, long fewBytes, double wholeRate, double fewRate) {
+    PrintWriter out = spec.commandLine().getOut();
+    if (json) {
+      ObjectNode row = new ObjectMapper().createObjectNode();
+      row.put("engine", "sinter").put("what", "lora " + lora + " beside all weights, " + train);
+      row.put("bytes_all", wholeBytes).put("bytes_lora", fewBytes);
+      row.put("memory_share", (double) fewBytes / wholeBytes);
+      row.put("time_share", wholeRate / fewRate);
+      out.println(row);
+    } else {
+      out.printf(
+          Locale.ROOT,
+          "lora %d: %,d MiB of %,d MiB (%.0f%%), %.0f%% of the time of a step%n",
+          lora,
+          fewBytes >> 20,
+          wholeBytes >> 20,
+          100.0 * fewBytes / wholeBytes,
+          100 * wholeRate / fewRate);
     }
   }
 
   private void measure(String test, String type, Device where, DoubleSupplier run) {
-    // The first run warms up and does not count.
-    double[] rates = DoubleStream.generate(run).limit(runs + 1L).skip(1).toArray();
-    Arrays.sort(rates);
-    double median = runs % 2 == 1 ? rates[runs / 2] : (rates[runs / 2 - 1] + rates[runs / 2]) / 2;
+    print(test, type, where, inTurn(List.of(run))[0]);
+  }
+
+  /** Rates of some measurements that take turns, sorted; the first of each warms up. */
+  private double[][] inTurn(List<DoubleSupplier> all) {
+    double[][] rates = new double[all.size()][runs];
+    for (int run = -1; run < runs; run++) {
+      for (int i = 0; i < all.size(); i++) {
+        double rate = all.get(i).getAsDouble();
+        if (run >= 0) {
+          rates[i][run] = rate;
+        }
+      }
+    }
+    for (double[] of : rates) {
+      Arrays.sort(of);
+    }
+    return rates;
+  }
+
+  private double median(double[] rates) {
+    return runs % 2 == 1 ? rates[runs / 2] : (rates[runs / 2 - 1] + rates[runs / 2]) / 2;
+  }
+
+  private void print(String test, String type, Device where, double[] rates) {
+    double median = median(rates);
     PrintWriter out = spec.commandLine().getOut();
     if (!json) {
       out.printf(

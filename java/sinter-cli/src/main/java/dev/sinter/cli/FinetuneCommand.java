@@ -57,6 +57,10 @@ import picocli.CommandLine.Spec;
           + " --out sentiment",
       "  ./sinter finetune --task tag --model bert --train train.conll --valid valid.conll --out"
           + " ner --freeze embeddings,0-5",
+      "  ./sinter finetune --task classify --model bert --train train.csv --valid valid.csv"
+          + " --out small --adapter lora --rank 8 --lr 1e-3",
+      "  ./sinter finetune --task lm --model gpt2 --train text.txt --out style --adapter lora"
+          + " --weights q4",
       "  ./sinter predict --model ner --input lines.txt"
     })
 final class FinetuneCommand implements Callable<Integer> {
@@ -191,6 +195,8 @@ final class FinetuneCommand implements Callable<Integer> {
       description = "Of the head, the order and dropout (default: ${DEFAULT-VALUE}).")
   private long seed;
 
+  @Mixin private AdapterOptions adapter;
+
   @Mixin private DeviceOptions.DtypeOption dtype;
 
   @Mixin private DeviceOptions device;
@@ -243,6 +249,13 @@ final class FinetuneCommand implements Callable<Integer> {
             .patience(patience)
             .seed(seed)
             .dtype(dtype.get());
+    if (adapter.given()) {
+      tuner.adapter(adapter::config).packed(adapter.packed());
+      adapter.config(Integer.MAX_VALUE); // what is wrong with it is said before data are read
+    }
+    if (adapter.merges()) {
+      tuner.merge();
+    }
     if (length != null) {
       tuner.length(length);
     }

@@ -413,6 +413,19 @@ public final class Parameters extends Weights {
   }
 
   /**
+   * Counts the bytes of weights, master copies, gradients and moments.
+   *
+   * @return those that are allocated now
+   */
+  public long bytes() {
+    long sum = 0;
+    for (Memory memory : new Memory[] {weights, master, gradient, firstMoment, secondMoment}) {
+      sum += memory == null ? 0 : memory.bytes();
+    }
+    return sum;
+  }
+
+  /**
    * Whether gradients and moments are there for a parameter.
    *
    * @param name of the parameter
@@ -478,6 +491,52 @@ public final class Parameters extends Weights {
   }
 
   /**
+   * Reads a tensor at once, widened to fp32: for those that are small.
+   *
+   * @param part which array
+   * @param name of the parameter, or of one of its parts
+   * @return its elements
+   */
+  public float[] read(Part part, String name) {
+    float[] all = new float[Math.toIntExact(slice(name).elements)];
+    FloatBuffer to = FloatBuffer.wrap(all);
+    try {
+      read(part, name, to::put);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e); // a buffer writes nothing
+    }
+    return all;
+  }
+
+  /**
+   * Writes a tensor at once.
+   *
+   * @param part which array
+   * @param name of the parameter, or of one of its parts
+   * @param elements all of them
+   * @throws IllegalArgumentException for more or fewer
+   */
+  public void write(Part part, String name, float[] elements) {
+    if (elements.length != slice(name).elements) {
+      throw new IllegalArgumentException(
+          name + ": " + elements.length + " elements of " + slice(name).elements);
+    }
+    int[] at = {0};
+    try {
+      write(
+          part,
+          name,
+          to -> {
+            int count = to.remaining();
+            to.put(elements, at[0], count);
+            at[0] += count;
+          });
+    } catch (IOException e) {
+      throw new UncheckedIOException(e); // an array reads nothing
+    }
+  }
+
+  /**
    * Computes the norm of all gradients together; {@link #update} clips by it.
    *
    * @return the square root of the sum of squares; not finite where a gradient is not
@@ -520,7 +579,8 @@ public final class Parameters extends Weights {
         .clip(settings.clip)
         .step(step)
         .seed(0);
-    for (Run run : runs) {
+    for (int i = 0; i < runs.size(); i++) { // an iterator would be an allocation
+      Run run = runs.get(i);
       Pointer rounded = weights.at(run.weight * dtype.bytes());
       long bytes = 4 * run.offset;
       Natives.check(

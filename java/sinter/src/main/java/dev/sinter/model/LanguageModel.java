@@ -24,6 +24,7 @@ public final class LanguageModel implements Model {
   private final Weights weights;
   private final Parameters parameters;
   private final GptLayers layers;
+  private final Adapter adapter;
 
   /**
    * Allocates a model with zero weights.
@@ -38,15 +39,21 @@ public final class LanguageModel implements Model {
     this.layers = new GptLayers(config);
     this.parameters = new Parameters(device, dtype, layers.parameters());
     this.weights = parameters;
+    this.adapter = null;
   }
 
-  /** A model of other weights with an adapter; the base stays the caller's. */
-  LanguageModel(GptConfig config, Device device, AdaptedWeights adapted) {
+  /**
+   * A model of other weights with an adapter; the base stays the caller's.
+   *
+   * @param adapter that has these weights; null: nobody asks for it
+   */
+  LanguageModel(GptConfig config, Device device, AdaptedWeights adapted, Adapter adapter) {
     this.config = config;
     this.device = device;
     this.layers = new GptLayers(config);
     this.parameters = adapted.added();
     this.weights = adapted;
+    this.adapter = adapter;
   }
 
   /**
@@ -62,6 +69,51 @@ public final class LanguageModel implements Model {
     LanguageModel model = new LanguageModel(config, device, dtype);
     model.parameters.initialize(seed);
     return model;
+  }
+
+  /**
+   * Lays a new adapter over this model, which stays as it is.
+   *
+   * @param adapter how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it, and then this one
+   * @throws IllegalArgumentException where this model has no such modules, or is adapted
+   */
+  public LanguageModel adapted(AdapterConfig adapter, long seed) {
+    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(layers), adapter), seed));
+  }
+
+  /**
+   * Lays a new adapter over packed weights, which stay packed: training multiplies by what is
+   * unpacked for each product.
+   *
+   * @param base stays as it is, and the caller's, who closes it last
+   * @param adapter how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it
+   * @throws IllegalArgumentException where the base has no such modules
+   */
+  public static LanguageModel over(FrozenModel base, AdapterConfig adapter, long seed) {
+    AdapterPlan plan = AdapterPlan.of(adaptable(base.layers()), adapter);
+    return over(base, Adapter.create(base.device(), base.parameters(), plan, seed));
+  }
+
+  /** The same model with an adapter over its weights. */
+  LanguageModel over(Adapter over) {
+    return new LanguageModel(config, device, over.weights(), over);
+  }
+
+  static LanguageModel over(FrozenModel base, Adapter adapter) {
+    return new LanguageModel(base.config(), base.device(), adapter.weights(), adapter);
+  }
+
+  Adaptable adaptable() {
+    return adaptable(layers);
+  }
+
+  /** What an adapter has to know of a language model of these layers. */
+  static Adaptable adaptable(GptLayers layers) {
+    return layers.adaptable("CAUSAL_LM", layers.parameters(), layers.linear(), null, true);
   }
 
   /**
@@ -93,6 +145,11 @@ public final class LanguageModel implements Model {
     return weights;
   }
 
+  @Override
+  public Adapter adapter() {
+    return adapter;
+  }
+
   /**
    * Traces a training pass.
    *
@@ -115,6 +172,32 @@ public final class LanguageModel implements Model {
     Tensor losses = g.crossEntropy(logits, targets, null, 0, 1 / (rows * accumulate));
     Tensor loss = g.output(g.sum(losses, 1 / rows));
     return new TrainingGraph(g.build(), tokens, targets, loss);
+  }
+
+  /**
+   * Traces a training pass over rows of several sequences each, which do not see each other.
+   *
+   * @param batch number of rows
+   * @param length tokens of each; it may exceed the context, which the sequences keep to
+   * @param accumulate how many such passes make a step: gradients are divided by it
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   */
+  public PackedGraph packedGraph(
+      int batch, int length, int accumulate, Recompute recompute, long seed) {
+    GraphBuilder g = new GraphBuilder(weights, Mode.TRAIN, recompute, seed);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor positions = g.input("positions", batch, length);
+    Tensor starts = g.input("starts", batch, length);
+    Tensor targets = g.input("targets", batch, length);
+    Tensor factors = g.floatInput("weights", batch, length);
+    Tensor hidden = layers.packed(g, weights, tokens, positions, starts);
+    Tensor logits = layers.head(g, weights, hidden);
+    Tensor losses = g.crossEntropy(logits, targets, factors, 0, 1f / accumulate);
+    Tensor loss = g.output(g.sum(losses, 1));
+    return new PackedGraph(
+        g.build(), tokens, positions, starts, targets, factors, loss, config.context());
   }
 
   /**
@@ -203,6 +286,10 @@ public final class LanguageModel implements Model {
   /** Gives its own weights back, not those of an adapter's base. Closing twice is harmless. */
   @Override
   public void close() {
-    weights.close();
+    if (adapter != null) {
+      adapter.close();
+    } else {
+      weights.close();
+    }
   }
 }

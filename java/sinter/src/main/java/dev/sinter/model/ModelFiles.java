@@ -160,8 +160,7 @@ public final class ModelFiles {
    */
   public static TaskModel loadTask(Path folder, Head head, Device device, DType dtype)
       throws IOException {
-    return loadTask(
-        folder, head, device, dtype, part -> false, part -> false, model -> model);
+    return loadTask(folder, head, device, dtype, part -> false, part -> false, model -> model);
   }
 
   /**
@@ -232,11 +231,13 @@ public final class ModelFiles {
         .load(
             folder,
             optional,
-            () ->
-                start.apply(
-                    bert != null
-                        ? new TaskModel(bert, head, device, dtype)
-                        : new TaskModel(gpt, head, device, dtype)));
+            there -> {
+              TaskModel model =
+                  bert != null
+                      ? new TaskModel(bert, head, device, dtype)
+                      : new TaskModel(gpt, head, device, dtype);
+              return start.apply(model).withDrawn(there);
+            });
   }
 
   private static WeightFiles files(boolean bert, List<ParameterSpec> parameters) {
@@ -287,6 +288,8 @@ public final class ModelFiles {
    * @param model whose weights
    * @param folder that exists
    * @throws IOException where they cannot be written; an old file stays as it was
+   * @throws IllegalArgumentException for an adapted model, here and below: an adapter has files of
+   *     its own, {@link PeftFiles}
    */
   public static void writeWeights(LanguageModel model, Path folder) throws IOException {
     write(GptFiles.weights(model.parameters().specs()), model, folder);
@@ -301,6 +304,7 @@ public final class ModelFiles {
    * @throws IOException where it cannot be written; old files stay as they were
    */
   public static void save(TaskModel model, List<String> labels, Path folder) throws IOException {
+    requireOwn(model);
     ConfigFile.write(
         model.bertConfig() != null
             ? BertFiles.json(model.bertConfig(), model.head(), labels)
@@ -317,11 +321,21 @@ public final class ModelFiles {
    * @throws IOException where it cannot be written; old files stay as they were
    */
   public static void save(TransformerModel model, Path folder) throws IOException {
+    requireOwn(model);
     ConfigFile.write(TransformerFiles.json(model.config()), folder);
     write(TransformerFiles.weights(model.parameters().specs()), model, folder);
   }
 
+  private static void requireOwn(Model model) {
+    if (model.weights() != model.parameters()) {
+      throw new IllegalArgumentException(
+          "the model is adapted: merge its adapter and save the model under it, or save the"
+              + " adapter with PeftFiles");
+    }
+  }
+
   private static void write(WeightFiles files, Model model, Path folder) throws IOException {
+    requireOwn(model);
     SafetensorsWriter writer = new SafetensorsWriter();
     files.add(writer, model);
     writer.write(folder.resolve(WEIGHTS));

@@ -4,7 +4,6 @@ import static dev.sinter.graph.ParameterSpec.constant;
 import static dev.sinter.graph.ParameterSpec.normal;
 
 import dev.sinter.graph.Activation;
-import dev.sinter.graph.AdaptedWeights;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.GraphBuilder;
@@ -22,7 +21,10 @@ import java.io.UncheckedIOException;
 import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
 
@@ -50,7 +52,11 @@ public final class TaskModel implements Model {
   private final Device device;
   private final Weights weights;
   private final Parameters parameters;
+  private final Adapter adapter;
   private final boolean owned;
+
+  /** Modules whose weights no file had: an adapter has to train them whole. */
+  private Set<String> drawn = Set.of();
 
   /** Whether a parameter of that name belongs to a head, BERT's pooler included. */
   static boolean isOfHead(String name) {
@@ -102,11 +108,14 @@ public final class TaskModel implements Model {
     this.device = device;
     this.parameters = new Parameters(device, dtype, parameters(backbone, head));
     this.weights = parameters;
+    this.adapter = null;
     this.owned = true;
   }
 
-  private TaskModel(
-      TaskModel of, Head head, Weights weights, Parameters parameters, boolean owned) {
+  /**
+   * @param adapter of this model; null: it has none
+   */
+  private TaskModel(TaskModel of, Head head, Adapter adapter, boolean owned) {
     this.backbone = of.backbone;
     this.bert = of.bert;
     this.gptConfig = of.gptConfig;
@@ -114,8 +123,9 @@ public final class TaskModel implements Model {
     this.classifier = classifier(backbone, head);
     this.headDropout = of.headDropout;
     this.device = of.device;
-    this.weights = weights;
-    this.parameters = parameters;
+    this.adapter = adapter;
+    this.weights = adapter == null ? of.weights : adapter.weights();
+    this.parameters = adapter == null ? of.parameters : adapter.parameters();
     this.owned = owned;
     if (!parameters(backbone, head).stream().allMatch(this::has)) {
       throw new IllegalArgumentException(
@@ -139,17 +149,69 @@ public final class TaskModel implements Model {
    * @throws IllegalArgumentException where the other head needs weights that are not there
    */
   public TaskModel withHead(Head other) {
-    return new TaskModel(this, other, weights, parameters, false);
-  }
-
-  /** The same model over these weights with an adapter, which it closes. */
-  TaskModel over(AdaptedWeights adapted) {
-    return new TaskModel(this, head, adapted, adapted.added(), true);
+    return new TaskModel(this, other, adapter, false);
   }
 
   /**
-   * Returns a copy of a GPT that knows more tokens: GPT-1's heads read some of their own (Radford et
-   * al. 2018, section 3.3).
+   * Lays a new adapter over this model, which stays as it is. The task's head is copied and trains
+   * whole, as does all else that no file had weights of, such as a pooler.
+   *
+   * @param config how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it, and then this one
+   * @throws IllegalArgumentException where this model has no such modules, or is adapted
+   */
+  public TaskModel adapted(AdapterConfig config, long seed) {
+    Set<String> whole = new LinkedHashSet<>(config.modulesToSave());
+    whole.addAll(drawn);
+    AdapterConfig all = config.withModulesToSave(whole.toArray(String[]::new));
+    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(), all), seed));
+  }
+
+  /**
+   * Notes which modules have new weights.
+   *
+   * @param there the parameters' parts that files hold
+   */
+  TaskModel withDrawn(Set<String> there) {
+    drawn = new LinkedHashSet<>();
+    for (String part : partsOf(parameters.specs())) {
+      if (!there.contains(part)) {
+        drawn.add(part.substring(0, part.lastIndexOf('.')));
+      }
+    }
+    return this;
+  }
+
+  /** The same model with an adapter over its weights, which it closes. */
+  TaskModel over(Adapter over) {
+    return new TaskModel(this, head, over, true);
+  }
+
+  /** What an adapter has to know of this model. */
+  Adaptable adaptable() {
+    List<ParameterSpec> specs = parameters(backbone, head);
+    Map<String, Layout> linear = new HashMap<>(backbone.linear());
+    for (ParameterSpec spec : specs.subList(backbone.parameters().size(), specs.size())) {
+      if (spec.shape().length == 2) {
+        linear.put(spec.name(), Layout.OUT_IN);
+      }
+    }
+    String taskType =
+        switch (head.task()) {
+          case SEQUENCE -> "SEQ_CLS";
+          case TOKENS -> "TOKEN_CLS";
+          case SPAN -> "QUESTION_ANS";
+          case MEAN, FIRST -> "FEATURE_EXTRACTION";
+          case CHOICE, MASKED, PRETRAINING -> null;
+        };
+    boolean prefixed = head.task() != Task.MEAN && head.task() != Task.FIRST;
+    return backbone.adaptable(taskType, specs, linear, classifier, prefixed);
+  }
+
+  /**
+   * Returns a copy of a GPT that knows more tokens: GPT-1's heads read some of their own (Radford
+   * et al. 2018, section 3.3).
    *
    * @param count how many there are behind the vocabulary
    * @param seed of their rows
@@ -296,6 +358,11 @@ public final class TaskModel implements Model {
     return weights;
   }
 
+  @Override
+  public Adapter adapter() {
+    return adapter;
+  }
+
   /**
    * Returns the most tokens that a sequence can have.
    *
@@ -336,8 +403,7 @@ public final class TaskModel implements Model {
    */
   public TaskGraph trainingGraph(
       int batch, int length, int masked, int accumulate, Recompute recompute, long seed) {
-    return trace(
-        Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, Objective.HEAD);
+    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, Objective.HEAD);
   }
 
   /** Which losses a graph computes. */
@@ -348,8 +414,8 @@ public final class TaskModel implements Model {
   }
 
   /**
-   * Traces a forward and backward pass of a GPT whose loss is the head's and that of the next tokens
-   * (Radford et al. 2018, section 3.2): {@link TaskGraph#nextTargets} and {@link
+   * Traces a forward and backward pass of a GPT whose loss is the head's and that of the next
+   * tokens (Radford et al. 2018, section 3.2): {@link TaskGraph#nextTargets} and {@link
    * TaskGraph#nextWeights} say which tokens, and how much they weigh.
    *
    * @param batch number of sequences; for choices, all choices of all questions
@@ -393,8 +459,7 @@ public final class TaskModel implements Model {
    * @return the graph; the caller closes it
    */
   public TaskGraph graph(int batch, int length, int masked) {
-    return trace(
-        Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, Objective.HEAD);
+    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, Objective.HEAD);
   }
 
   private TaskGraph trace(
@@ -582,7 +647,9 @@ public final class TaskModel implements Model {
   /** Gives the weights back, of a view nothing. Closing twice is harmless. */
   @Override
   public void close() {
-    if (owned) {
+    if (owned && adapter != null) {
+      adapter.close();
+    } else if (owned) {
       weights.close();
     }
   }
