@@ -40,9 +40,9 @@ import picocli.CommandLine.Spec;
       "",
       "The space is a JSON object. Its names are options of finetune without the dashes, its"
           + " values",
-      "constants, lists to choose from, or ranges:",
+      "constants (a flag is true or false), lists to choose from, or ranges:",
       "  {\"lr\": {\"log_uniform\": [1e-5, 1e-3]}, \"weight-decay\": {\"uniform\": [0, 0.1]},",
-      "   \"patience\": {\"integers\": [1, 3]}, \"batch\": [8, 16, 32], \"dtype\": \"fp32\"}",
+      "   \"rank\": {\"integers\": [4, 16]}, \"batch\": [8, 16, 32], \"adapter\": \"lora\"}",
       "",
       "asha trains every trial for --min-epochs, and of each --reduction trials the best that many",
       "times as long, up to --epochs (Li et al. 2020); random trains all of them for --epochs. A",

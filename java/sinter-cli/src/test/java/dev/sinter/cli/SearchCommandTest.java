@@ -91,7 +91,7 @@ class SearchCommandTest {
     double before = 1;
     int finished = 0;
     for (int i = 1; i <= 9; i++) {
-      String[] cells = csv.get(i).split(",");
+      String[] cells = csv.get(i).split(",", -1);
       double accuracy = Double.parseDouble(cells[1]);
       assertTrue(accuracy <= before, csv::toString);
       before = accuracy;
@@ -99,7 +99,7 @@ class SearchCommandTest {
       assertEquals("0.1", cells[6]);
     }
     assertEquals(1, finished);
-    String[] best = csv.get(1).split(",");
+    String[] best = csv.get(1).split(",", -1);
     assertTrue(Double.parseDouble(best[1]) >= 0.95, csv::toString);
     assertTrue(table.get(10).startsWith("best: trial " + best[0] + ", epochs " + best[2]));
     // Its folder is a model that finetune could have written.

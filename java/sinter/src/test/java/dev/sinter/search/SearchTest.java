@@ -160,8 +160,8 @@ class SearchTest {
                 (trial, from, to) ->
                     trial.number() % 3 == 0
                         ? trial.number() % 2 == 0 ? Double.NaN : Double.POSITIVE_INFINITY
-                        : trial.number() / 2 + 0.25 * (to - 1));
-    // Of 11, 10, 8, … (5, 5, 4) none of the multiples of three, which fail.
+                        : trial.number() / 2.0 + 0.25 * (to - 1));
+    // The multiples of three fail.
     Outcome best = found.best().orElseThrow();
     assertEquals(found.ranking().get(0), best);
     assertEquals(9, best.resource());
