@@ -8,7 +8,7 @@ final class LinePlot {
   private static final int WIDTH = 540;
   private static final int HEIGHT = 270;
   private static final int LEFT = 58;
-  private static final int RIGHT = 12;
+  private static final int RIGHT = 18;
   private static final int TOP = 10;
   private static final int BOTTOM = 40;
 

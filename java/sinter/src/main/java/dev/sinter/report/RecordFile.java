@@ -130,6 +130,9 @@ final class RecordFile {
 
   static RunRecord read(Path folder) throws IOException {
     Path file = Files.isDirectory(folder) ? folder.resolve(RunRecord.FILE) : folder;
+    if (Files.notExists(file) && Files.isRegularFile(folder.resolve(MetricsLog.FILE))) {
+      return MetricsLog.read(folder);
+    }
     if (!Files.isRegularFile(file)) { // reading a pipe would wait forever
       throw new FormatException(
           file, "there is no such file; name the folder of a run that has ended");
