@@ -25,6 +25,7 @@ public final class Main {
           TrainPairsCommand.class,
           FinetuneCommand.class,
           PredictCommand.class,
+          SearchCommand.class,
           GenerateCommand.class,
           QuantizeCommand.class,
           TranslateCommand.class,
