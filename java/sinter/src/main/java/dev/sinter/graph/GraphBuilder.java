@@ -38,6 +38,8 @@ public final class GraphBuilder {
   private final Map<Tensor, IntUnaryOperator> constants = new IdentityHashMap<>();
   private final Set<Tensor> kept = Collections.newSetFromMap(new IdentityHashMap<>());
   private long randomTensors;
+  private AdapterBank adapters;
+  private Tensor adapterOfRow;
 
   /**
    * Starts a graph.
@@ -253,6 +255,18 @@ public final class GraphBuilder {
     return append(new LayerNorm(x, gain, bias, epsilon, out, mean, rstd), out);
   }
 
+  /**
+   * Has the products that follow ({@link #linear}) add low-rank updates: each row those of an
+   * adapter of its own. Weights that no adapter changes are multiplied as without.
+   *
+   * @param bank of the model's adapters; what it has now is what the graph knows
+   * @param ofRow int32, an adapter for each row of what is multiplied; -1: none
+   */
+  public void adapters(AdapterBank bank, Tensor ofRow) {
+    adapters = bank;
+    adapterOfRow = ofRow;
+  }
+
   /** The layout of a linear layer's weight that is not packed. */
   public enum Layout {
     /** [in, out]: y = x W. */
@@ -275,7 +289,8 @@ public final class GraphBuilder {
   public Tensor linear(
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Tensor residual) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
-    return append(linear(x, weight, layout, bias, residual, null, out, null), out);
+    append(linear(x, weight, layout, bias, residual, null, out, null), out);
+    return adapted(weight) ? withUpdates(x, weight, out) : out;
   }
 
   /**
@@ -291,6 +306,11 @@ public final class GraphBuilder {
    */
   public Tensor linear(
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Activation activation) {
+    if (adapted(weight)) { // its updates come before the activation
+      Tensor product = linear(name + " before activation", x, weight, layout, bias, (Tensor) null);
+      Tensor active = Tensor.alias(name, product);
+      return append(new Elementwise.ActivationForward(activation, product, active), active);
+    }
     Tensor out = linearOutput(name, x, weight, layout, dtype());
     Tensor pre =
         training() ? Tensor.activation(name + " before activation", dtype(), out.shape()) : null;
@@ -308,6 +328,19 @@ public final class GraphBuilder {
   public Tensor logits(Tensor x, Tensor weight, Tensor bias) {
     Tensor out = linearOutput("logits", x, weight, Layout.OUT_IN, training() ? dtype() : DType.F32);
     return append(linear(x, weight, Layout.OUT_IN, bias, null, null, out, null), out);
+  }
+
+  private boolean adapted(Tensor weight) {
+    return adapters != null && adapters.a(weight) != null;
+  }
+
+  /** Adds to each row of a product the update of its own adapter, in place. */
+  private Tensor withUpdates(Tensor x, Tensor weight, Tensor product) {
+    Tensor out = Tensor.alias(product.name() + " adapted", product);
+    return append(
+        new LowRankRows(
+            adapterOfRow, x, adapters.a(weight), adapters.b(weight), product, out),
+        out);
   }
 
   private static Operation linear(

@@ -145,6 +145,7 @@ class EngineModelTest {
           Engine.of(frozen, null, settings),
           VOCABULARY,
           CONTEXT - 1,
+          List.of(),
           request -> alone.submit(request.withSpeculation(Speculation.none())).join());
     }
   }
