@@ -380,6 +380,68 @@ sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int6
   return stream->device->operations->bias_backward(stream, dtype, rows, columns, dout, accumulate, dbias);
 }
 
+// ---- low-rank updates ----------------------------------------------------------------------------------------------
+
+namespace {
+
+sn_status checkColumns(const sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, float factor,
+                       const char *operation) {
+  SN_CHECK_OK(checkStream(stream, operation));
+  SN_CHECK_OK(checkDtype(dtype, operation));
+  SN_CHECK_SHAPE(sizes({rows, columns}), "%s: rows %lld, columns %lld; each at least 1", operation,
+                 static_cast<ll>(rows), static_cast<ll>(columns));
+  SN_CHECK(std::isfinite(factor), SN_BAD_ARGUMENT, "%s: factor %g", operation, static_cast<double>(factor));
+  return SN_OK;
+}
+
+sn_status checkLora(const sn_lora_shape *shape) {
+  SN_CHECK_POINTER(shape, "lora");
+  const auto &s = *shape;
+  SN_CHECK_SHAPE(sizes({s.rows, s.in}) && sizes({s.rows, s.out}) && sizes({s.rows, s.rank, 4}) &&
+                     sizes({s.adapters, s.rank, s.in}) && sizes({s.adapters, s.rank, s.out}) && s.rows <= INT32_MAX &&
+                     s.adapters <= INT32_MAX,
+                 "lora: rows %lld, in %lld, out %lld, rank %lld, adapters %lld; each at least 1, rows and adapters "
+                 "below 2^31",
+                 static_cast<ll>(s.rows), static_cast<ll>(s.in), static_cast<ll>(s.out), static_cast<ll>(s.rank),
+                 static_cast<ll>(s.adapters));
+  SN_CHECK_SHAPE(s.x_stride >= s.in && s.y_stride >= s.out && s.x_stride <= kMost && s.y_stride <= kMost,
+                 "lora: strides %lld, %lld are smaller than a row", static_cast<ll>(s.x_stride),
+                 static_cast<ll>(s.y_stride));
+  return checkDtype(s.dtype, "lora");
+}
+
+}  // namespace
+
+sn_status sn_scale_columns(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, float factor,
+                           const void *x, const void *scale, void *out) {
+  SN_CHECK_OK(checkColumns(stream, dtype, rows, columns, factor, "scale_columns"));
+  SN_CHECK_POINTERS("scale_columns", x, out);
+  return stream->device->operations->scale_columns(stream, dtype, rows, columns, factor, x, scale, out);
+}
+
+sn_status sn_scale_columns_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, float factor,
+                                    const void *x, const void *dout, int32_t accumulate, float *dscale) {
+  SN_CHECK_OK(checkColumns(stream, dtype, rows, columns, factor, "scale_columns_backward"));
+  SN_CHECK_POINTERS("scale_columns_backward", x, dout, dscale);
+  return stream->device->operations->scale_columns_backward(stream, dtype, rows, columns, factor, x, dout, accumulate,
+                                                            dscale);
+}
+
+sn_status sn_lora_workspace(const sn_device *device, const sn_lora_shape *shape, int64_t *bytes) {
+  SN_CHECK_POINTER(device, "lora_workspace");
+  SN_CHECK_POINTER(bytes, "lora_workspace");
+  SN_CHECK_OK(checkLora(shape));
+  return device->operations->lora_workspace(device, shape, bytes);
+}
+
+sn_status sn_lora(sn_stream *stream, const sn_lora_shape *shape, const int32_t *which, const void *x, const void *a,
+                  const void *b, void *y, void *workspace) {
+  SN_CHECK_OK(checkStream(stream, "lora"));
+  SN_CHECK_OK(checkLora(shape));
+  SN_CHECK_POINTERS("lora", which, x, a, b, y, workspace);
+  return stream->device->operations->lora(stream, shape, which, x, a, b, y, workspace);
+}
+
 // ---- packed weights ------------------------------------------------------------------------------------------------
 
 namespace {

@@ -24,6 +24,10 @@
   X(gemm_workspace)                \
   X(gemm)                          \
   X(bias_backward)                 \
+  X(scale_columns)                 \
+  X(scale_columns_backward)        \
+  X(lora_workspace)                \
+  X(lora)                          \
   X(pack)                          \
   X(packed_rows)                   \
   X(linear_workspace)              \

@@ -20,6 +20,7 @@ struct Fault {
     kAppendFull,
     kDecodeFull,
     kWeight,
+    kAdapter,
     kPackedRow,
     kPagedAppend,
     kPagedAttention

@@ -31,6 +31,9 @@ sn_status takeFault(sn_stream *stream) {
     case Fault::kWeight:
       return fail(SN_BAD_ARGUMENT, "pack: the weight from input %lld to output %lld is not finite",
                   static_cast<long long>(fault.place), static_cast<long long>(fault.more));
+    case Fault::kAdapter:
+      return fail(SN_BAD_ARGUMENT, "lora: adapter %d of row %lld; there are %lld adapters", fault.value,
+                  static_cast<long long>(fault.place), static_cast<long long>(fault.known));
     case Fault::kPackedRow:
       return fail(SN_BAD_ARGUMENT, "packed_rows: index %d at place %lld; there are %lld rows", fault.value,
                   static_cast<long long>(fault.place), static_cast<long long>(fault.known));

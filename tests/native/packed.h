@@ -7,15 +7,6 @@ namespace sn::testing {
 
 constexpr sn_weight_format kFormats[] = {SN_WEIGHT_F32, SN_WEIGHT_BF16, SN_WEIGHT_Q8, SN_WEIGHT_Q4};
 
-// A value that no enumerator has, by its bits.
-template <typename E>
-E unknown(int32_t number) {
-  E value;
-  static_assert(sizeof value == sizeof number);
-  std::memcpy(&value, &number, sizeof value);
-  return value;
-}
-
 // Weights [in, out] in their panels, poisoned until something packs them.
 class Packed {
  public:

@@ -64,6 +64,15 @@ struct SharedAllocator {
 using Bytes = std::vector<unsigned char, SharedAllocator<unsigned char>>;
 using Ints = std::vector<int32_t, SharedAllocator<int32_t>>;
 
+// A value that no enumerator has, by its bits.
+template <typename E>
+E unknown(int32_t number) {
+  E value;
+  static_assert(sizeof value == sizeof number);
+  std::memcpy(&value, &number, sizeof value);
+  return value;
+}
+
 // Dense values of a dtype, seen as doubles.
 class Tensor {
  public:

@@ -1,0 +1,65 @@
+// column_sums.cuh: sums over the rows of a matrix.
+//
+// A block owns sixteen columns, the 32 bytes that memory gives at once in bf16, and walks all rows: two lanes side by
+// side read eight columns each, all others further rows. So no block waits for another, and the order of the sum is
+// fixed: within a thread, then by shuffles, then over the warps.
+#pragma once
+
+#include "cuda/vector.h"
+
+namespace sn::cuda {
+
+constexpr int kSumThreads = 1024, kSumWarps = kSumThreads / kWarp;
+constexpr int kSumLanes = 2, kSumColumns = 8 * kSumLanes, kSumRows = kSumThreads / kSumLanes;
+// Rows that a thread reads before it adds them.
+constexpr int kSumAtOnce = 4;
+
+// sums[j] = factor * the sum over rows i of the elements that read(i * columns + j, count, x) gives, `count` of the
+// eight from column j on; plus sums[j] where accumulate.
+template <typename F>
+__global__ void __launch_bounds__(kSumThreads)
+    sumColumns(int64_t rows, int64_t columns, float factor, F read, bool accumulate, float *sums) {
+  int lane = static_cast<int>(threadIdx.x) % kSumLanes;
+  int64_t stripe = int64_t{blockIdx.x} * kSumColumns, column = stripe + lane * 8;
+  auto present = static_cast<int>(min(int64_t{8}, columns - column));
+  float mine[8] = {};
+  int64_t row = threadIdx.x / kSumLanes;
+  for (; row + (kSumAtOnce - 1) * kSumRows < rows; row += kSumAtOnce * kSumRows) {
+    float x[kSumAtOnce][8];
+#pragma unroll
+    for (int i = 0; i < kSumAtOnce; ++i) read((row + i * kSumRows) * columns + column, present, x[i]);
+#pragma unroll
+    for (int i = 0; i < kSumAtOnce; ++i) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) mine[j] += x[i][j];
+    }
+  }
+  for (; row < rows; row += kSumRows) {
+    float x[8];
+    read(row * columns + column, present, x);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) mine[j] += x[j];
+  }
+
+  SN_SHARED(float, parts, kSumWarps *kSumColumns);
+  int first = spreadSums<kWarp / 2, kSumLanes, 8>(mine);
+  if (first >= 0) parts[static_cast<int>(threadIdx.x) / kWarp * kSumColumns + lane * 8 + first] = mine[0];
+  __syncthreads();
+  int64_t own = stripe + threadIdx.x;
+  if (threadIdx.x >= kSumColumns || own >= columns) return;
+  float total = 0;
+#pragma unroll
+  for (int warp = 0; warp < kSumWarps; ++warp) total += parts[warp * kSumColumns + threadIdx.x];
+  sums[own] = accumulate ? fmaf(factor, total, sums[own]) : factor * total;
+}
+
+// Launches it.
+template <typename F>
+cudaError_t launchSumColumns(cudaStream_t stream, int64_t rows, int64_t columns, float factor, const F &read,
+                             bool accumulate, float *sums) {
+  auto blocks = static_cast<unsigned>((columns + kSumColumns - 1) / kSumColumns);
+  return launch(sumColumns<F>, dim3(blocks), dim3(kSumThreads), 0, stream, rows, columns, factor, read, accumulate,
+                sums);
+}
+
+}  // namespace sn::cuda
