@@ -13,7 +13,7 @@ import java.util.Set;
  * gradient.
  */
 final class Backward {
-  private final Parameters parameters;
+  private final Weights weights;
   private final DType dtype;
   private final Recompute recompute;
   private final Set<Tensor> kept;
@@ -24,30 +24,36 @@ final class Backward {
   private final Map<Tensor, Integer> consumers = new HashMap<>();
   private final Set<Tensor> written = new HashSet<>();
 
+  /** What a trained parameter has a part in: all else needs no gradient. */
+  private final Set<Tensor> depends = new HashSet<>();
+
   private Backward(
       List<Operation> forward,
-      Parameters parameters,
+      Weights weights,
       DType dtype,
       Recompute recompute,
       Set<Tensor> kept) {
-    this.parameters = parameters;
+    this.weights = weights;
     this.dtype = dtype;
     this.recompute = recompute;
     this.kept = kept;
     for (Operation operation : forward) {
       operation.writes().forEach(output -> producers.put(output, operation));
       operation.reads().forEach(input -> consumers.merge(input, 1, Integer::sum));
+      if (operation.reads().stream().anyMatch(input -> depends.contains(input) || trains(input))) {
+        depends.addAll(operation.writes());
+      }
     }
   }
 
   /** The operations of the backward pass, in order. */
   static List<Operation> of(
       List<Operation> forward,
-      Parameters parameters,
+      Weights weights,
       DType dtype,
       Recompute recompute,
       Set<Tensor> kept) {
-    Backward backward = new Backward(forward, parameters, dtype, recompute, kept);
+    Backward backward = new Backward(forward, weights, dtype, recompute, kept);
     for (int i = forward.size() - 1; i >= 0; i--) {
       Operation operation = forward.get(i);
       if (operation.isRoot() || operation.writes().stream().anyMatch(backward::reaches)) {
@@ -71,9 +77,9 @@ final class Backward {
     return Tensor.activation(name, dtype, shape);
   }
 
-  /** Whether this tensor's gradient is wanted: inputs have none. */
+  /** Whether this tensor's gradient is wanted: no trained parameter has a part in inputs. */
   boolean wants(Tensor tensor) {
-    return tensor.role() == Tensor.Role.ACTIVATION;
+    return depends.contains(tensor);
   }
 
   /**
@@ -94,6 +100,9 @@ final class Backward {
 
   /** Adds a contribution to a tensor's gradient. */
   void add(Tensor tensor, Tensor contribution) {
+    if (!wants(tensor)) {
+      return;
+    }
     Tensor before = gradients.get(tensor);
     if (before == null) {
       gradients.put(tensor, contribution);
@@ -104,14 +113,16 @@ final class Backward {
     gradients.put(tensor, total);
   }
 
-  /** Whether a parameter is trained: a table of constants is not. */
+  /**
+   * Whether this is a parameter that is trained: what is frozen and tables of constants are not.
+   */
   boolean trains(Tensor parameter) {
-    return parameters.trains(parameter);
+    return weights.trained().trains(parameter);
   }
 
-  /** The gradient of a parameter, in fp32. */
+  /** The gradient of a parameter, in fp32; null: it is frozen. */
   Tensor parameterGradient(Tensor parameter) {
-    return parameters.gradient(parameter);
+    return trains(parameter) ? weights.trained().gradient(parameter) : null;
   }
 
   /**
@@ -154,6 +165,9 @@ final class Backward {
   }
 
   boolean keeps(Tensor tensor) {
+    if (producers.get(tensor) instanceof PackedRows) {
+      return false; // a weight unpacked: as large as what packing saves
+    }
     return switch (recompute) {
       case NONE -> true;
       case ELEMENTWISE ->

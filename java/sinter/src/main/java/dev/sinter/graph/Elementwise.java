@@ -67,6 +67,20 @@ final class Elementwise {
     }
 
     @Override
+    void differentiate(Backward b) {
+      Tensor dx = b.activation("d " + x.name(), x.shape());
+      b.emit(new ActivationBackward(activation, b.saved(x), b.gradient(out), dx));
+      b.add(x, dx);
+    }
+
+    @Override
+    Tensor recompute(Tensor output, Backward b) {
+      Tensor again = b.activation(out.name() + " again", out.shape());
+      b.emit(new ActivationForward(activation, b.saved(x), again));
+      return again;
+    }
+
+    @Override
     Call bind(Place at) {
       int kind = activation.code();
       int dtype = out.dtype().code();
@@ -154,14 +168,19 @@ final class Elementwise {
       this.out = out;
     }
 
-    /** Only of inputs, which have no gradient. */
     @Override
-    void differentiate(Backward b) {}
+    void differentiate(Backward b) {
+      if (b.wants(x)) {
+        Tensor dx = Tensor.activation("d " + x.name(), x.dtype(), x.shape());
+        b.emit(new Cast(b.gradient(out), dx));
+        b.add(x, dx);
+      }
+    }
 
     @Override
     Tensor recompute(Tensor output, Backward b) {
       Tensor again = Tensor.activation(out.name() + " again", out.dtype(), out.shape());
-      b.emit(new Cast(x, again));
+      b.emit(new Cast(b.saved(x), again));
       return again;
     }
 
@@ -207,9 +226,11 @@ final class Elementwise {
     @Override
     void differentiate(Backward b) {
       Tensor dout = b.gradient(out);
-      Tensor dx = b.activation("d " + x.name(), x.shape());
-      b.emit(new Dropout(dout, null, dx, p, seed, number));
-      b.add(x, dx);
+      if (b.wants(x)) {
+        Tensor dx = b.activation("d " + x.name(), x.shape());
+        b.emit(new Dropout(dout, null, dx, p, seed, number));
+        b.add(x, dx);
+      }
       if (residual != null) {
         b.add(residual, dout);
       }

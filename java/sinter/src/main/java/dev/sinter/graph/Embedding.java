@@ -47,7 +47,7 @@ final class Embedding extends Operation {
 
   @Override
   void differentiate(Backward b) {
-    if (b.first(tokenTable)) {
+    if (b.trains(tokenTable) && b.first(tokenTable)) {
       b.emit(new Clear(b.parameterGradient(tokenTable)));
     }
     boolean positionsTrain = positionTable != null && b.trains(positionTable);
@@ -160,7 +160,7 @@ final class Embedding extends Operation {
       int padding = forward.padding;
       Pointer pt = forward.tokens.address();
       Pointer pd = dout.address();
-      Pointer pdt = dtokenTable.address();
+      Pointer pdt = dtokenTable == null ? null : dtokenTable.address();
       Pointer pdp = dpositionTable == null ? null : dpositionTable.address();
       boolean overwrite = firstPositions;
       return (stream, run) ->

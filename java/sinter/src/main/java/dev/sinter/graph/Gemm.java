@@ -17,6 +17,8 @@ import org.bytedeco.javacpp.IntPointer;
  * @param activation of the epilogues that have one, else null
  * @param bias whether it has one, where the epilogue allows both
  * @param aux whether it has one, where the epilogue allows both
+ * @param aStride elements from a row of a to the next
+ * @param cStride elements from a row of c, and of aux, to the next
  */
 record Gemm(
     long m,
@@ -29,18 +31,52 @@ record Gemm(
     int epilogue,
     Activation activation,
     boolean bias,
-    boolean aux) {
+    boolean aux,
+    long aStride,
+    long cStride) {
 
   /** A product and nothing else. */
   static Gemm plain(
       long m, long n, long k, boolean transposeA, boolean transposeB, DType dtype, DType out) {
     int none = sinter.SN_EPILOGUE_NONE;
-    return new Gemm(m, n, k, transposeA, transposeB, dtype, out, none, null, false, false);
+    long aStride = transposeA ? m : k;
+    return new Gemm(
+        m, n, k, transposeA, transposeB, dtype, out, none, null, false, false, aStride, n);
   }
 
   Gemm with(int epilogueNow, Activation activationNow, boolean biasNow, boolean auxNow) {
     return new Gemm(
-        m, n, k, transposeA, transposeB, dtype, out, epilogueNow, activationNow, biasNow, auxNow);
+        m,
+        n,
+        k,
+        transposeA,
+        transposeB,
+        dtype,
+        out,
+        epilogueNow,
+        activationNow,
+        biasNow,
+        auxNow,
+        aStride,
+        cStride);
+  }
+
+  /** The same where a, or c and aux, are columns of wider matrices. */
+  Gemm among(long aColumns, long cColumns) {
+    return new Gemm(
+        m,
+        n,
+        k,
+        transposeA,
+        transposeB,
+        dtype,
+        out,
+        epilogue,
+        activation,
+        bias,
+        aux,
+        aColumns,
+        cColumns);
   }
 
   sn_gemm_shape shape(long plan) {
@@ -51,9 +87,9 @@ record Gemm(
         .k(k)
         .transpose_a(transposeA ? 1 : 0)
         .transpose_b(transposeB ? 1 : 0)
-        .a_stride(transposeA ? m : k)
+        .a_stride(aStride)
         .b_stride(transposeB ? k : n)
-        .c_stride(n)
+        .c_stride(cStride)
         .a_batch(0)
         .b_batch(0)
         .c_batch(0)
@@ -112,8 +148,11 @@ record Gemm(
           case sinter.SN_EPILOGUE_ACTIVATION_BACKWARD -> " " + activation + " backward";
           default -> "";
         };
+    String strides =
+        (aStride == (transposeA ? m : k) ? "" : " a of " + aStride)
+            + (cStride == n ? "" : " c of " + cStride);
     boolean keeps = aux && epilogue == sinter.SN_EPILOGUE_BIAS_ACTIVATION;
-    String all = (bias ? " bias" : "") + kind + (keeps ? " aux" : "");
+    String all = (bias ? " bias" : "") + kind + (keeps ? " aux" : "") + strides;
     return all.isEmpty() ? "" : "," + all;
   }
 }

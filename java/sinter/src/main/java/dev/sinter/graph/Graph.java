@@ -36,19 +36,22 @@ public final class Graph implements AutoCloseable {
   private final Stream stream;
   private final Map<Tensor, Mirror> mirrors = new IdentityHashMap<>();
   private final Map<Tensor, Held> held = new IdentityHashMap<>();
-  private final Supplier<List<Mirror>> uploads;
-  private final List<Mirror> downloads;
   private final Mirror clock;
   private final LongBuffer clockOnHost;
   private final int forward;
   private boolean closed;
 
-  /** Of runs that do not accumulate, and of runs that do. */
-  private final Recorder[] recorders = {new Recorder(), new Recorder()};
+  private final List<Mirror> callersGradients = new ArrayList<>();
+
+  /** Of whole runs: without and with accumulating; of the first half; of the second, likewise. */
+  private final List<Recorder> recorders;
+
+  private boolean halfway;
 
   /**
    * @param shared memory of other graphs too; null: of this one alone
    * @param inputs tensors that the caller writes before a run
+   * @param callersGradients tensors that it writes between the halves of one
    * @param outputs tensors that the caller reads after it
    * @param held tensors of which it may read rows after it
    * @param uploads what else a run writes to the device first; it may change when the version of an
@@ -61,6 +64,7 @@ public final class Graph implements AutoCloseable {
       List<Operation> operations,
       int forward,
       Set<Tensor> inputs,
+      List<Tensor> callersGradients,
       Set<Tensor> outputs,
       Set<Tensor> held,
       Supplier<List<Mirror>> uploads,
@@ -71,7 +75,9 @@ public final class Graph implements AutoCloseable {
     this.forward = forward;
     Set<Tensor> kept = new LinkedHashSet<>(outputs);
     kept.addAll(held);
-    plan = new MemoryPlan(operations, inputs, kept, device);
+    Set<Tensor> given = new LinkedHashSet<>(inputs);
+    given.addAll(callersGradients);
+    plan = new MemoryPlan(operations, given, kept, device);
     ownsArena = shared == null;
     arena = ownsArena ? new Arena(device) : shared;
     activations = arena.activations(plan.bytes());
@@ -88,24 +94,34 @@ public final class Graph implements AutoCloseable {
       Operation operation = operations.get(i);
       calls[i] = operation.bind(new Operation.Place(device, workspace(operation, i), clockPointer));
     }
-    List<Mirror> written = new ArrayList<>();
+    List<Mirror> mirrored = new ArrayList<>();
     for (Tensor tensor : inputs) {
-      written.add(mirror(tensor));
+      mirrored.add(mirror(tensor));
     }
-    this.uploads =
+    Supplier<List<Mirror>> written =
         () -> {
-          List<Mirror> all = new ArrayList<>(written);
+          List<Mirror> all = new ArrayList<>(mirrored);
           all.addAll(uploads.get());
           all.add(clock);
           return all;
         };
-    this.downloads = new ArrayList<>(downloads);
+    List<Mirror> read = new ArrayList<>(downloads);
     for (Tensor tensor : outputs) {
-      this.downloads.add(mirror(tensor));
+      read.add(mirror(tensor));
     }
     for (Tensor tensor : held) {
       this.held.put(tensor, new Held(device, tensor));
     }
+    for (Tensor tensor : callersGradients) {
+      this.callersGradients.add(mirror(tensor));
+    }
+    recorders =
+        List.of(
+            new Recorder(0, calls.length, written, read),
+            new Recorder(0, calls.length, written, read),
+            new Recorder(0, forward, written, read),
+            new Recorder(forward, calls.length, () -> this.callersGradients, List.of()),
+            new Recorder(forward, calls.length, () -> this.callersGradients, List.of()));
   }
 
   private Pointer workspace(Operation operation, int index) {
@@ -129,36 +145,85 @@ public final class Graph implements AutoCloseable {
    * @param step the number that keys this run's random numbers
    * @param accumulating whether parameter gradients are added to those of the run before
    * @throws SinterException where an operation fails
-   * @throws IllegalStateException after {@link #close}
+   * @throws IllegalStateException after {@link #close}, and where the caller computes the loss
    */
   public void run(long step, boolean accumulating) {
+    if (!callersGradients.isEmpty() && forward < calls.length) {
+      throw new IllegalStateException(
+          "the caller computes this graph's loss: forward and backward run it");
+    }
+    run(step, accumulating, recorders.get(accumulating ? 1 : 0));
+  }
+
+  /**
+   * Writes the inputs to the device, runs the forward pass and reads the outputs back: the first
+   * half of a run whose loss the caller computes ({@link GraphBuilder#callersGradient}).
+   *
+   * @param step the number that keys this run's random numbers
+   * @throws SinterException where an operation fails
+   * @throws IllegalStateException after {@link #close}
+   */
+  public void forward(long step) {
+    halfway = false;
+    run(step, false, recorders.get(2));
+    halfway = true;
+  }
+
+  /**
+   * Writes the caller's gradients to the device and runs the backward pass, once for a {@link
+   * #forward}.
+   *
+   * @param accumulating whether parameter gradients are added to those of the run before
+   * @throws SinterException where an operation fails
+   * @throws IllegalStateException where no forward pass came before, and after {@link #close}
+   */
+  public void backward(boolean accumulating) {
+    if (!halfway || forward == calls.length) {
+      throw new IllegalStateException("forward() of a graph that trains comes before backward()");
+    }
+    halfway = false;
+    run(clockOnHost.get(0), accumulating, recorders.get(accumulating ? 4 : 3));
+  }
+
+  private void run(long step, boolean accumulating, Recorder recorder) {
     checkOpen();
     stream.lock();
     try {
       stream.settle();
       clockOnHost.put(0, step);
       run.accumulating = accumulating;
-      recorders[accumulating ? 1 : 0].run();
+      recorder.run();
     } finally {
       stream.unlock();
     }
   }
 
-  /** Runs the graph with one setting of what its calls are given. */
+  /** Runs some of the operations with one setting of what their calls are given. */
   private final class Recorder {
+    private final int from;
+    private final int to;
+    private final Supplier<List<Mirror>> given;
+    private final List<Mirror> read;
     private List<Mirror> written;
     private Recording recording;
     private int version;
     private boolean ran;
 
+    Recorder(int from, int to, Supplier<List<Mirror>> given, List<Mirror> read) {
+      this.from = from;
+      this.to = to;
+      this.given = given;
+      this.read = read;
+    }
+
     void run() {
       int now = 0;
-      for (int i = 0; i < calls.length; i++) { // an iterator would be an allocation
+      for (int i = from; i < to; i++) { // an iterator would be an allocation
         now += operations.get(i).version();
       }
       if (written == null || now != version) {
         forget();
-        written = uploads.get();
+        written = given.get();
         version = now;
       }
       if (!device.isCuda() || !ran) {
@@ -178,14 +243,14 @@ public final class Graph implements AutoCloseable {
       for (int i = 0; i < written.size(); i++) {
         Natives.check(written.get(i).upload(handle));
       }
-      for (int i = 0; i < calls.length; i++) {
+      for (int i = from; i < to; i++) {
         int status = calls[i].run(handle, run);
         if (status != sinter.SN_OK) {
           throw Natives.failure(status, operations.get(i).name());
         }
       }
-      for (int i = 0; i < downloads.size(); i++) {
-        Natives.check(downloads.get(i).download(handle));
+      for (int i = 0; i < read.size(); i++) {
+        Natives.check(read.get(i).download(handle));
       }
     }
 

@@ -5,6 +5,7 @@ import java.nio.IntBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -36,6 +37,8 @@ public final class GraphBuilder {
   private final Set<Mirror> caches = new LinkedHashSet<>();
   private final Set<Sampler> samplers = new LinkedHashSet<>();
   private final Map<Tensor, IntUnaryOperator> constants = new IdentityHashMap<>();
+  private final Map<Long, Tensor> allRows = new HashMap<>();
+  private final List<Tensor> callersGradients = new ArrayList<>();
   private final Set<Tensor> kept = Collections.newSetFromMap(new IdentityHashMap<>());
   private long randomTensors;
   private AdapterBank adapters;
@@ -45,13 +48,16 @@ public final class GraphBuilder {
    * Starts a graph.
    *
    * @param parameters the model's weights
-   * @param mode what the graph is for; packed weights do not train
+   * @param mode what the graph is for; packed weights alone do not train
    * @param recompute what the backward pass computes again
    * @param seed of dropout
    */
   public GraphBuilder(Weights parameters, Mode mode, Recompute recompute, long seed) {
-    if (mode == Mode.TRAIN && !(parameters instanceof Parameters)) {
-      throw new IllegalArgumentException("packed weights do not train");
+    if (mode == Mode.TRAIN) {
+      if (parameters.trained() == null) {
+        throw new IllegalArgumentException("packed weights do not train");
+      }
+      parameters.trained().enableTraining();
     }
     this.parameters = parameters;
     this.mode = mode;
@@ -289,8 +295,8 @@ public final class GraphBuilder {
   public Tensor linear(
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Tensor residual) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
-    append(linear(x, weight, layout, bias, residual, null, out, null), out);
-    return adapted(weight) ? withUpdates(x, weight, out) : out;
+    product(x, weight, layout, bias, residual, null, out, null);
+    return adapted(x, weight, update(name, x, weight, out));
   }
 
   /**
@@ -306,15 +312,76 @@ public final class GraphBuilder {
    */
   public Tensor linear(
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Activation activation) {
-    if (adapted(weight)) { // its updates come before the activation
-      Tensor product = linear(name + " before activation", x, weight, layout, bias, (Tensor) null);
-      Tensor active = Tensor.alias(name, product);
-      return append(new Elementwise.ActivationForward(activation, product, active), active);
-    }
     Tensor out = linearOutput(name, x, weight, layout, dtype());
+    if (!parameters.lowRanks(weight.name()).isEmpty() || hasAdapters(weight)) {
+      Tensor pre = linear(name + " before activation", x, weight, layout, bias, (Tensor) null);
+      return append(new Elementwise.ActivationForward(activation, pre, out), out);
+    }
     Tensor pre =
         training() ? Tensor.activation(name + " before activation", dtype(), out.shape()) : null;
-    return append(linear(x, weight, layout, bias, null, activation, out, pre), out);
+    product(x, weight, layout, bias, null, activation, out, pre);
+    return out;
+  }
+
+  /**
+   * Adds the low-rank updates of a product with a weight, where it has any.
+   *
+   * @param out the product, which they are added to in place
+   */
+  private Tensor update(String name, Tensor x, Tensor weight, Tensor out) {
+    for (LowRank pair : parameters.lowRanks(weight.name())) {
+      Tensor in =
+          drops(pair.dropout()) ? dropout(pair.a() + " dropout", x, pair.dropout(), null) : x;
+      Tensor down =
+          linear(pair.a(), in, parameters.get(pair.a()), Layout.OUT_IN, null, (Tensor) null);
+      Tensor scaled = Tensor.activation(pair.a() + " scaled", dtype(), down.shape());
+      Tensor scale = pair.scale() == null ? null : parameters.get(pair.scale());
+      operations.add(new ScaleColumns(down, scale, pair.factor(), scaled));
+      Tensor sum = Tensor.alias(name, out);
+      operations.add(new AddProduct(out, scaled, parameters.get(pair.b()), pair.column(), sum));
+      out = sum;
+    }
+    return out;
+  }
+
+  /**
+   * Puts the bottleneck behind a projection, where the weights have one there.
+   *
+   * @param projection its name
+   * @param y its result, after dropout
+   * @return like y, or y itself
+   */
+  public Tensor bottleneck(String projection, Tensor y) {
+    Bottleneck at = parameters.bottleneck(projection);
+    if (at == null) {
+      return y;
+    }
+    Tensor narrow =
+        linear(
+            at.down(),
+            y,
+            parameters.get(at.down() + ".weight"),
+            Layout.OUT_IN,
+            parameters.get(at.down() + ".bias"),
+            at.activation());
+    return linear(
+        at.up(),
+        narrow,
+        parameters.get(at.up() + ".weight"),
+        Layout.OUT_IN,
+        parameters.get(at.up() + ".bias"),
+        y);
+  }
+
+  /**
+   * Says whether a bottleneck stands behind a projection: where none does, callers take the fused
+   * way.
+   *
+   * @param projection its name
+   * @return true where {@link #bottleneck} adds one
+   */
+  public boolean hasBottleneck(String projection) {
+    return parameters.bottleneck(projection) != null;
   }
 
   /**
@@ -327,23 +394,30 @@ public final class GraphBuilder {
    */
   public Tensor logits(Tensor x, Tensor weight, Tensor bias) {
     Tensor out = linearOutput("logits", x, weight, Layout.OUT_IN, training() ? dtype() : DType.F32);
-    return append(linear(x, weight, Layout.OUT_IN, bias, null, null, out, null), out);
+    product(x, weight, Layout.OUT_IN, bias, null, null, out, null);
+    return update("logits", x, weight, out);
   }
 
-  private boolean adapted(Tensor weight) {
+  private boolean hasAdapters(Tensor weight) {
     return adapters != null && adapters.a(weight) != null;
   }
 
-  /** Adds to each row of a product the update of its own adapter, in place. */
-  private Tensor withUpdates(Tensor x, Tensor weight, Tensor product) {
-    Tensor out = Tensor.alias(product.name() + " adapted", product);
-    return append(
-        new LowRankRows(
-            adapterOfRow, x, adapters.a(weight), adapters.b(weight), product, out),
-        out);
+  /**
+   * Adds to each row of a product the update of its own adapter, where the bank has any.
+   *
+   * @param product of x and the weight, which they are added to in place
+   */
+  private Tensor adapted(Tensor x, Tensor weight, Tensor product) {
+    if (!hasAdapters(weight)) {
+      return product;
+    }
+    Tensor a = adapters.a(weight);
+    Tensor b = adapters.b(weight);
+    Tensor out = Tensor.alias(product.name(), product);
+    return append(new LowRankRows(adapterOfRow, x, a, b, product, out), out);
   }
 
-  private static Operation linear(
+  private void product(
       Tensor x,
       Tensor weight,
       Layout layout,
@@ -352,9 +426,29 @@ public final class GraphBuilder {
       Activation activation,
       Tensor out,
       Tensor pre) {
-    return weight.format() != null
-        ? new PackedLinear(x, weight, bias, residual, activation, out)
-        : new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, activation, out, pre);
+    if (weight.format() == null) {
+      operations.add(
+          new Linear(x, weight, layout == Layout.OUT_IN, bias, residual, activation, out, pre));
+    } else if (training()) {
+      operations.add(new Linear(x, unpacked(weight), true, bias, residual, activation, out, pre));
+    } else {
+      operations.add(new PackedLinear(x, weight, bias, residual, activation, out));
+    }
+  }
+
+  /** A packed weight as [out, in]: training multiplies by what the packed numbers are, exactly. */
+  private Tensor unpacked(Tensor weight) {
+    long outs = weight.size(1);
+    Tensor indices =
+        allRows.computeIfAbsent(
+            outs,
+            count -> {
+              Tensor all = input("all rows", count);
+              constants.put(all, i -> i);
+              return all;
+            });
+    Tensor out = Tensor.activation(weight.name() + " unpacked", dtype(), outs, weight.size(0));
+    return append(new PackedRows(indices, weight, out), out);
   }
 
   private Tensor linearOutput(String name, Tensor x, Tensor weight, Layout layout, DType dtype) {
@@ -600,6 +694,36 @@ public final class GraphBuilder {
   }
 
   /**
+   * The negative log-likelihood of each row's target, to make a loss of: of its own it has no
+   * gradient, {@link #callersGradient} gives it one.
+   *
+   * @param logits [.., vocabulary]; nothing else reads them
+   * @param targets int32, one a row; -100: none, 0 and without gradient
+   * @return fp32, one a row
+   */
+  public Tensor negativeLogLikelihood(Tensor logits, Tensor targets) {
+    Tensor out = Tensor.activation("negative log-likelihood", DType.F32, logits.rows());
+    return append(new Loss.NegativeLogLikelihood(logits, targets, out), out);
+  }
+
+  /**
+   * Lets the caller compute the loss. The graph then runs in halves: after {@link Graph#forward}
+   * the caller reads x, writes the gradient of its loss with respect to it, and {@link
+   * Graph#backward} goes on from there.
+   *
+   * @param x fp32, {@link #widen}ed; it becomes an output
+   * @return the gradient, to be written between the halves; where the graph does not train, nothing
+   *     reads it
+   */
+  public Tensor callersGradient(Tensor x) {
+    Tensor gradient = Tensor.input("d " + x.name(), DType.F32, x.shape());
+    output(x);
+    callersGradients.add(gradient);
+    operations.add(new Loss.CallersGradient(x, gradient));
+    return gradient;
+  }
+
+  /**
    * Adds up.
    *
    * @param x fp32
@@ -653,7 +777,7 @@ public final class GraphBuilder {
   public Graph build(Arena arena) {
     List<Operation> all = new ArrayList<>(operations);
     if (training()) {
-      all.addAll(Backward.of(operations, (Parameters) parameters, dtype(), recompute, kept));
+      all.addAll(Backward.of(operations, parameters, dtype(), recompute, kept));
     }
     Graph graph =
         new Graph(
@@ -662,6 +786,7 @@ public final class GraphBuilder {
             all,
             operations.size(),
             inputs,
+            callersGradients,
             outputs,
             held,
             this::uploads,

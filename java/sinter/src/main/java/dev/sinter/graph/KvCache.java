@@ -31,7 +31,7 @@ public final class KvCache implements AutoCloseable {
    * @param capacity the most positions a sequence can have
    */
   public KvCache(
-      Parameters parameters, int layers, int batch, int kvHeads, int headSize, int capacity) {
+      Weights parameters, int layers, int batch, int kvHeads, int headSize, int capacity) {
     this.capacity = capacity;
     this.stream = parameters.stream();
     this.device = parameters.device();

@@ -159,7 +159,7 @@ final class LayerNorm extends Operation {
       Pointer pdout = dout.address();
       Pointer pdresidual = dresidual == null ? null : dresidual.address();
       Pointer pdx = dx.address();
-      Pointer pdgain = dgain.address();
+      Pointer pdgain = dgain == null ? null : dgain.address();
       Pointer pdbias = dbias == null ? null : dbias.address();
       boolean overwrite = first;
       return (stream, run) ->

@@ -114,7 +114,15 @@ final class Linear extends Operation {
         activation != null ? b.activation(preActivation.name() + " again", out.shape()) : null;
     Tensor residualSaved = residual == null ? null : b.saved(residual);
     b.emit(
-        new Linear(b.saved(x), weight, outByIn, bias, residualSaved, activation, again, preAgain));
+        new Linear(
+            b.saved(x),
+            b.saved(weight),
+            outByIn,
+            bias,
+            residualSaved,
+            activation,
+            again,
+            preAgain));
     b.recomputed(out, again);
     if (activation != null) {
       b.recomputed(preActivation, preAgain);
@@ -146,12 +154,12 @@ final class Linear extends Operation {
     }
     Tensor dx = b.activation("d " + x.name(), x.shape());
     if (b.producer(x) instanceof Linear before && before.isActivated(x) && b.readOnce(x)) {
-      b.emit(
-          new InputGradient(
-              dout, weight, outByIn, before.activation, b.saved(before.preActivation), dx));
+      Tensor pre = b.saved(before.preActivation);
+      b.emit(new InputGradient(dout, b.saved(weight), outByIn, before.activation, pre, null, dx));
       b.add(before.preActivation, dx);
     } else {
-      b.emit(new InputGradient(dout, weight, outByIn, null, null, dx));
+      Tensor partial = b.takePartial(x);
+      b.emit(new InputGradient(dout, b.saved(weight), outByIn, null, null, partial, dx));
       b.add(x, dx);
     }
   }
@@ -168,24 +176,39 @@ final class Linear extends Operation {
     return dpre;
   }
 
-  /** dx = dout W^T, times activation'(pre) where x came from an activation. */
+  /**
+   * dx = dout W^T, times activation'(pre) where x came from an activation; or plus a part of it.
+   */
   private static final class InputGradient extends Operation {
     private final Tensor dout;
     private final Tensor weight;
     private final boolean outByIn;
     private final Activation activation;
     private final Tensor pre;
+    private final Tensor partial;
     private final Tensor dx;
 
     InputGradient(
-        Tensor dout, Tensor weight, boolean outByIn, Activation activation, Tensor pre, Tensor dx) {
-      super("gemm", present(dout, weight, pre), List.of(dx));
+        Tensor dout,
+        Tensor weight,
+        boolean outByIn,
+        Activation activation,
+        Tensor pre,
+        Tensor partial,
+        Tensor dx) {
+      super("gemm", present(dout, weight, pre, partial), List.of(dx));
       this.dout = dout;
       this.weight = weight;
       this.outByIn = outByIn;
       this.activation = activation;
       this.pre = pre;
+      this.partial = partial;
       this.dx = dx;
+    }
+
+    @Override
+    Tensor inPlace() {
+      return partial;
     }
 
     @Override
@@ -193,9 +216,12 @@ final class Linear extends Operation {
       Gemm plain =
           Gemm.plain(
               dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype());
-      return pre == null
+      if (pre != null) {
+        return plain.with(sinter.SN_EPILOGUE_ACTIVATION_BACKWARD, activation, false, true);
+      }
+      return partial == null
           ? plain
-          : plain.with(sinter.SN_EPILOGUE_ACTIVATION_BACKWARD, activation, false, true);
+          : plain.with(sinter.SN_EPILOGUE_BIAS_RESIDUAL, null, false, true);
     }
 
     @Override
@@ -204,7 +230,8 @@ final class Linear extends Operation {
       Pointer pd = dout.address();
       Pointer pw = weight.address();
       Pointer px = dx.address();
-      Pointer pp = pre == null ? null : pre.address();
+      Tensor aux = pre == null ? partial : pre;
+      Pointer pp = aux == null ? null : aux.address();
       return (stream, run) -> sinter.sn_gemm(stream, shape, pd, pw, px, null, pp, at.workspace());
     }
   }

@@ -99,6 +99,73 @@ final class Loss {
     }
   }
 
+  /**
+   * The negative log-likelihood of each row's target, whose gradient comes from elsewhere: {@link
+   * CallersGradient}. In the backward pass the logits' gradient takes their place.
+   */
+  static final class NegativeLogLikelihood extends Operation {
+    private final Tensor logits;
+    private final Tensor targets;
+    private final Tensor out;
+
+    NegativeLogLikelihood(Tensor logits, Tensor targets, Tensor out) {
+      super("cross_entropy", List.of(logits, targets), List.of(out));
+      this.logits = logits;
+      this.targets = targets;
+      this.out = out;
+    }
+
+    @Override
+    void differentiate(Backward b) {
+      Tensor dlogits = Tensor.alias("d logits", logits);
+      Tensor scratch = Tensor.activation("weighted " + out.name(), DType.F32, out.shape());
+      b.emit(new CrossEntropy(logits, targets, b.gradient(out), 0, scratch, dlogits, 1));
+      b.add(logits, dlogits);
+    }
+
+    @Override
+    Call bind(Place at) {
+      int dtype = logits.dtype().code();
+      long rows = logits.rows();
+      long vocabulary = logits.columns();
+      Pointer pl = logits.address();
+      Pointer pt = targets.address();
+      Pointer po = out.address();
+      return (stream, run) ->
+          sinter.sn_cross_entropy(
+              stream, dtype, rows, vocabulary, vocabulary, 0, pl, pt, null, 0, po);
+    }
+  }
+
+  /**
+   * Where the caller takes over: it computes the loss of x, and the gradient, between two halves.
+   */
+  static final class CallersGradient extends Operation {
+    private final Tensor x;
+    private final Tensor gradient;
+
+    CallersGradient(Tensor x, Tensor gradient) {
+      super("callers_gradient", List.of(x), List.of());
+      this.x = x;
+      this.gradient = gradient;
+    }
+
+    @Override
+    boolean isRoot() {
+      return true;
+    }
+
+    @Override
+    void differentiate(Backward b) {
+      b.add(x, gradient);
+    }
+
+    @Override
+    Call bind(Place at) {
+      return (stream, run) -> sinter.SN_OK;
+    }
+  }
+
   /** The loss of each number by itself; in training the numbers become their own gradient. */
   static final class ElementLoss extends InPlace {
     private final int error;

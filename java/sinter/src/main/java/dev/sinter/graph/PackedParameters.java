@@ -77,6 +77,11 @@ public final class PackedParameters extends Weights {
     size = end;
   }
 
+  @Override
+  Parameters trained() {
+    return null;
+  }
+
   private static long in(ParameterSpec spec, Layout layout) {
     return spec.shape()[layout == Layout.IN_OUT ? 0 : 1];
   }

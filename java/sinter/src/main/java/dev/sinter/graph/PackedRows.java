@@ -22,6 +22,17 @@ final class PackedRows extends Operation {
     this.out = out;
   }
 
+  /** What is packed does not train. */
+  @Override
+  void differentiate(Backward b) {}
+
+  @Override
+  Tensor recompute(Tensor output, Backward b) {
+    Tensor again = b.activation(out.name() + " again", out.shape());
+    b.emit(new PackedRows(indices, weight, again));
+    return again;
+  }
+
   @Override
   Call bind(Place at) {
     int format = weight.format().code();

@@ -6,10 +6,14 @@ import dev.sinter.natives.sn_random_key;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.FloatBuffer;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Predicate;
+import java.util.function.ToDoubleFunction;
 import org.bytedeco.javacpp.Pointer;
 
 /**
@@ -32,7 +36,10 @@ public final class Parameters extends Weights {
   private final Map<String, Long> offsets = new LinkedHashMap<>();
   private final Map<String, Slice> slices = new LinkedHashMap<>();
   private final Map<Tensor, Tensor> gradients = new IdentityHashMap<>();
+  private final Map<String, Run> trained = new HashMap<>();
+  private final List<Run> runs = new ArrayList<>();
   private final long size;
+  private long trainedSize;
   private final Memory weights;
   private final Memory staging;
   private final HostBuffer hostStaging;
@@ -45,8 +52,27 @@ public final class Parameters extends Weights {
   private Memory norm;
   private Memory normWorkspace;
 
-  /** Elements under a name of their own. */
-  private record Slice(long offset, long elements) {}
+  /**
+   * Elements under a name of their own.
+   *
+   * @param within their place in the parameter
+   */
+  private record Slice(ParameterSpec of, long offset, long within, long elements) {}
+
+  /** Trained parameters that lie one after the other and have one learning rate. */
+  private static final class Run {
+    /** Where they stand among the weights, and in gradients, moments and master copies. */
+    final long weight;
+
+    final long offset;
+    long elements;
+    float rate = 1;
+
+    Run(long weight, long offset) {
+      this.weight = weight;
+      this.offset = offset;
+    }
+  }
 
   /**
    * Allocates zeroed weights.
@@ -57,7 +83,16 @@ public final class Parameters extends Weights {
    * @throws DeviceMemoryException where they do not fit
    */
   public Parameters(Device device, DType dtype, List<ParameterSpec> specs) {
-    super(device, dtype, specs);
+    this(device, dtype, specs, null);
+  }
+
+  /** Zeroed weights that graphs read together with others, on the others' device and queue. */
+  static Parameters beside(Weights others, List<ParameterSpec> specs) {
+    return new Parameters(others.device(), others.dtype(), specs, others.stream());
+  }
+
+  private Parameters(Device device, DType dtype, List<ParameterSpec> specs, Stream shared) {
+    super(device, dtype, specs, shared);
     this.device = device;
     this.dtype = dtype;
     this.stream = stream();
@@ -66,9 +101,9 @@ public final class Parameters extends Weights {
       offsets.put(spec.name(), end);
       long each = spec.elements() / spec.parts().size();
       for (int i = 0; i < spec.parts().size(); i++) {
-        slices.put(spec.parts().get(i), new Slice(end + i * each, each));
+        slices.put(spec.parts().get(i), new Slice(spec, end + i * each, i * each, each));
       }
-      end = Math.addExact(end, (spec.elements() + BLOCK - 1) / BLOCK * BLOCK);
+      end = Math.addExact(end, padded(spec));
     }
     size = end;
     weights = new Memory(device, Math.multiplyExact(size, (long) dtype.bytes()));
@@ -80,9 +115,18 @@ public final class Parameters extends Weights {
     }
   }
 
-  /** Whether a parameter is trained. */
+  private static long padded(ParameterSpec spec) {
+    return (spec.elements() + BLOCK - 1) / BLOCK * BLOCK;
+  }
+
+  @Override
+  Parameters trained() {
+    return this;
+  }
+
+  /** Whether this is a parameter of these that is trained. */
   boolean trains(Tensor parameter) {
-    return spec(parameter.name()).trains();
+    return trained.containsKey(parameter.name()) && get(parameter.name()) == parameter;
   }
 
   /** The fp32 gradient of a parameter. */
@@ -94,12 +138,21 @@ public final class Parameters extends Weights {
             Tensor.resident(
                 "d " + key.name(),
                 DType.F32,
-                gradient.at(4 * offsets.get(key.name())),
+                gradient.at(4 * trainedOffset(key.name())),
                 key.shape()));
   }
 
+  /** Where a trained parameter stands in gradients, moments and master copies. */
+  private long trainedOffset(String name) {
+    Run run = trained.get(name);
+    if (run == null) {
+      throw new IllegalArgumentException("parameter " + name + " is not trained");
+    }
+    return run.offset + offsets.get(name) - run.weight;
+  }
+
   /**
-   * Counts the elements of all parameters that are trained.
+   * Counts the elements of all parameters that are no tables of constants.
    *
    * @return the sum over the tensors
    */
@@ -107,33 +160,121 @@ public final class Parameters extends Weights {
     return specs().stream().filter(ParameterSpec::trains).mapToLong(ParameterSpec::elements).sum();
   }
 
-  /** Allocates gradients and moments, unless that has been done. */
+  /**
+   * Counts the elements of all parameters that an update changes.
+   *
+   * @return 0 before {@link #enableTraining}
+   */
+  public long trainedCount() {
+    return specs().stream()
+        .filter(spec -> trained.containsKey(spec.name()))
+        .mapToLong(ParameterSpec::elements)
+        .sum();
+  }
+
+  /**
+   * Allocates gradients and moments of all parameters, unless they are there for all or for some.
+   */
   public void enableTraining() {
-    if (gradient != null) {
-      return;
+    if (gradient == null) {
+      enableTraining(name -> true);
     }
-    long bytes = 4 * size;
+  }
+
+  /**
+   * Allocates gradients and moments of some parameters; the others are frozen and cost nothing.
+   *
+   * @param which whether the parameter of this name is trained; tables of constants never are
+   * @throws IllegalArgumentException where none is
+   * @throws IllegalStateException where that has been done
+   */
+  public void enableTraining(Predicate<String> which) {
+    if (gradient != null) {
+      throw new IllegalStateException("which parameters train has been said before");
+    }
+    Run last = null;
+    for (ParameterSpec spec : specs()) {
+      if (!spec.trains() || !which.test(spec.name())) {
+        continue;
+      }
+      long weight = offsets.get(spec.name());
+      if (last == null || last.weight + last.elements != weight) {
+        last = new Run(weight, trainedSize);
+        runs.add(last);
+      }
+      last.elements += padded(spec);
+      trainedSize += padded(spec);
+      trained.put(spec.name(), last);
+    }
+    if (last == null) {
+      throw new IllegalArgumentException("no parameter is left to train");
+    }
+    allocateTraining();
+  }
+
+  private void allocateTraining() {
+    long bytes = 4 * trainedSize;
     if (dtype != DType.F32) {
       master = new Memory(device, bytes);
-      Natives.check(
-          sinter.sn_cast(
-              stream.handle(), size, dtype.code(), weights.at(0), DType.F32.code(), master.at(0)));
+      for (Run run : runs) {
+        Natives.check(
+            sinter.sn_cast(
+                stream.handle(),
+                run.elements,
+                dtype.code(),
+                weights.at(run.weight * dtype.bytes()),
+                DType.F32.code(),
+                master.at(4 * run.offset)));
+      }
     }
     gradient = new Memory(device, bytes);
     firstMoment = new Memory(device, bytes);
     secondMoment = new Memory(device, bytes);
     norm = new Memory(device, 4);
-    normWorkspace = new Memory(device, Loss.Sum.workspace(device, size));
-    decayMask = new Memory(device, size / BLOCK);
-    HostBuffer mask = new HostBuffer(device, size / BLOCK);
+    normWorkspace = new Memory(device, Loss.Sum.workspace(device, trainedSize));
+    decayMask = new Memory(device, trainedSize / BLOCK);
+    HostBuffer mask = new HostBuffer(device, trainedSize / BLOCK);
     for (ParameterSpec spec : specs()) {
-      int from = Math.toIntExact(offsets.get(spec.name()) / BLOCK);
-      int blocks = Math.toIntExact((spec.elements() + BLOCK - 1) / BLOCK);
-      for (int i = 0; i < blocks; i++) {
-        mask.bytes().put(from + i, (byte) (spec.decays() ? 1 : 0));
+      if (trained.containsKey(spec.name())) {
+        int from = Math.toIntExact(trainedOffset(spec.name()) / BLOCK);
+        int blocks = Math.toIntExact(padded(spec) / BLOCK);
+        for (int i = 0; i < blocks; i++) {
+          mask.bytes().put(from + i, (byte) (spec.decays() ? 1 : 0));
+        }
       }
     }
     stream.write(decayMask.at(0), mask, mask.size());
+  }
+
+  /**
+   * Gives parameters learning rates of their own.
+   *
+   * @param factor by name: what the rate of an update is multiplied by, and weight decay with it
+   * @throws IllegalArgumentException for a factor that is negative or not finite
+   */
+  public void learningRates(ToDoubleFunction<String> factor) {
+    requireTraining();
+    runs.clear();
+    Run last = null;
+    for (ParameterSpec spec : specs()) {
+      if (!trained.containsKey(spec.name())) {
+        continue;
+      }
+      double rate = factor.applyAsDouble(spec.name());
+      if (!(rate >= 0) || Double.isInfinite(rate)) {
+        throw new IllegalArgumentException(
+            "learning rate factor " + rate + " of " + spec.name() + "; 0 or more");
+      }
+      long weight = offsets.get(spec.name());
+      long offset = trainedOffset(spec.name());
+      if (last == null || last.weight + last.elements != weight || last.rate != (float) rate) {
+        last = new Run(weight, offset);
+        last.rate = (float) rate;
+        runs.add(last);
+      }
+      last.elements += padded(spec);
+      trained.put(spec.name(), last);
+    }
   }
 
   private void requireTraining() {
@@ -158,7 +299,8 @@ public final class Parameters extends Weights {
       sn_random_key key = new sn_random_key().seed(seed).step(0).tensor(number++);
       for (long done = 0; done < spec.elements(); done += STAGING) {
         long count = Math.min(STAGING, spec.elements() - done);
-        Pointer target = master() == null ? staging.at(0) : master().at(4 * (offset + done));
+        Pointer precise = precise(spec, done);
+        Pointer target = precise == null ? staging.at(0) : precise;
         key.step(done / STAGING);
         Natives.check(
             sinter.sn_random_normal(
@@ -200,9 +342,14 @@ public final class Parameters extends Weights {
     }
   }
 
-  /** The fp32 weights: the weights themselves, their master copy, or null. */
-  private Memory master() {
-    return dtype == DType.F32 ? weights : master;
+  /** The fp32 weights of a parameter: themselves, their master copy, or null. */
+  private Pointer precise(ParameterSpec spec, long within) {
+    if (dtype == DType.F32) {
+      return weights.at(4 * (offsets.get(spec.name()) + within));
+    }
+    return trained.containsKey(spec.name())
+        ? master.at(4 * (trainedOffset(spec.name()) + within))
+        : null;
   }
 
   /** Which of the arrays that a training state consists of. */
@@ -217,16 +364,20 @@ public final class Parameters extends Weights {
     SECOND_MOMENT
   }
 
-  private Memory memory(Part part) {
-    if (part != Part.WEIGHT) {
-      requireTraining();
+  /** Where fp32 elements are; null: only the rounded weights are there. */
+  private Pointer at(Part part, ParameterSpec spec, long within) {
+    if (part == Part.WEIGHT) {
+      return precise(spec, within);
     }
-    return switch (part) {
-      case WEIGHT -> master();
-      case GRADIENT -> gradient;
-      case FIRST_MOMENT -> firstMoment;
-      case SECOND_MOMENT -> secondMoment;
-    };
+    requireTraining();
+    Memory memory =
+        switch (part) {
+          case WEIGHT -> throw new AssertionError(part);
+          case GRADIENT -> gradient;
+          case FIRST_MOMENT -> firstMoment;
+          case SECOND_MOMENT -> secondMoment;
+        };
+    return memory.at(4 * (trainedOffset(spec.name()) + within));
   }
 
   /** Takes a tensor's elements piece by piece. */
@@ -262,6 +413,16 @@ public final class Parameters extends Weights {
   }
 
   /**
+   * Whether gradients and moments are there for a parameter.
+   *
+   * @param name of the parameter
+   * @return false before {@link #enableTraining}, and of what is frozen
+   */
+  public boolean isTrained(String name) {
+    return trained.containsKey(name);
+  }
+
+  /**
    * Reads a tensor, widened to fp32.
    *
    * @param part which array
@@ -273,13 +434,10 @@ public final class Parameters extends Weights {
     Slice slice = slice(name);
     long offset = slice.offset;
     long elements = slice.elements;
-    Memory from = memory(part);
     for (long done = 0; done < elements; done += STAGING) {
       int count = (int) Math.min(STAGING, elements - done);
-      Pointer source;
-      if (from != null) {
-        source = from.at(4 * (offset + done));
-      } else {
+      Pointer source = at(part, slice.of, slice.within + done);
+      if (source == null) {
         source = staging.at(0);
         Natives.check(
             sinter.sn_cast(
@@ -307,11 +465,11 @@ public final class Parameters extends Weights {
     Slice slice = slice(name);
     long offset = slice.offset;
     long elements = slice.elements;
-    Memory to = memory(part);
     for (long done = 0; done < elements; done += STAGING) {
       int count = (int) Math.min(STAGING, elements - done);
       source.fill(hostStaging.floats().limit(count));
-      Pointer target = to == null ? staging.at(0) : to.at(4 * (offset + done));
+      Pointer precise = at(part, slice.of, slice.within + done);
+      Pointer target = precise == null ? staging.at(0) : precise;
       stream.write(target, hostStaging, 4L * count);
       if (part == Part.WEIGHT) {
         round(target, offset + done, count);
@@ -328,7 +486,7 @@ public final class Parameters extends Weights {
     requireTraining();
     Natives.check(
         sinter.sn_global_norm(
-            stream.handle(), size, gradient.at(0), norm.at(0), normWorkspace.at(0)));
+            stream.handle(), trainedSize, gradient.at(0), norm.at(0), normWorkspace.at(0)));
     stream.read(norm.at(0), hostStaging, 4);
     return hostStaging.floats().get(0);
   }
@@ -347,7 +505,7 @@ public final class Parameters extends Weights {
       float learningRate, float beta1, float beta2, float epsilon, float weightDecay, float clip) {}
 
   /**
-   * Updates all weights from their gradients, after {@link #gradientNorm}.
+   * Updates all trained weights from their gradients, after {@link #gradientNorm}.
    *
    * @param settings of the optimizer
    * @param step from 1
@@ -355,7 +513,6 @@ public final class Parameters extends Weights {
   public void update(AdamW settings, long step) {
     requireTraining();
     adamw
-        .learning_rate(settings.learningRate)
         .beta1(settings.beta1)
         .beta2(settings.beta2)
         .epsilon(settings.epsilon)
@@ -363,19 +520,23 @@ public final class Parameters extends Weights {
         .clip(settings.clip)
         .step(step)
         .seed(0);
-    Natives.check(
-        sinter.sn_adamw(
-            stream.handle(),
-            adamw,
-            size,
-            gradient.at(0),
-            norm.at(0),
-            decayMask.at(0),
-            master().at(0),
-            firstMoment.at(0),
-            secondMoment.at(0),
-            0,
-            dtype == DType.F32 ? null : weights.at(0)));
+    for (Run run : runs) {
+      Pointer rounded = weights.at(run.weight * dtype.bytes());
+      long bytes = 4 * run.offset;
+      Natives.check(
+          sinter.sn_adamw(
+              stream.handle(),
+              adamw.learning_rate(settings.learningRate * run.rate),
+              run.elements,
+              gradient.at(bytes),
+              norm.at(0),
+              decayMask.at(run.offset / BLOCK),
+              dtype == DType.F32 ? rounded : master.at(bytes),
+              firstMoment.at(bytes),
+              secondMoment.at(bytes),
+              0,
+              dtype == DType.F32 ? null : rounded));
+    }
   }
 
   @Override

@@ -5,10 +5,12 @@ import java.util.List;
 import java.util.Map;
 
 /** A model's parameters by name, as graphs read them, and the queue of all that works on them. */
-public abstract sealed class Weights implements AutoCloseable permits Parameters, PackedParameters {
+public abstract sealed class Weights implements AutoCloseable
+    permits Parameters, PackedParameters, AdaptedWeights {
   private final Device device;
   private final DType dtype;
   private final Stream stream;
+  private final boolean ownsStream;
   private final Map<String, ParameterSpec> specs = new LinkedHashMap<>();
   private final Map<String, Tensor> tensors = new LinkedHashMap<>();
   private volatile boolean closed;
@@ -17,6 +19,14 @@ public abstract sealed class Weights implements AutoCloseable permits Parameters
    * @param dtype of the activations of a model with these weights
    */
   Weights(Device device, DType dtype, List<ParameterSpec> specs) {
+    this(device, dtype, specs, null);
+  }
+
+  /**
+   * @param shared the queue of other weights, which graphs read together with these; null: one of
+   *     its own
+   */
+  Weights(Device device, DType dtype, List<ParameterSpec> specs, Stream shared) {
     this.device = device;
     this.dtype = dtype;
     for (ParameterSpec spec : specs) {
@@ -24,7 +34,21 @@ public abstract sealed class Weights implements AutoCloseable permits Parameters
         throw new IllegalArgumentException("parameter " + spec.name() + " is there twice");
       }
     }
-    this.stream = new Stream(device);
+    this.ownsStream = shared == null;
+    this.stream = ownsStream ? new Stream(device) : shared;
+  }
+
+  /** What trains of them; null: nothing does. */
+  abstract Parameters trained();
+
+  /** The low-rank updates of products with a weight. */
+  List<LowRank> lowRanks(String weight) {
+    return List.of();
+  }
+
+  /** The bottleneck behind a projection; null: there is none. */
+  Bottleneck bottleneck(String projection) {
+    return null;
   }
 
   Device device() {
@@ -62,6 +86,16 @@ public abstract sealed class Weights implements AutoCloseable permits Parameters
     return spec;
   }
 
+  /**
+   * Whether there is a parameter.
+   *
+   * @param name any
+   * @return true where {@link #get} gives it
+   */
+  public boolean has(String name) {
+    return specs.containsKey(name);
+  }
+
   /** For operations that take no part in a graph: those ask the stream. */
   void checkOpen() {
     if (closed) {
@@ -89,6 +123,8 @@ public abstract sealed class Weights implements AutoCloseable permits Parameters
   @Override
   public void close() {
     closed = true;
-    stream.close();
+    if (ownsStream) {
+      stream.close();
+    }
   }
 }

@@ -2,8 +2,8 @@ package dev.sinter.model;
 
 import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.ParameterSpec;
-import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Weights;
 import java.util.List;
 
 /** A model up to its last hidden states: what heads stand on. */
@@ -19,7 +19,7 @@ interface Backbone {
    * @param lengths int32 [batch]: how many tokens of each sequence are no padding
    * @return [batch, length, width]
    */
-  Tensor hidden(GraphBuilder g, Parameters p, Tensor tokens, Tensor segments, Tensor lengths);
+  Tensor hidden(GraphBuilder g, Weights p, Tensor tokens, Tensor segments, Tensor lengths);
 
   int width();
 

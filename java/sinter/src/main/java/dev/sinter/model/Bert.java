@@ -4,8 +4,8 @@ import static dev.sinter.graph.ParameterSpec.normal;
 
 import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.ParameterSpec;
-import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Weights;
 import dev.sinter.model.Architecture.Names;
 import dev.sinter.model.Architecture.Norm;
 import java.util.ArrayList;
@@ -70,8 +70,7 @@ final class Bert implements Backbone {
   }
 
   @Override
-  public Tensor hidden(
-      GraphBuilder g, Parameters p, Tensor tokens, Tensor segments, Tensor lengths) {
+  public Tensor hidden(GraphBuilder g, Weights p, Tensor tokens, Tensor segments, Tensor lengths) {
     Tensor words =
         g.embedding("embedding", tokens, null, p.get(WORDS), p.get(POSITIONS), 1, config.padding());
     Tensor kinds = g.embedding("segments", segments, null, p.get(SEGMENTS), null, 1, -1);
@@ -83,7 +82,7 @@ final class Bert implements Backbone {
   }
 
   /** The words' table: what the masked-word head multiplies by. */
-  Tensor words(Parameters p) {
+  Tensor words(Weights p) {
     return p.get(WORDS);
   }
 
@@ -92,7 +91,7 @@ final class Bert implements Backbone {
   }
 
   /** Layer norm with BERT's epsilon. */
-  Tensor norm(GraphBuilder g, Parameters p, String name, Tensor x) {
+  Tensor norm(GraphBuilder g, Weights p, String name, Tensor x) {
     return blocks.norm(g, p, name, x);
   }
 

@@ -219,13 +219,19 @@ final class Blocks {
     Tensor of(Tensor in);
   }
 
-  /** x + project(inner(x)), with the norm before or after. */
+  /** x + project(inner(x)), with the norm before or after and a bottleneck where there is one. */
   private Tensor subLayer(
       GraphBuilder g, Weights p, Names n, String norm, String project, Tensor x, Inner inner) {
     Tensor in = of.norm() == Norm.BEFORE ? norm(g, p, norm, x) : x;
     Tensor y = inner.of(in);
     Tensor sum;
-    if (g.drops(of.residualDropout())) {
+    if (g.hasBottleneck(project)) {
+      Tensor z = linear(g, p, project, y, n, null);
+      if (g.drops(of.residualDropout())) {
+        z = g.dropout(project + " dropout", z, of.residualDropout(), null);
+      }
+      sum = g.add(project + " sum", g.bottleneck(project, z), x);
+    } else if (g.drops(of.residualDropout())) {
       sum =
           g.dropout(
               project + " dropout", linear(g, p, project, y, n, null), of.residualDropout(), x);

@@ -70,13 +70,13 @@ public final class Decoder implements AutoCloseable {
     GptConfig config = model.config();
     cache =
         new KvCache(
-            model.parameters(),
+            model.weights(),
             config.layers(),
             batch,
             config.heads(),
             config.width() / config.heads(),
             capacity);
-    sampler = new Sampler(model.parameters(), batch, capacity + 1);
+    sampler = new Sampler(model.weights(), batch, capacity + 1);
     chosen = new int[batch];
     logprobs = new float[batch];
     logprobsOfRun = new float[batch];
@@ -404,10 +404,9 @@ public final class Decoder implements AutoCloseable {
   }
 
   private Step trace(int sequences, int count, Output output) {
-    GraphBuilder g = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
+    GraphBuilder g = new GraphBuilder(model.weights(), Mode.INFERENCE, Recompute.NONE, 0);
     Tensor tokens = g.input("tokens", sequences, count);
-    Tensor x =
-        layers.blocks(g, model.parameters(), tokens, cache.lengths(), layers.cached(g, cache));
+    Tensor x = layers.blocks(g, model.weights(), tokens, cache.lengths(), layers.cached(g, cache));
     if (output == Output.NONE) {
       return new Step(g.build(), tokens, null, null);
     }
@@ -416,7 +415,7 @@ public final class Decoder implements AutoCloseable {
       rows = g.input("rows", sequences);
       x = g.view(g.gather("last rows", x, rows), sequences, 1, x.shape()[2]);
     }
-    Tensor logits = layers.head(g, model.parameters(), x);
+    Tensor logits = layers.head(g, model.weights(), x);
     Tensor out = g.output(output == Output.TOKEN ? g.sample(logits, sampler) : logits);
     return new Step(g.build(), tokens, rows, out);
   }

@@ -41,9 +41,13 @@ public final class FrozenModel implements AutoCloseable {
    * @param model stays as it is, and the caller's
    * @param format of the copy
    * @return the model; the caller closes it
-   * @throws IllegalArgumentException where a weight is not finite
+   * @throws IllegalArgumentException where a weight is not finite, and for an adapted model: its
+   *     adapter is merged first
    */
   public static FrozenModel of(LanguageModel model, WeightFormat format) {
+    if (model.weights() != model.parameters()) {
+      throw new IllegalArgumentException("the model is adapted; merge its adapter first");
+    }
     FrozenModel frozen = new FrozenModel(model.config(), model.device(), format);
     try {
       for (ParameterSpec spec : frozen.parameters.specs()) {

@@ -8,7 +8,6 @@ import dev.sinter.graph.GraphBuilder.Mode;
 import dev.sinter.graph.KvCache;
 import dev.sinter.graph.PagedCache;
 import dev.sinter.graph.ParameterSpec;
-import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Weights;
@@ -143,8 +142,7 @@ final class GptLayers implements Backbone {
 
   /** Right padding needs no mask: no token sees what comes after it. */
   @Override
-  public Tensor hidden(
-      GraphBuilder g, Parameters p, Tensor tokens, Tensor segments, Tensor lengths) {
+  public Tensor hidden(GraphBuilder g, Weights p, Tensor tokens, Tensor segments, Tensor lengths) {
     return finalNorm(g, p, blocks(g, p, tokens, null, within(g)));
   }
 

@@ -1,5 +1,6 @@
 package dev.sinter.model;
 
+import dev.sinter.graph.AdaptedWeights;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.GraphBuilder;
@@ -9,6 +10,7 @@ import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Tuner;
 import dev.sinter.graph.Tuning;
+import dev.sinter.graph.Weights;
 import java.io.IOException;
 import java.util.function.Consumer;
 
@@ -19,6 +21,7 @@ import java.util.function.Consumer;
 public final class LanguageModel implements Model {
   private final GptConfig config;
   private final Device device;
+  private final Weights weights;
   private final Parameters parameters;
   private final GptLayers layers;
 
@@ -34,6 +37,16 @@ public final class LanguageModel implements Model {
     this.device = device;
     this.layers = new GptLayers(config);
     this.parameters = new Parameters(device, dtype, layers.parameters());
+    this.weights = parameters;
+  }
+
+  /** A model of other weights with an adapter; the base stays the caller's. */
+  LanguageModel(GptConfig config, Device device, AdaptedWeights adapted) {
+    this.config = config;
+    this.device = device;
+    this.layers = new GptLayers(config);
+    this.parameters = adapted.added();
+    this.weights = adapted;
   }
 
   /**
@@ -70,14 +83,14 @@ public final class LanguageModel implements Model {
     return device;
   }
 
-  /**
-   * Returns the weights.
-   *
-   * @return all parameters
-   */
   @Override
   public Parameters parameters() {
     return parameters;
+  }
+
+  @Override
+  public Weights weights() {
+    return weights;
   }
 
   /**
@@ -93,16 +106,35 @@ public final class LanguageModel implements Model {
   public TrainingGraph trainingGraph(
       int batch, int length, int accumulate, Recompute recompute, long seed) {
     layers.checkLength(length);
-    parameters.enableTraining();
-    GraphBuilder g = new GraphBuilder(parameters, Mode.TRAIN, recompute, seed);
+    GraphBuilder g = new GraphBuilder(weights, Mode.TRAIN, recompute, seed);
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
-    Tensor hidden = layers.blocks(g, parameters, tokens, null, layers.within(g));
-    Tensor logits = layers.head(g, parameters, hidden);
+    Tensor hidden = layers.blocks(g, weights, tokens, null, layers.within(g));
+    Tensor logits = layers.head(g, weights, hidden);
     float rows = (float) batch * length;
     Tensor losses = g.crossEntropy(logits, targets, null, 0, 1 / (rows * accumulate));
     Tensor loss = g.output(g.sum(losses, 1 / rows));
     return new TrainingGraph(g.build(), tokens, targets, loss);
+  }
+
+  /**
+   * Traces a training pass whose loss the caller computes, from the log-likelihood of each token.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   */
+  public LikelihoodGraph likelihoodGraph(int batch, int length, Recompute recompute, long seed) {
+    layers.checkLength(length);
+    GraphBuilder g = new GraphBuilder(weights, Mode.TRAIN, recompute, seed);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor targets = g.input("targets", batch, length);
+    Tensor hidden = layers.blocks(g, weights, tokens, null, layers.within(g));
+    Tensor losses = g.negativeLogLikelihood(layers.head(g, weights, hidden), targets);
+    Tensor gradient = g.callersGradient(losses);
+    return new LikelihoodGraph(g.build(), tokens, targets, losses, gradient);
   }
 
   /**
@@ -113,7 +145,7 @@ public final class LanguageModel implements Model {
    * @return the graph; the caller closes it
    */
   public EvaluationGraph lossGraph(int batch, int length) {
-    return layers.lossGraph(parameters, batch, length);
+    return layers.lossGraph(weights, batch, length);
   }
 
   /**
@@ -124,7 +156,7 @@ public final class LanguageModel implements Model {
    * @return the graph; the caller closes it
    */
   public EvaluationGraph logitsGraph(int batch, int length) {
-    return layers.logitsGraph(parameters, batch, length);
+    return layers.logitsGraph(weights, batch, length);
   }
 
   /**
@@ -168,9 +200,9 @@ public final class LanguageModel implements Model {
     return tuner.run(onProduct);
   }
 
-  /** Gives the weights back. Closing twice is harmless. */
+  /** Gives its own weights back, not those of an adapter's base. Closing twice is harmless. */
   @Override
   public void close() {
-    parameters.close();
+    weights.close();
   }
 }

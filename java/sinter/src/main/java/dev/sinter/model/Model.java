@@ -2,6 +2,7 @@ package dev.sinter.model;
 
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Weights;
 
 /** A model's weights on a device. */
 public sealed interface Model extends AutoCloseable
@@ -14,11 +15,18 @@ public sealed interface Model extends AutoCloseable
   Device device();
 
   /**
-   * Returns the weights.
+   * Returns the weights of its own: what a training changes and files hold.
    *
-   * @return all parameters
+   * @return all parameters; of an adapted model those of the adapter
    */
   Parameters parameters();
+
+  /**
+   * Returns the weights that graphs read.
+   *
+   * @return the parameters; of an adapted model its base's with the adapter's
+   */
+  Weights weights();
 
   /** Gives the weights back. Closing twice is harmless. */
   @Override

@@ -36,23 +36,29 @@ public final class TaskGraph implements AutoCloseable {
   private final Inputs in;
   private final List<Tensor> losses;
   private final List<Tensor> outputs;
+  private final Tensor outputGradient;
   private final int accumulate;
   private final int batch;
   private final int length;
   private boolean weighted;
 
+  /**
+   * @param outputGradient what the caller writes who computes the loss; null: the graph does
+   */
   TaskGraph(
       TaskModel model,
       Graph graph,
       Inputs in,
       List<Tensor> losses,
       List<Tensor> outputs,
+      Tensor outputGradient,
       int accumulate) {
     this.model = model;
     this.graph = graph;
     this.in = in;
     this.losses = losses;
     this.outputs = outputs;
+    this.outputGradient = outputGradient;
     this.accumulate = accumulate;
     long[] shape = in.tokens.shape();
     this.batch = (int) shape[0];
@@ -206,6 +212,39 @@ public final class TaskGraph implements AutoCloseable {
       sum += weighted && i == 0 ? part : part * accumulate;
     }
     return sum;
+  }
+
+  /**
+   * Runs the first half of a pass whose loss the caller computes: then {@link #outputs} are there.
+   *
+   * @param step keys dropout; different for each batch of a training
+   */
+  public void forward(long step) {
+    checkLengths();
+    fillRows();
+    graph.forward(step);
+  }
+
+  /**
+   * The gradient of the caller's loss with respect to {@link #outputs}.
+   *
+   * @return fp32, as many as outputs, to be filled before {@link #backward}
+   * @throws IllegalStateException where the graph computes the loss itself
+   */
+  public FloatBuffer outputGradients() {
+    if (outputGradient == null) {
+      throw new IllegalStateException("this graph computes its loss itself");
+    }
+    return graph.floats(outputGradient);
+  }
+
+  /**
+   * Runs the second half, once for each first.
+   *
+   * @param accumulating whether gradients are added to those of the pass before
+   */
+  public void backward(boolean accumulating) {
+    graph.backward(accumulating);
   }
 
   private void checkLengths() {

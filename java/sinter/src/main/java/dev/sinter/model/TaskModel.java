@@ -4,6 +4,7 @@ import static dev.sinter.graph.ParameterSpec.constant;
 import static dev.sinter.graph.ParameterSpec.normal;
 
 import dev.sinter.graph.Activation;
+import dev.sinter.graph.AdaptedWeights;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.GraphBuilder;
@@ -13,6 +14,7 @@ import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Weights;
 import dev.sinter.model.Head.Loss;
 import dev.sinter.model.Head.Task;
 import java.util.ArrayList;
@@ -43,6 +45,7 @@ public final class TaskModel implements Model {
   private final String classifier;
   private final float headDropout;
   private final Device device;
+  private final Weights weights;
   private final Parameters parameters;
   private final boolean owned;
 
@@ -95,27 +98,30 @@ public final class TaskModel implements Model {
     this.headDropout = headDropout;
     this.device = device;
     this.parameters = new Parameters(device, dtype, parameters(backbone, head));
+    this.weights = parameters;
     this.owned = true;
   }
 
-  private TaskModel(TaskModel weights, Head head) {
-    this.backbone = weights.backbone;
-    this.bert = weights.bert;
-    this.gptConfig = weights.gptConfig;
+  private TaskModel(
+      TaskModel of, Head head, Weights weights, Parameters parameters, boolean owned) {
+    this.backbone = of.backbone;
+    this.bert = of.bert;
+    this.gptConfig = of.gptConfig;
     this.head = head;
     this.classifier = classifier(backbone, head);
-    this.headDropout = weights.headDropout;
-    this.device = weights.device;
-    this.parameters = weights.parameters;
-    this.owned = false;
-    if (!parameters(backbone, head).stream().allMatch(weights::has)) {
+    this.headDropout = of.headDropout;
+    this.device = of.device;
+    this.weights = weights;
+    this.parameters = parameters;
+    this.owned = owned;
+    if (!parameters(backbone, head).stream().allMatch(this::has)) {
       throw new IllegalArgumentException(
-          "the model has no head for " + head.task() + "; it has that for " + weights.head.task());
+          "the model has no head for " + head.task() + "; it has that for " + of.head.task());
     }
   }
 
   private boolean has(ParameterSpec wanted) {
-    return parameters.specs().stream()
+    return weights.specs().stream()
         .anyMatch(
             spec ->
                 spec.name().equals(wanted.name()) && Arrays.equals(spec.shape(), wanted.shape()));
@@ -130,7 +136,12 @@ public final class TaskModel implements Model {
    * @throws IllegalArgumentException where the other head needs weights that are not there
    */
   public TaskModel withHead(Head other) {
-    return new TaskModel(this, other);
+    return new TaskModel(this, other, weights, parameters, false);
+  }
+
+  /** The same model over these weights with an adapter, which it closes. */
+  TaskModel over(AdaptedWeights adapted) {
+    return new TaskModel(this, head, adapted, adapted.added(), true);
   }
 
   /** What the parameters of such a model are, without allocating them. */
@@ -231,14 +242,14 @@ public final class TaskModel implements Model {
     return device;
   }
 
-  /**
-   * Returns the weights.
-   *
-   * @return all parameters
-   */
   @Override
   public Parameters parameters() {
     return parameters;
+  }
+
+  @Override
+  public Weights weights() {
+    return weights;
   }
 
   /**
@@ -272,8 +283,22 @@ public final class TaskModel implements Model {
    */
   public TaskGraph trainingGraph(
       int batch, int length, int masked, int accumulate, Recompute recompute, long seed) {
-    parameters.enableTraining();
-    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed);
+    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, false);
+  }
+
+  /**
+   * Traces a forward and backward pass whose loss the caller computes, from the head's outputs:
+   * {@link TaskGraph#forward}, {@link TaskGraph#outputs}, {@link TaskGraph#outputGradients}, {@link
+   * TaskGraph#backward}.
+   *
+   * @param batch number of sequences; for choices, all choices of all questions
+   * @param length tokens of each, padding included
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   */
+  public TaskGraph outputGraph(int batch, int length, Recompute recompute, long seed) {
+    return trace(Mode.TRAIN, batch, length, 0, 1, recompute, seed, true);
   }
 
   /**
@@ -285,7 +310,7 @@ public final class TaskModel implements Model {
    * @return the graph; the caller closes it
    */
   public TaskGraph graph(int batch, int length, int masked) {
-    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0);
+    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, false);
   }
 
   private TaskGraph trace(
@@ -295,48 +320,28 @@ public final class TaskModel implements Model {
       int masked,
       int accumulate,
       Recompute recompute,
-      long seed) {
+      long seed,
+      boolean callersLoss) {
     check(batch, length, masked);
-    GraphBuilder g = new GraphBuilder(parameters, mode, recompute, seed);
+    GraphBuilder g = new GraphBuilder(weights, mode, recompute, seed);
     TaskGraph.Inputs in = new TaskGraph.Inputs();
     in.tokens = g.input("tokens", batch, length);
     in.segments = backbone.hasSegments() ? g.input("segments", batch, length) : null;
     in.lengths = g.input("lengths", batch);
-    Tensor hidden = backbone.hidden(g, parameters, in.tokens, in.segments, in.lengths);
+    Tensor hidden = backbone.hidden(g, weights, in.tokens, in.segments, in.lengths);
     Tensor pooled = head.isPooled() ? pooled(g, hidden, in, batch) : null;
     List<Tensor> outputs = new ArrayList<>();
-    List<Tensor> losses = new ArrayList<>();
     switch (head.task()) {
       case MASKED, PRETRAINING -> {
-        Tensor words = words(g, hidden, in, masked);
-        outputs.add(words);
-        losses.add(classLoss(g, words, in, "targets", masked));
+        outputs.add(words(g, hidden, in, masked));
         if (head.task() == Task.PRETRAINING) {
-          Tensor next = linear(g, NEXT, pooled);
-          outputs.add(next);
-          losses.add(classLoss(g, next, in, "next targets", batch));
+          outputs.add(linear(g, NEXT, pooled));
         }
       }
-      case SEQUENCE -> {
-        Tensor logits = classify(g, pooled);
-        outputs.add(logits);
-        losses.add(sequenceLoss(g, logits, in, batch));
-      }
-      case CHOICE -> {
-        Tensor logits = g.view(classify(g, pooled), batch / head.labels(), head.labels());
-        outputs.add(logits);
-        losses.add(classLoss(g, logits, in, "targets", batch / head.labels()));
-      }
-      case TOKENS -> {
-        Tensor logits = classify(g, hidden);
-        outputs.add(logits);
-        losses.add(classLoss(g, logits, in, "targets", batch, length));
-      }
-      case SPAN -> {
-        Tensor logits = startsAndEnds(g, classify(g, hidden), in, batch, length);
-        outputs.add(logits);
-        losses.add(classLoss(g, logits, in, "targets", batch, 2));
-      }
+      case SEQUENCE -> outputs.add(classify(g, pooled));
+      case CHOICE -> outputs.add(g.view(classify(g, pooled), batch / head.labels(), head.labels()));
+      case TOKENS -> outputs.add(classify(g, hidden));
+      case SPAN -> outputs.add(startsAndEnds(g, classify(g, hidden), in, batch, length));
       case MEAN -> {
         in.rowWeights = g.floatInput("row weights", batch, length);
         outputs.add(g.widen(g.weightedRows("mean", in.rowWeights, hidden)));
@@ -346,6 +351,12 @@ public final class TaskModel implements Model {
         outputs.add(g.widen(g.gather("first", hidden, in.pooledRows)));
       }
     }
+    if (callersLoss) {
+      Tensor output = g.widen(outputs.get(0));
+      Tensor gradient = g.callersGradient(output);
+      return new TaskGraph(this, g.build(), in, List.of(), List.of(output), gradient, accumulate);
+    }
+    List<Tensor> losses = losses(g, outputs, in, batch, length, masked);
     boolean training = mode == Mode.TRAIN;
     if (training && losses.isEmpty()) {
       throw new IllegalArgumentException(head.task() + " has no loss to train with");
@@ -353,7 +364,29 @@ public final class TaskModel implements Model {
     List<Tensor> sums = losses.stream().map(loss -> g.output(g.sum(loss, 1))).toList();
     // In training gradients take the outputs' place.
     List<Tensor> kept = training ? List.of() : outputs.stream().map(g::output).toList();
-    return new TaskGraph(this, g.build(), in, sums, kept, accumulate);
+    return new TaskGraph(this, g.build(), in, sums, kept, null, accumulate);
+  }
+
+  private List<Tensor> losses(
+      GraphBuilder g,
+      List<Tensor> outputs,
+      TaskGraph.Inputs in,
+      int batch,
+      int length,
+      int masked) {
+    Tensor logits = outputs.get(0);
+    return switch (head.task()) {
+      case MASKED -> List.of(classLoss(g, logits, in, "targets", masked));
+      case PRETRAINING ->
+          List.of(
+              classLoss(g, logits, in, "targets", masked),
+              classLoss(g, outputs.get(1), in, "next targets", batch));
+      case SEQUENCE -> List.of(sequenceLoss(g, logits, in, batch));
+      case CHOICE -> List.of(classLoss(g, logits, in, "targets", batch / head.labels()));
+      case TOKENS -> List.of(classLoss(g, logits, in, "targets", batch, length));
+      case SPAN -> List.of(classLoss(g, logits, in, "targets", batch, 2));
+      case MEAN, FIRST -> List.of();
+    };
   }
 
   private void check(int batch, int length, int masked) {
@@ -381,9 +414,9 @@ public final class TaskModel implements Model {
     return g.linear(
         POOLER,
         row,
-        parameters.get(POOLER + ".weight"),
+        weights.get(POOLER + ".weight"),
         Layout.OUT_IN,
-        parameters.get(POOLER + ".bias"),
+        weights.get(POOLER + ".bias"),
         Activation.TANH);
   }
 
@@ -399,12 +432,12 @@ public final class TaskModel implements Model {
         g.linear(
             TRANSFORM,
             g.gather("masked", hidden, in.maskedRows),
-            parameters.get(TRANSFORM + ".weight"),
+            weights.get(TRANSFORM + ".weight"),
             Layout.OUT_IN,
-            parameters.get(TRANSFORM + ".bias"),
+            weights.get(TRANSFORM + ".bias"),
             bert.config().activation());
-    Tensor normed = bert.norm(g, parameters, TRANSFORM_NORM, x);
-    return g.logits(normed, bert.words(parameters), parameters.get(WORD_BIAS));
+    Tensor normed = bert.norm(g, weights, TRANSFORM_NORM, x);
+    return g.logits(normed, bert.words(weights), weights.get(WORD_BIAS));
   }
 
   private Tensor classify(GraphBuilder g, Tensor x) {
@@ -416,8 +449,8 @@ public final class TaskModel implements Model {
 
   private Tensor linear(GraphBuilder g, String name, Tensor x) {
     boolean biased = !name.equals(classifier) || hasClassifierBias(backbone, head);
-    Tensor bias = biased ? parameters.get(name + ".bias") : null;
-    return g.logits(x, parameters.get(name + ".weight"), bias);
+    Tensor bias = biased ? weights.get(name + ".bias") : null;
+    return g.logits(x, weights.get(name + ".weight"), bias);
   }
 
   /** Logits [batch, length, 2] as rows of starts and of ends, [batch, 2, length]. */
@@ -462,7 +495,7 @@ public final class TaskModel implements Model {
   @Override
   public void close() {
     if (owned) {
-      parameters.close();
+      weights.close();
     }
   }
 }

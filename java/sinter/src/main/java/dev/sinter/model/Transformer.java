@@ -6,8 +6,8 @@ import static dev.sinter.graph.ParameterSpec.table;
 import dev.sinter.graph.GraphBuilder;
 import dev.sinter.graph.KvCache;
 import dev.sinter.graph.ParameterSpec;
-import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Weights;
 import dev.sinter.model.Architecture.Names;
 import dev.sinter.model.Architecture.Norm;
 import java.util.ArrayList;
@@ -93,7 +93,7 @@ final class Transformer {
   }
 
   private Tensor embed(
-      GraphBuilder g, Parameters p, String name, Tensor tokens, Tensor offsets, String positions) {
+      GraphBuilder g, Weights p, String name, Tensor tokens, Tensor offsets, String positions) {
     float scale = config.scalesEmbedding() ? (float) Math.sqrt(config.width()) : 1;
     Tensor x =
         g.embedding(name, tokens, offsets, p.get(TABLE), p.get(positions), scale, config.padding());
@@ -107,7 +107,7 @@ final class Transformer {
    * @param lengths int32 [batch]: how many of them are no padding
    * @return hidden states [batch, source length, width]
    */
-  Tensor encode(GraphBuilder g, Parameters p, Tensor sources, Tensor lengths) {
+  Tensor encode(GraphBuilder g, Weights p, Tensor sources, Tensor lengths) {
     Tensor x = embed(g, p, "source embedding", sources, null, ENCODER_POSITIONS);
     return encoder.forward(g, p, x, encoder.within(g, lengths), null);
   }
@@ -120,7 +120,7 @@ final class Transformer {
    * @param lengths int32 [batch]: how many of the sources are no padding
    * @return logits [batch, length, vocabulary]
    */
-  Tensor decode(GraphBuilder g, Parameters p, Tensor targets, Tensor encoded, Tensor lengths) {
+  Tensor decode(GraphBuilder g, Weights p, Tensor targets, Tensor encoded, Tensor lengths) {
     Tensor x = embed(g, p, "target embedding", targets, null, DECODER_POSITIONS);
     return logits(
         g,
@@ -131,7 +131,7 @@ final class Transformer {
   /**
    * The decoder for one more token of each target; {@code sources} holds what {@link #fill} put.
    */
-  Tensor step(GraphBuilder g, Parameters p, Tensor tokens, KvCache targets, KvCache sources) {
+  Tensor step(GraphBuilder g, Weights p, Tensor tokens, KvCache targets, KvCache sources) {
     Tensor x = embed(g, p, "target embedding", tokens, targets.lengths(), DECODER_POSITIONS);
     return logits(
         g,
@@ -140,11 +140,11 @@ final class Transformer {
   }
 
   /** Puts what the decoder reads of the encoder's hidden states into an empty cache. */
-  void fill(GraphBuilder g, Parameters p, Tensor encoded, KvCache sources) {
+  void fill(GraphBuilder g, Weights p, Tensor encoded, KvCache sources) {
     decoder.fill(g, p, encoded, sources);
   }
 
-  private static Tensor logits(GraphBuilder g, Parameters p, Tensor x) {
+  private static Tensor logits(GraphBuilder g, Weights p, Tensor x) {
     return g.logits(x, p.get(TABLE), p.get(LOGIT_BIAS));
   }
 }

@@ -7,6 +7,7 @@ import dev.sinter.graph.GraphBuilder.Mode;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Tensor;
+import dev.sinter.graph.Weights;
 
 /**
  * The weights of an encoder-decoder Transformer on a device, and the graphs that are traced from
@@ -72,6 +73,11 @@ public final class TransformerModel implements Model {
     return parameters;
   }
 
+  @Override
+  public Weights weights() {
+    return parameters;
+  }
+
   /**
    * Traces a forward and backward pass.
    *
@@ -92,7 +98,6 @@ public final class TransformerModel implements Model {
       int accumulate,
       Recompute recompute,
       long seed) {
-    parameters.enableTraining();
     return trace(
         new GraphBuilder(parameters, Mode.TRAIN, recompute, seed),
         batch,
