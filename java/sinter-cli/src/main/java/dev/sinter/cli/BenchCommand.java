@@ -10,6 +10,8 @@ import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
+import dev.sinter.model.LoadedAdapter;
+import dev.sinter.model.LowRankUpdate;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.model.PagedDecoder;
 import dev.sinter.model.TrainingGraph;
@@ -17,14 +19,18 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.function.DoubleSupplier;
 import java.util.stream.DoubleStream;
+import java.util.stream.IntStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -47,6 +53,7 @@ import picocli.CommandLine.Spec;
       "  ./sinter bench --pp 0 --overhead                 what JNI and the graph cost a token",
       "  ./sinter bench --weights all --batch 1,2,4,8,16,32",
       "  ./sinter bench --model model --weights q8 --pp 512 --tg 128 --batch 8",
+      "  ./sinter bench --pp 0 --batch 8 --adapters 8     without, with one, with eight mixed",
       "  ./sinter bench --tokenizer bpe:8192 --data corpus.txt"
     })
 final class BenchCommand implements Callable<Integer> {
@@ -115,6 +122,22 @@ final class BenchCommand implements Callable<Integer> {
   private boolean overhead;
 
   @Option(
+      names = "--adapters",
+      paramLabel = "N",
+      defaultValue = "0",
+      description =
+          "Instead of plain decoding: by turns without adapters, all sequences with one, and each"
+              + " with the next of N, which are random.")
+  private int adapters;
+
+  @Option(
+      names = "--rank",
+      paramLabel = "N",
+      defaultValue = "8",
+      description = "Of the adapters, which change all linear layers (default: ${DEFAULT-VALUE}).")
+  private int rank;
+
+  @Option(
       names = "--tokenizer",
       paramLabel = "KIND",
       description =
@@ -138,6 +161,9 @@ final class BenchCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     if (runs < 1 || prefill < 0 || decode < 0 || batches.stream().anyMatch(n -> n < 1)) {
       throw new IllegalArgumentException("--runs, --batch: 1 or more; --pp, --tg: 0 or more");
+    }
+    if (adapters < 0 || rank < 1) {
+      throw new IllegalArgumentException("--adapters: 0 or more; --rank: 1 or more");
     }
     if ((tokenizer == null) != (data == null)) {
       throw new IllegalArgumentException("--tokenizer and --data go together");
@@ -188,7 +214,7 @@ final class BenchCommand implements Callable<Integer> {
           .getOut()
           .printf(
               Locale.ROOT,
-              "%s, %s, %d threads, %,d parameters, %s%n%-16s %12s %12s %12s%n",
+              "%s, %s, %d threads, %,d parameters, %s%n%-20s %12s %12s %12s%n",
               where.name(),
               where.isa(),
               where.threads(),
@@ -208,7 +234,11 @@ final class BenchCommand implements Callable<Integer> {
     }
     if (decode > 0) {
       for (int batch : batches) {
-        benchDecode("tg" + decode, model, batch, where);
+        if (adapters > 0) {
+          benchAdapters(model, batch, where);
+        } else {
+          benchDecode("tg" + decode, model, batch, where);
+        }
       }
       if (overhead) {
         benchOverhead(model, where);
@@ -267,16 +297,112 @@ final class BenchCommand implements Callable<Integer> {
           test + (batch == 1 ? "" : " x" + batch),
           model.format().text(),
           where,
-          () -> {
-            int[] fed = tokens(model.config(), batch);
-            step(decoder, fed, 0);
-            long started = System.nanoTime();
-            for (int i = 1; i <= decode; i++) {
-              step(decoder, fed, i);
-            }
-            return (double) batch * decode * 1e9 / (System.nanoTime() - started);
-          });
+          () -> decodingRate(model, decoder, batch));
     }
+  }
+
+  private double decodingRate(FrozenModel model, PagedDecoder decoder, int batch) {
+    int[] fed = tokens(model.config(), batch);
+    step(decoder, fed, 0);
+    long started = System.nanoTime();
+    for (int i = 1; i <= decode; i++) {
+      step(decoder, fed, i);
+    }
+    return (double) batch * decode * 1e9 / (System.nanoTime() - started);
+  }
+
+  private void benchAdapters(FrozenModel model, int batch, Device where) {
+    try (PagedDecoder plain = decoder(model, batch, decode + 1, batch);
+        PagedDecoder adapted = decoder(model, batch, decode + 1, batch)) {
+      int[] indices =
+          IntStream.range(0, adapters).map(i -> adapted.loadAdapter(adapter(model, i))).toArray();
+      String test = "tg" + decode + " x" + batch;
+      Map<String, DoubleSupplier> ways = new LinkedHashMap<>();
+      ways.put(test + " without", () -> decodingRate(model, plain, batch));
+      ways.put(
+          test + " one adapter",
+          () -> {
+            IntStream.range(0, batch).forEach(slot -> adapted.setAdapter(slot, indices[0]));
+            return decodingRate(model, adapted, batch);
+          });
+      ways.put(
+          test + " " + adapters + " mixed",
+          () -> {
+            IntStream.range(0, batch)
+                .forEach(slot -> adapted.setAdapter(slot, indices[slot % adapters]));
+            return decodingRate(model, adapted, batch);
+          });
+      byTurns(ways, model.format().text(), where);
+    }
+  }
+
+  private LoadedAdapter adapter(FrozenModel model, int number) {
+    Random values = new Random(number);
+    List<LowRankUpdate> updates = new ArrayList<>();
+    for (String weight : model.adaptable()) {
+      long[] shape = model.parameters().get(weight).shape();
+      int out = (int) shape[1];
+      float[] a = random(values, Math.multiplyExact(rank, (int) shape[0]));
+      float[] b = random(values, Math.multiplyExact(rank, out));
+      updates.add(new LowRankUpdate(weight, 0, out, rank, a, b));
+    }
+    return new LoadedAdapter("random " + number, updates);
+  }
+
+  private static float[] random(Random values, int count) {
+    float[] all = new float[count];
+    for (int i = 0; i < count; i++) {
+      all[i] = 0.02f * (float) values.nextGaussian();
+    }
+    return all;
+  }
+
+  /** Measures in turn, so that what else the machine does meets all alike, and compares runs. */
+  private void byTurns(Map<String, DoubleSupplier> ways, String type, Device where) {
+    List<String> names = List.copyOf(ways.keySet());
+    double[][] rates = new double[names.size()][runs];
+    for (int run = -1; run < runs; run++) { // the first warms up and does not count
+      for (int way = 0; way < names.size(); way++) {
+        double rate = ways.get(names.get(way)).getAsDouble();
+        if (run >= 0) {
+          rates[way][run] = rate;
+        }
+      }
+    }
+    for (int way = 0; way < names.size(); way++) {
+      report(names.get(way), type, where, rates[way]);
+    }
+    String last = names.get(names.size() - 1);
+    for (int way = 0; way < names.size() - 1; way++) {
+      double[] base = rates[way];
+      double[] ratios =
+          IntStream.range(0, runs).mapToDouble(i -> rates[names.size() - 1][i] / base[i]).toArray();
+      reportRatio(last + " / " + names.get(way), type, ratios);
+    }
+  }
+
+  private void reportRatio(String what, String type, double[] ratios) {
+    PrintWriter out = spec.commandLine().getOut();
+    double[] sorted = ratios.clone();
+    Arrays.sort(sorted);
+    if (!json) {
+      out.printf(
+          Locale.ROOT,
+          "%s: %.1f%% (%.1f to %.1f)%n",
+          what,
+          100 * median(sorted),
+          100 * sorted[0],
+          100 * sorted[runs - 1]);
+      return;
+    }
+    ObjectNode row = new ObjectMapper().createObjectNode();
+    row.put("engine", "sinter").put("what", what + " " + type).put("ratio", median(sorted));
+    out.println(row);
+  }
+
+  private static double median(double[] sorted) {
+    int n = sorted.length;
+    return n % 2 == 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
   }
 
   /** Replaces each sequence's token by the one after it. */
@@ -329,13 +455,17 @@ final class BenchCommand implements Callable<Integer> {
 
   private void measure(String test, String type, Device where, DoubleSupplier run) {
     // The first run warms up and does not count.
-    double[] rates = DoubleStream.generate(run).limit(runs + 1L).skip(1).toArray();
+    report(test, type, where, DoubleStream.generate(run).limit(runs + 1L).skip(1).toArray());
+  }
+
+  private void report(String test, String type, Device where, double[] all) {
+    double[] rates = all.clone();
     Arrays.sort(rates);
-    double median = runs % 2 == 1 ? rates[runs / 2] : (rates[runs / 2 - 1] + rates[runs / 2]) / 2;
+    double median = median(rates);
     PrintWriter out = spec.commandLine().getOut();
     if (!json) {
       out.printf(
-          Locale.ROOT, "%-16s %,12.1f %,12.1f %,12.1f%n", test, median, rates[0], rates[runs - 1]);
+          Locale.ROOT, "%-20s %,12.1f %,12.1f %,12.1f%n", test, median, rates[0], rates[runs - 1]);
       return;
     }
     ObjectNode row = new ObjectMapper().createObjectNode();

@@ -6,6 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 
 /**
  * A low-rank adapter on the host, as it was read: for a model whose weights stay as they are, which
@@ -30,9 +31,10 @@ public record LoadedAdapter(String name, List<LowRankUpdate> updates) {
    * @throws IllegalArgumentException where it is another model's
    */
   List<Update> updatesOf(FrozenModel model) {
+    Set<String> adaptable = Set.copyOf(model.adaptable());
     Map<String, List<LowRankUpdate>> byWeight = new LinkedHashMap<>();
     for (LowRankUpdate update : updates) {
-      check(update, model);
+      check(adaptable.contains(update.weight()), update, model);
       byWeight.computeIfAbsent(update.weight(), weight -> new ArrayList<>()).add(update);
     }
     List<Update> all = new ArrayList<>();
@@ -45,9 +47,9 @@ public record LoadedAdapter(String name, List<LowRankUpdate> updates) {
     return model.parameters().get(weight).shape();
   }
 
-  private void check(LowRankUpdate update, FrozenModel model) {
+  private void check(boolean adaptable, LowRankUpdate update, FrozenModel model) {
     String weight = update.weight();
-    if (!model.layers().adaptable().contains(weight)) {
+    if (!adaptable) {
       throw new IllegalArgumentException(
           String.format(
               "adapter %s changes %s, which is no weight of a linear layer of this model; it is"
@@ -85,8 +87,7 @@ public record LoadedAdapter(String name, List<LowRankUpdate> updates) {
     for (LowRankUpdate part : parts) {
       System.arraycopy(part.a(), 0, a, row * in, part.a().length);
       for (int k = 0; k < part.rank(); k++, row++) {
-        System.arraycopy(
-            part.b(), k * part.columns(), b, row * out + part.first(), part.columns());
+        System.arraycopy(part.b(), k * part.columns(), b, row * out + part.first(), part.columns());
       }
     }
     return new Update(weight, rank, a, b);

@@ -12,8 +12,7 @@ package dev.sinter.model;
  * @param a [rank, in]
  * @param b [rank, columns]
  */
-public record LowRankUpdate(
-    String weight, int first, int columns, int rank, float[] a, float[] b) {
+public record LowRankUpdate(String weight, int first, int columns, int rank, float[] a, float[] b) {
   /**
    * Checks that the sizes go together, and that all numbers are finite.
    *

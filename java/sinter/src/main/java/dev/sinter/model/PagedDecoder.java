@@ -451,6 +451,11 @@ public final class PagedDecoder implements AutoCloseable {
     return count;
   }
 
+  /** Describes the graph of the last step. */
+  String describe() {
+    return last.graph.describe();
+  }
+
   private boolean decodes(int all, int chosenOnes) {
     return all == chosenOnes - 1 && sizes[all] <= DECODING;
   }

@@ -200,8 +200,7 @@ class EngineAdaptersTest {
     Thread caller =
         new Thread(
             () -> {
-              assertThrows(
-                  IllegalStateException.class, () -> engine.loadAdapter(adapter("late")));
+              assertThrows(IllegalStateException.class, () -> engine.loadAdapter(adapter("late")));
               heard.set(true);
             });
     caller.start();

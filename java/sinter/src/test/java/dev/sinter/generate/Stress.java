@@ -74,8 +74,7 @@ final class Stress {
   }
 
   /** One in three prompts begins as others do. */
-  private static Request request(
-      int number, int vocabulary, int longest, List<String> adapters) {
+  private static Request request(int number, int vocabulary, int longest, List<String> adapters) {
     Random random = new Random(number);
     int[] prompt = random.ints(1 + random.nextInt(longest), 0, vocabulary).toArray();
     if (number % 3 == 0) {

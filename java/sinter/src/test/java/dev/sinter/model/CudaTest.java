@@ -412,6 +412,16 @@ class CudaTest {
     }
   }
 
+  @ParameterizedTest
+  @EnumSource(
+      value = WeightFormat.class,
+      names = {"F32", "Q4"})
+  void rowsHaveAdaptersOfTheirOwn(WeightFormat format) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedAdaptersTest.assertCompanyChangesNoBit(cuda, Family.GPT2, format);
+    }
+  }
+
   /** Company, chunks, shared pages and guesses change no token. */
   @ParameterizedTest
   @EnumSource(
