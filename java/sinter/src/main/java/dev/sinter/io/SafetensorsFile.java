@@ -255,6 +255,20 @@ public final class SafetensorsFile implements AutoCloseable {
    */
   public void requireTensors(Map<String, long[]> expected, Set<String> ignored)
       throws FormatException {
+    requireTensors(
+        expected, ignored, "its weights are not of the model that config.json describes");
+  }
+
+  /**
+   * Reports the same in other words.
+   *
+   * @param expected shapes by name
+   * @param ignored names that may be there
+   * @param complaint what is wrong where there is anything to report
+   * @throws FormatException where there is
+   */
+  public void requireTensors(Map<String, long[]> expected, Set<String> ignored, String complaint)
+      throws FormatException {
     List<String> problems = new ArrayList<>();
     for (Map.Entry<String, long[]> tensor : expected.entrySet()) {
       TensorInfo found = info(tensor.getKey());
@@ -279,7 +293,8 @@ public final class SafetensorsFile implements AutoCloseable {
       int more = problems.size() - 5;
       throw new FormatException(
           path,
-          "its weights are not of the model that config.json describes: "
+          complaint
+              + ": "
               + (more > 0 ? problems.size() + " differ, among them " : "")
               + String.join("; ", problems.subList(0, Math.min(5, problems.size()))));
     }

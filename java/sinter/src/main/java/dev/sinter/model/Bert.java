@@ -3,6 +3,7 @@ package dev.sinter.model;
 import static dev.sinter.graph.ParameterSpec.normal;
 
 import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.GraphBuilder.Layout;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Weights;
@@ -10,6 +11,7 @@ import dev.sinter.model.Architecture.Names;
 import dev.sinter.model.Architecture.Norm;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /**
  * BERT (Devlin et al. 2019, section 3): an encoder with a norm after each sub-layer and one after
@@ -93,6 +95,30 @@ final class Bert implements Backbone {
   /** Layer norm with BERT's epsilon. */
   Tensor norm(GraphBuilder g, Weights p, String name, Tensor x) {
     return blocks.norm(g, p, name, x);
+  }
+
+  @Override
+  public Map<String, Layout> linear() {
+    return blocks.matrices();
+  }
+
+  @Override
+  public Adaptable adaptable(
+      String taskType,
+      List<ParameterSpec> specs,
+      Map<String, Layout> linear,
+      String head,
+      boolean prefixed) {
+    return new Adaptable(
+        "bert",
+        taskType,
+        specs,
+        linear,
+        blocks.projections(),
+        head,
+        BertFiles.PREFIX,
+        TaskModel.HEADS,
+        prefixed);
   }
 
   @Override

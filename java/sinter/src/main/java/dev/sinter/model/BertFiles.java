@@ -13,7 +13,7 @@ import java.util.Set;
 
 /** BERTs in Hugging Face's layout. */
 final class BertFiles {
-  private static final String PREFIX = "bert.";
+  static final String PREFIX = "bert.";
 
   /** A buffer, and the words' output matrix and bias, which are the embeddings and another name. */
   private static final Set<String> BUFFERS =

@@ -13,6 +13,7 @@ import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Weights;
 import dev.sinter.model.Architecture.Names;
 import dev.sinter.model.Architecture.Norm;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -114,14 +115,31 @@ final class Blocks {
     }
   }
 
-  /** The weights of the linear layers of self-attention and feed-forward, and their layout. */
+  /** The weights of all linear layers, and their layout. */
   Map<String, Layout> matrices() {
     Map<String, Layout> all = new HashMap<>();
     for (int i = 0; i < of.layers(); i++) {
       Names n = of.names(i);
-      for (String name : List.of(together(n.qkv()), n.project(), n.up(), n.down())) {
-        all.put(name + ".weight", layout(n));
+      List<String> linear =
+          new ArrayList<>(List.of(together(n.qkv()), n.project(), n.up(), n.down()));
+      if (of.cross()) {
+        linear.addAll(List.of(n.crossQuery(), together(n.crossKv()), n.crossProject()));
       }
+      linear.forEach(name -> all.put(name + ".weight", layout(n)));
+    }
+    return all;
+  }
+
+  /** The projections at the ends of all sub-layers. */
+  List<String> projections() {
+    List<String> all = new ArrayList<>();
+    for (int i = 0; i < of.layers(); i++) {
+      Names n = of.names(i);
+      all.add(n.project());
+      if (of.cross()) {
+        all.add(n.crossProject());
+      }
+      all.add(n.down());
     }
     return all;
   }

@@ -19,6 +19,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
@@ -54,10 +55,19 @@ final class ConfigFile {
     if (GgufFile.isNamed(folder)) {
       return new ConfigFile(folder, GgufModel.config(folder));
     }
-    Path path = folder.resolve(NAME);
+    return read(folder, NAME, "a model");
+  }
+
+  /**
+   * Reads another file of settings.
+   *
+   * @param what was saved to the folder, for the message
+   */
+  static ConfigFile read(Path folder, String name, String what) throws IOException {
+    Path path = folder.resolve(name);
     if (!Files.isRegularFile(path)) {
       throw new FormatException(
-          path, "there is no such file; name a folder that a model was saved to");
+          path, "there is no such file; name a folder that " + what + " was saved to");
     }
     if (Files.size(path) > MOST) {
       throw new FormatException(
@@ -92,9 +102,18 @@ final class ConfigFile {
     return json;
   }
 
+  /** A new file of settings of another kind. */
+  static ObjectNode start() {
+    return JSON.createObjectNode();
+  }
+
   static void write(ObjectNode json, Path folder) throws IOException {
+    write(json, folder, NAME);
+  }
+
+  static void write(ObjectNode json, Path folder, String name) throws IOException {
     AtomicFiles.write(
-        folder.resolve(NAME), JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(json));
+        folder.resolve(name), JSON.writerWithDefaultPrettyPrinter().writeValueAsBytes(json));
   }
 
   /** The double that a float's shortest decimal names: 0.1f is written as 0.1. */
@@ -183,14 +202,99 @@ final class ConfigFile {
   }
 
   float fraction(String name, double otherwise) throws FormatException {
+    return (float) real(name, otherwise);
+  }
+
+  double real(String name, double otherwise) throws FormatException {
     JsonNode node = json.path(name);
-    if (node.isMissingNode() || node.isNull()) {
-      return (float) otherwise;
-    }
+    return node.isMissingNode() || node.isNull() ? otherwise : real(name, node);
+  }
+
+  private double real(String name, JsonNode node) throws FormatException {
     if (!node.isNumber()) {
       throw failure(name + " " + shown(node) + " is no number");
     }
-    return (float) node.doubleValue();
+    return node.doubleValue();
+  }
+
+  /** The names of all settings. */
+  List<String> names() {
+    List<String> all = new ArrayList<>();
+    json.fieldNames().forEachRemaining(all::add);
+    return all;
+  }
+
+  /** Whether a setting is a list. */
+  boolean isList(String name) {
+    return json.path(name).isArray();
+  }
+
+  /** Whether a setting says nothing: null, false, an empty text, list or group. */
+  boolean isEmpty(String name) {
+    JsonNode node = json.path(name);
+    return node.isNull()
+        || node.isBoolean() && !node.booleanValue()
+        || node.isTextual() && node.textValue().isEmpty()
+        || node.isContainerNode() && node.isEmpty();
+  }
+
+  /** A list of texts; empty where there is none. */
+  List<String> texts(String name) throws FormatException {
+    List<String> all = new ArrayList<>();
+    for (JsonNode item : elements(name)) {
+      if (!item.isTextual()) {
+        throw failure(name + " is no list of texts");
+      }
+      all.add(item.textValue());
+    }
+    return all;
+  }
+
+  /** A list of whole numbers; empty where there is none. */
+  List<Integer> numbers(String name) throws FormatException {
+    List<Integer> all = new ArrayList<>();
+    for (JsonNode item : elements(name)) {
+      if (!item.isInt()) {
+        throw failure(name + " is no list of whole numbers");
+      }
+      all.add(item.intValue());
+    }
+    return all;
+  }
+
+  private JsonNode elements(String name) throws FormatException {
+    JsonNode node = json.path(name);
+    if (has(name) && !node.isArray()) {
+      throw failure(name + " " + shown(node) + " is no list");
+    }
+    return node;
+  }
+
+  /** Numbers by name, in the file's order; empty where there are none. */
+  Map<String, Double> reals(String name) throws FormatException {
+    Map<String, Double> all = new LinkedHashMap<>();
+    ConfigFile group = group(name);
+    for (String each : group == null ? List.<String>of() : group.names()) {
+      all.put(each, real(name, group.json.path(each)));
+    }
+    return all;
+  }
+
+  /** Lists of truth values by name, in the file's order; empty where there are none. */
+  Map<String, List<Boolean>> flags(String name) throws FormatException {
+    Map<String, List<Boolean>> all = new LinkedHashMap<>();
+    ConfigFile group = group(name);
+    for (String each : group == null ? List.<String>of() : group.names()) {
+      List<Boolean> values = new ArrayList<>();
+      for (JsonNode value : group.elements(each)) {
+        if (!value.isBoolean()) {
+          throw failure(name + " has something else than true and false");
+        }
+        values.add(value.booleanValue());
+      }
+      all.put(each, values);
+    }
+    return all;
   }
 
   boolean flag(String name, boolean otherwise) throws FormatException {

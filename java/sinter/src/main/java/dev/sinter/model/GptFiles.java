@@ -16,7 +16,7 @@ import java.util.regex.Pattern;
  * our own, so that nothing reads it as a dense GPT-2.
  */
 final class GptFiles {
-  private static final String PREFIX = "transformer.";
+  static final String PREFIX = "transformer.";
 
   /** Masks, and the output matrix, which is the token table. */
   private static final Pattern BUFFERS =
@@ -105,13 +105,18 @@ final class GptFiles {
     return json;
   }
 
+  /** A family's model_type. */
+  static String type(Family family) {
+    return switch (family) {
+      case GPT1 -> "openai-gpt";
+      case GPT2 -> "gpt2";
+      case GPT3 -> "gpt3";
+    };
+  }
+
   private static ObjectNode json(GptConfig config, OptionalInt endOfText, String kind) {
-    ObjectNode json =
-        switch (config.family()) {
-          case GPT1 -> ConfigFile.start("openai-gpt", "OpenAIGPT" + kind);
-          case GPT2 -> ConfigFile.start("gpt2", "GPT2" + kind);
-          case GPT3 -> ConfigFile.start("gpt3", "GPT3" + kind);
-        };
+    String name = config.family() == Family.GPT1 ? "OpenAIGPT" : config.family().name();
+    ObjectNode json = ConfigFile.start(type(config.family()), name + kind);
     json.put("vocab_size", config.vocabulary());
     json.put("n_positions", config.context());
     json.put("n_ctx", config.context());

@@ -147,6 +147,30 @@ final class GptLayers implements Backbone {
   }
 
   @Override
+  public Map<String, Layout> linear() {
+    return blocks.matrices();
+  }
+
+  @Override
+  public Adaptable adaptable(
+      String taskType,
+      List<ParameterSpec> specs,
+      Map<String, Layout> linear,
+      String head,
+      boolean prefixed) {
+    return new Adaptable(
+        GptFiles.type(config.family()),
+        taskType,
+        specs,
+        linear,
+        blocks.projections(),
+        head,
+        GptFiles.PREFIX,
+        TaskModel.HEADS,
+        prefixed);
+  }
+
+  @Override
   public int width() {
     return config.width();
   }

@@ -1,6 +1,5 @@
 package dev.sinter.model;
 
-import dev.sinter.graph.AdaptedWeights;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.GraphBuilder;
@@ -24,6 +23,7 @@ public final class LanguageModel implements Model {
   private final Weights weights;
   private final Parameters parameters;
   private final GptLayers layers;
+  private final Adapter adapter;
 
   /**
    * Allocates a model with zero weights.
@@ -38,15 +38,16 @@ public final class LanguageModel implements Model {
     this.layers = new GptLayers(config);
     this.parameters = new Parameters(device, dtype, layers.parameters());
     this.weights = parameters;
+    this.adapter = null;
   }
 
-  /** A model of other weights with an adapter; the base stays the caller's. */
-  LanguageModel(GptConfig config, Device device, AdaptedWeights adapted) {
+  private LanguageModel(GptConfig config, Device device, GptLayers layers, Adapter adapter) {
     this.config = config;
     this.device = device;
-    this.layers = new GptLayers(config);
-    this.parameters = adapted.added();
-    this.weights = adapted;
+    this.layers = layers;
+    this.parameters = adapter.parameters();
+    this.weights = adapter.weights();
+    this.adapter = adapter;
   }
 
   /**
@@ -62,6 +63,51 @@ public final class LanguageModel implements Model {
     LanguageModel model = new LanguageModel(config, device, dtype);
     model.parameters.initialize(seed);
     return model;
+  }
+
+  /**
+   * Lays a new adapter over this model, which stays as it is.
+   *
+   * @param adapter how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it, and then this one
+   * @throws IllegalArgumentException where this model has no such modules, or is adapted
+   */
+  public LanguageModel adapted(AdapterConfig adapter, long seed) {
+    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(layers), adapter), seed));
+  }
+
+  /**
+   * Lays a new adapter over packed weights, which stay packed: training multiplies by what is
+   * unpacked for each product.
+   *
+   * @param base stays as it is, and the caller's, who closes it last
+   * @param adapter how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it
+   * @throws IllegalArgumentException where the base has no such modules
+   */
+  public static LanguageModel over(FrozenModel base, AdapterConfig adapter, long seed) {
+    AdapterPlan plan = AdapterPlan.of(adaptable(base.layers()), adapter);
+    return over(base, Adapter.create(base.device(), base.parameters(), plan, seed));
+  }
+
+  /** The same model with an adapter over its weights. */
+  LanguageModel over(Adapter over) {
+    return new LanguageModel(config, device, layers, over);
+  }
+
+  static LanguageModel over(FrozenModel base, Adapter adapter) {
+    return new LanguageModel(base.config(), base.device(), base.layers(), adapter);
+  }
+
+  Adaptable adaptable() {
+    return adaptable(layers);
+  }
+
+  /** What an adapter has to know of a language model of these layers. */
+  static Adaptable adaptable(GptLayers layers) {
+    return layers.adaptable("CAUSAL_LM", layers.parameters(), layers.linear(), null, true);
   }
 
   /**
@@ -91,6 +137,11 @@ public final class LanguageModel implements Model {
   @Override
   public Weights weights() {
     return weights;
+  }
+
+  @Override
+  public Adapter adapter() {
+    return adapter;
   }
 
   /**
@@ -203,6 +254,10 @@ public final class LanguageModel implements Model {
   /** Gives its own weights back, not those of an adapter's base. Closing twice is harmless. */
   @Override
   public void close() {
-    weights.close();
+    if (adapter != null) {
+      adapter.close();
+    } else {
+      weights.close();
+    }
   }
 }

@@ -28,6 +28,13 @@ public sealed interface Model extends AutoCloseable
    */
   Weights weights();
 
+  /**
+   * Returns the adapter.
+   *
+   * @return null: the model is not adapted
+   */
+  Adapter adapter();
+
   /** Gives the weights back. Closing twice is harmless. */
   @Override
   void close();

@@ -258,6 +258,8 @@ public final class ModelFiles {
    * @param model whose weights
    * @param folder that exists
    * @throws IOException where they cannot be written; an old file stays as it was
+   * @throws IllegalArgumentException for an adapted model, here and below: an adapter has files of
+   *     its own, {@link PeftFiles}
    */
   public static void writeWeights(LanguageModel model, Path folder) throws IOException {
     write(GptFiles.weights(model.parameters().specs()), model, folder);
@@ -272,6 +274,7 @@ public final class ModelFiles {
    * @throws IOException where it cannot be written; old files stay as they were
    */
   public static void save(TaskModel model, List<String> labels, Path folder) throws IOException {
+    requireOwn(model);
     ConfigFile.write(
         model.bertConfig() != null
             ? BertFiles.json(model.bertConfig(), model.head(), labels)
@@ -288,11 +291,21 @@ public final class ModelFiles {
    * @throws IOException where it cannot be written; old files stay as they were
    */
   public static void save(TransformerModel model, Path folder) throws IOException {
+    requireOwn(model);
     ConfigFile.write(TransformerFiles.json(model.config()), folder);
     write(TransformerFiles.weights(model.parameters().specs()), model, folder);
   }
 
+  private static void requireOwn(Model model) {
+    if (model.adapter() != null) {
+      throw new IllegalArgumentException(
+          "the model is adapted: merge its adapter and save the model under it, or save the"
+              + " adapter with PeftFiles");
+    }
+  }
+
   private static void write(WeightFiles files, Model model, Path folder) throws IOException {
+    requireOwn(model);
     SafetensorsWriter writer = new SafetensorsWriter();
     files.add(writer, model);
     writer.write(folder.resolve(WEIGHTS));

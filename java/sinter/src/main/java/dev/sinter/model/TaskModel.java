@@ -4,7 +4,6 @@ import static dev.sinter.graph.ParameterSpec.constant;
 import static dev.sinter.graph.ParameterSpec.normal;
 
 import dev.sinter.graph.Activation;
-import dev.sinter.graph.AdaptedWeights;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.GraphBuilder;
@@ -19,7 +18,9 @@ import dev.sinter.model.Head.Loss;
 import dev.sinter.model.Head.Task;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
 
@@ -47,6 +48,7 @@ public final class TaskModel implements Model {
   private final Device device;
   private final Weights weights;
   private final Parameters parameters;
+  private final Adapter adapter;
   private final boolean owned;
 
   /** Whether a parameter of that name belongs to a head, BERT's pooler included. */
@@ -99,11 +101,14 @@ public final class TaskModel implements Model {
     this.device = device;
     this.parameters = new Parameters(device, dtype, parameters(backbone, head));
     this.weights = parameters;
+    this.adapter = null;
     this.owned = true;
   }
 
-  private TaskModel(
-      TaskModel of, Head head, Weights weights, Parameters parameters, boolean owned) {
+  /**
+   * @param adapter of this model; null: it has none
+   */
+  private TaskModel(TaskModel of, Head head, Adapter adapter, boolean owned) {
     this.backbone = of.backbone;
     this.bert = of.bert;
     this.gptConfig = of.gptConfig;
@@ -111,8 +116,9 @@ public final class TaskModel implements Model {
     this.classifier = classifier(backbone, head);
     this.headDropout = of.headDropout;
     this.device = of.device;
-    this.weights = weights;
-    this.parameters = parameters;
+    this.adapter = adapter;
+    this.weights = adapter == null ? of.weights : adapter.weights();
+    this.parameters = adapter == null ? of.parameters : adapter.parameters();
     this.owned = owned;
     if (!parameters(backbone, head).stream().allMatch(this::has)) {
       throw new IllegalArgumentException(
@@ -136,12 +142,46 @@ public final class TaskModel implements Model {
    * @throws IllegalArgumentException where the other head needs weights that are not there
    */
   public TaskModel withHead(Head other) {
-    return new TaskModel(this, other, weights, parameters, false);
+    return new TaskModel(this, other, adapter, false);
   }
 
-  /** The same model over these weights with an adapter, which it closes. */
-  TaskModel over(AdaptedWeights adapted) {
-    return new TaskModel(this, head, adapted, adapted.added(), true);
+  /**
+   * Lays a new adapter over this model, which stays as it is. The task's head is copied and trains
+   * whole.
+   *
+   * @param config how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it, and then this one
+   * @throws IllegalArgumentException where this model has no such modules, or is adapted
+   */
+  public TaskModel adapted(AdapterConfig config, long seed) {
+    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(), config), seed));
+  }
+
+  /** The same model with an adapter over its weights, which it closes. */
+  TaskModel over(Adapter over) {
+    return new TaskModel(this, head, over, true);
+  }
+
+  /** What an adapter has to know of this model. */
+  Adaptable adaptable() {
+    List<ParameterSpec> specs = parameters(backbone, head);
+    Map<String, Layout> linear = new HashMap<>(backbone.linear());
+    for (ParameterSpec spec : specs.subList(backbone.parameters().size(), specs.size())) {
+      if (spec.shape().length == 2) {
+        linear.put(spec.name(), Layout.OUT_IN);
+      }
+    }
+    String taskType =
+        switch (head.task()) {
+          case SEQUENCE -> "SEQ_CLS";
+          case TOKENS -> "TOKEN_CLS";
+          case SPAN -> "QUESTION_ANS";
+          case MEAN, FIRST -> "FEATURE_EXTRACTION";
+          case CHOICE, MASKED, PRETRAINING -> null;
+        };
+    boolean prefixed = head.task() != Task.MEAN && head.task() != Task.FIRST;
+    return backbone.adaptable(taskType, specs, linear, classifier, prefixed);
   }
 
   /** What the parameters of such a model are, without allocating them. */
@@ -250,6 +290,11 @@ public final class TaskModel implements Model {
   @Override
   public Weights weights() {
     return weights;
+  }
+
+  @Override
+  public Adapter adapter() {
+    return adapter;
   }
 
   /**
@@ -494,7 +539,9 @@ public final class TaskModel implements Model {
   /** Gives the weights back, of a view nothing. Closing twice is harmless. */
   @Override
   public void close() {
-    if (owned) {
+    if (owned && adapter != null) {
+      adapter.close();
+    } else if (owned) {
       weights.close();
     }
   }

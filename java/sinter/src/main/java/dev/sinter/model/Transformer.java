@@ -4,6 +4,7 @@ import static dev.sinter.graph.ParameterSpec.normal;
 import static dev.sinter.graph.ParameterSpec.table;
 
 import dev.sinter.graph.GraphBuilder;
+import dev.sinter.graph.GraphBuilder.Layout;
 import dev.sinter.graph.KvCache;
 import dev.sinter.graph.ParameterSpec;
 import dev.sinter.graph.Tensor;
@@ -11,7 +12,9 @@ import dev.sinter.graph.Weights;
 import dev.sinter.model.Architecture.Names;
 import dev.sinter.model.Architecture.Norm;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * The Transformer (Vaswani et al. 2017, section 3): an encoder and a decoder with a norm after each
@@ -83,6 +86,16 @@ final class Transformer {
     encoder.addTo(all);
     decoder.addTo(all);
     return all;
+  }
+
+  /** What an adapter has to know of such a model. */
+  Adaptable adaptable() {
+    Map<String, Layout> linear = new HashMap<>(encoder.matrices());
+    linear.putAll(decoder.matrices());
+    List<String> projections = new ArrayList<>(encoder.projections());
+    projections.addAll(decoder.projections());
+    return new Adaptable(
+        "marian", "SEQ_2_SEQ_LM", parameters(), linear, projections, null, "", List.of(), false);
   }
 
   /** Section 3.5: sin or cos of position / 10000^(2 i / width). */

@@ -43,40 +43,30 @@ public final class TransformerDecoder implements AutoCloseable {
     int headSize = config.width() / config.heads();
     sources =
         new KvCache(
-            model.parameters(),
-            config.decoderLayers(),
-            rows,
-            config.heads(),
-            headSize,
-            sourceLength);
+            model.weights(), config.decoderLayers(), rows, config.heads(), headSize, sourceLength);
     targets =
         new KvCache(
-            model.parameters(),
-            config.decoderLayers(),
-            rows,
-            config.heads(),
-            headSize,
-            targetLength);
+            model.weights(), config.decoderLayers(), rows, config.heads(), headSize, targetLength);
 
-    GraphBuilder g = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
+    GraphBuilder g = new GraphBuilder(model.weights(), Mode.INFERENCE, Recompute.NONE, 0);
     sourceTokens = g.input("sources", batch, sourceLength);
     sourceLengths = g.input("source lengths", batch);
-    Tensor encoded = layers.encode(g, model.parameters(), sourceTokens, sourceLengths);
+    Tensor encoded = layers.encode(g, model.weights(), sourceTokens, sourceLengths);
     Tensor from = null;
     if (beams > 1) {
       from = g.input("beams", rows, sourceLength);
       encoded = g.gather("encoded of beams", encoded, from);
     }
-    layers.fill(g, model.parameters(), encoded, sources);
+    layers.fill(g, model.weights(), encoded, sources);
     encode = g.build();
     for (int i = 0; i < rows * sourceLength && from != null; i++) {
       int source = i / sourceLength / beams;
       encode.ints(from).put(i, source * sourceLength + i % sourceLength);
     }
 
-    GraphBuilder s = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
+    GraphBuilder s = new GraphBuilder(model.weights(), Mode.INFERENCE, Recompute.NONE, 0);
     tokens = s.input("tokens", rows, 1);
-    logits = s.output(layers.step(s, model.parameters(), tokens, targets, sources));
+    logits = s.output(layers.step(s, model.weights(), tokens, targets, sources));
     step = s.build();
   }
 

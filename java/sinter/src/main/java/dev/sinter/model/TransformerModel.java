@@ -17,7 +17,9 @@ public final class TransformerModel implements Model {
   private final TransformerConfig config;
   private final Device device;
   private final Transformer layers;
+  private final Weights weights;
   private final Parameters parameters;
+  private final Adapter adapter;
 
   /**
    * Allocates a model with zero weights.
@@ -31,6 +33,39 @@ public final class TransformerModel implements Model {
     this.device = device;
     this.layers = new Transformer(config);
     this.parameters = new Parameters(device, dtype, layers.parameters());
+    this.weights = parameters;
+    this.adapter = null;
+  }
+
+  private TransformerModel(TransformerModel of, Adapter adapter) {
+    this.config = of.config;
+    this.device = of.device;
+    this.layers = of.layers;
+    this.parameters = adapter.parameters();
+    this.weights = adapter.weights();
+    this.adapter = adapter;
+  }
+
+  /**
+   * Lays a new adapter over this model, which stays as it is.
+   *
+   * @param settings how many parameters it adds, and where
+   * @param seed equal seeds give equal adapters
+   * @return a model that trains the adapter alone; the caller closes it, and then this one
+   * @throws IllegalArgumentException where this model has no such modules, or is adapted
+   */
+  public TransformerModel adapted(AdapterConfig settings, long seed) {
+    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(), settings), seed));
+  }
+
+  /** The same model with an adapter over its weights, which it closes. */
+  TransformerModel over(Adapter over) {
+    return new TransformerModel(this, over);
+  }
+
+  /** What an adapter has to know of this model. */
+  Adaptable adaptable() {
+    return layers.adaptable();
   }
 
   /**
@@ -75,7 +110,12 @@ public final class TransformerModel implements Model {
 
   @Override
   public Weights weights() {
-    return parameters;
+    return weights;
+  }
+
+  @Override
+  public Adapter adapter() {
+    return adapter;
   }
 
   /**
@@ -99,7 +139,7 @@ public final class TransformerModel implements Model {
       Recompute recompute,
       long seed) {
     return trace(
-        new GraphBuilder(parameters, Mode.TRAIN, recompute, seed),
+        new GraphBuilder(weights, Mode.TRAIN, recompute, seed),
         batch,
         sourceLength,
         targetLength,
@@ -118,7 +158,7 @@ public final class TransformerModel implements Model {
    */
   public TransformerGraph graph(int batch, int sourceLength, int targetLength) {
     return trace(
-        new GraphBuilder(parameters, Mode.INFERENCE, Recompute.NONE, 0),
+        new GraphBuilder(weights, Mode.INFERENCE, Recompute.NONE, 0),
         batch,
         sourceLength,
         targetLength,
@@ -142,8 +182,8 @@ public final class TransformerModel implements Model {
     Tensor inputs = g.input("decoder inputs", batch, targetLength);
     Tensor targets = g.input("targets", batch, targetLength);
     Tensor weights = g.floatInput("weights", batch, targetLength);
-    Tensor encoded = layers.encode(g, parameters, sources, lengths);
-    Tensor logits = layers.decode(g, parameters, inputs, encoded, lengths);
+    Tensor encoded = layers.encode(g, this.weights, sources, lengths);
+    Tensor logits = layers.decode(g, this.weights, inputs, encoded, lengths);
     Tensor losses = g.crossEntropy(logits, targets, weights, smoothing, 1);
     Tensor loss = g.output(g.sum(losses, accumulate));
     // In training gradients take the logits' place.
@@ -174,9 +214,13 @@ public final class TransformerModel implements Model {
     }
   }
 
-  /** Gives the weights back. Closing twice is harmless. */
+  /** Gives its own weights back, not those of an adapter's base. Closing twice is harmless. */
   @Override
   public void close() {
-    parameters.close();
+    if (adapter != null) {
+      adapter.close();
+    } else {
+      weights.close();
+    }
   }
 }
