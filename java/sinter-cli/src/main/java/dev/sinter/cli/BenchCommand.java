@@ -339,7 +339,7 @@ final class BenchCommand implements Callable<Integer> {
   private LoadedAdapter adapter(FrozenModel model, int number) {
     Random values = new Random(number);
     List<LowRankUpdate> updates = new ArrayList<>();
-    for (String weight : model.adaptable()) {
+    for (String weight : model.linearWeights()) {
       long[] shape = model.parameters().get(weight).shape();
       int out = (int) shape[1];
       float[] a = random(values, Math.multiplyExact(rank, (int) shape[0]));

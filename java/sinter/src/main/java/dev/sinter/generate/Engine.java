@@ -46,8 +46,8 @@ public final class Engine implements AutoCloseable {
   private final Condition room = lock.newCondition(); // in the queue, or the end
   private final Deque<Job> waiting = new ArrayDeque<>();
   private final Deque<FutureTask<Void>> errands = new ArrayDeque<>(); // between steps
-  private final Map<String, Adapter> adapters = new TreeMap<>();
-  private final List<Adapter> leaving = new ArrayList<>(); // as soon as no job has them
+  private final Map<String, EngineAdapter> adapters = new TreeMap<>();
+  private final List<EngineAdapter> leaving = new ArrayList<>(); // as soon as no job has them
   private boolean closed;
   private long refused;
   private EngineStats stats;
@@ -235,8 +235,8 @@ public final class Engine implements AutoCloseable {
     }
   }
 
-  private Adapter adapter(String name) {
-    Adapter adapter = adapters.get(name);
+  private EngineAdapter adapter(String name) {
+    EngineAdapter adapter = adapters.get(name);
     check(adapter != null, "adapter " + name + " is not loaded; " + names());
     return adapter;
   }
@@ -295,7 +295,7 @@ public final class Engine implements AutoCloseable {
     } finally {
       lock.unlock();
     }
-    Adapter taken = scheduler.load(adapter);
+    EngineAdapter taken = scheduler.load(adapter);
     lock.lock();
     try {
       adapters.put(adapter.name(), taken);
@@ -429,7 +429,7 @@ public final class Engine implements AutoCloseable {
   }
 
   /** Lets an adapter go if no request has it any more. */
-  private boolean unloaded(Adapter adapter) {
+  private boolean unloaded(EngineAdapter adapter) {
     if (scheduler.uses(adapter) || waiting.stream().anyMatch(job -> job.adapter() == adapter)) {
       return false;
     }

@@ -20,7 +20,7 @@ final class Job {
   private final EngineStream stream;
   private final Speculation speculation;
   private final int context;
-  private Adapter adapter;
+  private EngineAdapter adapter;
   private final long submitted = System.nanoTime();
   private long started;
   private long first;
@@ -100,12 +100,12 @@ final class Job {
   }
 
   /** The adapter of a request's name, from before it waits. */
-  void setAdapter(Adapter value) {
+  void setAdapter(EngineAdapter value) {
     adapter = value;
   }
 
   /** Null: the model itself. */
-  Adapter adapter() {
+  EngineAdapter adapter() {
     return adapter;
   }
 

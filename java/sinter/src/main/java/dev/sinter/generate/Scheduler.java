@@ -118,7 +118,7 @@ final class Scheduler {
       }
     }
     job.start(slots.pop());
-    steps.setAdapter(job.slot, job.adapter() == null ? Adapter.NONE : job.adapter().index());
+    steps.setAdapter(job.slot, job.adapter() == null ? EngineAdapter.NONE : job.adapter().index());
     for (int at = 0; at < job.length(); at++) {
       remember(job, at, job.ids()[at]);
     }
@@ -139,18 +139,18 @@ final class Scheduler {
    *
    * @throws IllegalArgumentException where it is another model's
    */
-  Adapter load(LoadedAdapter adapter) {
-    return new Adapter(adapter.name(), steps.loadAdapter(adapter), PagePool.root());
+  EngineAdapter load(LoadedAdapter adapter) {
+    return new EngineAdapter(adapter.name(), steps.loadAdapter(adapter), PagePool.root());
   }
 
   /** Lets an adapter go that nothing {@link #uses}, with what the cache knows of it. */
-  void unload(Adapter adapter) {
+  void unload(EngineAdapter adapter) {
     pool.forgetBelow(adapter.root());
     steps.unloadAdapter(adapter.index());
   }
 
   /** Whether a job that is begun has this adapter. */
-  boolean uses(Adapter adapter) {
+  boolean uses(EngineAdapter adapter) {
     return Stream.concat(running.stream(), preempted.stream())
         .anyMatch(job -> job.adapter() == adapter);
   }

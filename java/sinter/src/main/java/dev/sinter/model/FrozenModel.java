@@ -161,10 +161,10 @@ public final class FrozenModel implements AutoCloseable {
    *
    * @return names, in the model's order; their tensors are [in, out]
    */
-  public List<String> adaptable() {
+  public List<String> linearWeights() {
     return parameters.specs().stream()
         .map(ParameterSpec::name)
-        .filter(layers.adaptable()::contains)
+        .filter(layers.linear()::containsKey)
         .toList();
   }
 

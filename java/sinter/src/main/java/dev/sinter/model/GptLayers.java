@@ -15,7 +15,6 @@ import dev.sinter.model.Architecture.Norm;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 
 /**
  * What all GPTs are: token and position tables, blocks, a final norm where the norms stand before
@@ -61,11 +60,6 @@ final class GptLayers implements Backbone {
     Map<String, Layout> all = blocks.matrices();
     all.put(tokenTable, Layout.OUT_IN);
     return all;
-  }
-
-  /** The weights that low-rank adapters may change: those of the blocks' linear layers. */
-  Set<String> adaptable() {
-    return blocks.matrices().keySet();
   }
 
   private boolean hasFinalNorm() {

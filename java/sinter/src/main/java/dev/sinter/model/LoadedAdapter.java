@@ -1,6 +1,14 @@
 package dev.sinter.model;
 
 import dev.sinter.graph.AdapterBank.Update;
+import dev.sinter.graph.LowRank;
+import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Parameters;
+import dev.sinter.graph.Parameters.Part;
+import dev.sinter.io.FormatException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -26,15 +34,91 @@ public record LoadedAdapter(String name, List<LowRankUpdate> updates) {
   }
 
   /**
+   * Copies the adapter of a model, as it is now.
+   *
+   * @param name under which requests will ask for it
+   * @param model adapted by low-rank updates alone
+   * @return the adapter, for engines over the same base
+   * @throws IllegalArgumentException where the model has no adapter, or one that has more than
+   *     low-rank updates
+   * @throws IllegalStateException where the adapter is merged
+   */
+  public static LoadedAdapter of(String name, LanguageModel model) {
+    Adapter adapter = model.adapter();
+    if (adapter == null) {
+      throw new IllegalArgumentException("the model has no adapter");
+    }
+    if (adapter.isMerged()) {
+      throw new IllegalStateException("the adapter is merged; unmerge it first");
+    }
+    List<ParameterSpec> whole = adapter.plan().whole();
+    if (!whole.isEmpty()) {
+      throw new IllegalArgumentException(
+          "adapter "
+              + name
+              + " has "
+              + whole.get(0).name()
+              + ", which is no low-rank update; requests can have those alone of their own");
+    }
+    List<LowRankUpdate> updates = new ArrayList<>();
+    for (AdapterPlan.Update update : adapter.plan().updates()) {
+      if (update.rank() > 0) {
+        updates.add(update(update, adapter.parameters()));
+      }
+    }
+    return new LoadedAdapter(name, updates);
+  }
+
+  private static LowRankUpdate update(AdapterPlan.Update update, Parameters from) {
+    LowRank of = update.of();
+    int rank = update.rank();
+    int columns = Math.toIntExact(of.columns());
+    try {
+      float[] a = Adapter.read(from, Part.WEIGHT, of.a());
+      float[] b = Adapter.read(from, Part.WEIGHT, of.b()); // [columns, rank]
+      float[] scale = of.scale() == null ? null : Adapter.read(from, Part.WEIGHT, of.scale());
+      float[] scaled = new float[b.length];
+      for (int k = 0; k < rank; k++) {
+        float factor = scale == null ? of.factor() : of.factor() * scale[k];
+        for (int j = 0; j < columns; j++) {
+          scaled[k * columns + j] = factor * b[j * rank + k];
+        }
+      }
+      return new LowRankUpdate(
+          update.weight(), Math.toIntExact(of.column()), columns, rank, a, scaled);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e); // nothing is read but memory
+    }
+  }
+
+  /**
+   * Reads an adapter.
+   *
+   * @param name under which requests will ask for it
+   * @param folder in the layout of PEFT: see {@link PeftFiles}
+   * @param base for which it is to be; nothing of it changes
+   * @return the adapter
+   * @throws IOException where a file is missing or not what it should be, or the adapter is for
+   *     another model, or has more than low-rank updates
+   */
+  public static LoadedAdapter read(String name, Path folder, FrozenModel base) throws IOException {
+    try (LanguageModel adapted = PeftFiles.load(folder, base)) {
+      return of(name, adapted);
+    } catch (IllegalArgumentException e) {
+      throw new FormatException(folder, e.getMessage(), e);
+    }
+  }
+
+  /**
    * What a model's matrices get of it.
    *
    * @throws IllegalArgumentException where it is another model's
    */
   List<Update> updatesOf(FrozenModel model) {
-    Set<String> adaptable = Set.copyOf(model.adaptable());
+    Set<String> linear = Set.copyOf(model.linearWeights());
     Map<String, List<LowRankUpdate>> byWeight = new LinkedHashMap<>();
     for (LowRankUpdate update : updates) {
-      check(adaptable.contains(update.weight()), update, model);
+      check(linear.contains(update.weight()), update, model);
       byWeight.computeIfAbsent(update.weight(), weight -> new ArrayList<>()).add(update);
     }
     List<Update> all = new ArrayList<>();
@@ -47,9 +131,9 @@ public record LoadedAdapter(String name, List<LowRankUpdate> updates) {
     return model.parameters().get(weight).shape();
   }
 
-  private void check(boolean adaptable, LowRankUpdate update, FrozenModel model) {
+  private void check(boolean linear, LowRankUpdate update, FrozenModel model) {
     String weight = update.weight();
-    if (!adaptable) {
+    if (!linear) {
       throw new IllegalArgumentException(
           String.format(
               "adapter %s changes %s, which is no weight of a linear layer of this model; it is"

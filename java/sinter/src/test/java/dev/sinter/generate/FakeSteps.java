@@ -61,7 +61,7 @@ class FakeSteps implements Steps {
     cache = new int[pages][pageSize];
     writers = new int[pages][pageSize];
     adapters = new int[slots];
-    Arrays.fill(adapters, Adapter.NONE);
+    Arrays.fill(adapters, EngineAdapter.NONE);
     tokens = new int[maxRows];
     logprobs = new float[maxRows];
     for (int[][] all : List.of(tables, history, cache)) {
@@ -230,7 +230,7 @@ class FakeSteps implements Steps {
   }
 
   private int saltOf(int slot) {
-    if (adapters[slot] == Adapter.NONE) {
+    if (adapters[slot] == EngineAdapter.NONE) {
       return 0;
     }
     check(salts.get(adapters[slot]) != null, "adapter " + adapters[slot] + " is gone");

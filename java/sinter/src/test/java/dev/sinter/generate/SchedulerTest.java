@@ -32,7 +32,7 @@ class SchedulerTest {
     private final Map<Job, Completion> completions = new HashMap<>();
     private final Map<Job, Throwable> failures = new HashMap<>();
     private final List<Job> order = new ArrayList<>();
-    private final Map<String, Adapter> adapters = new HashMap<>();
+    private final Map<String, EngineAdapter> adapters = new HashMap<>();
 
     Bench(EngineSettings settings) {
       this.settings = settings;
@@ -65,7 +65,7 @@ class SchedulerTest {
       return job;
     }
 
-    private Adapter adapter(String name) {
+    private EngineAdapter adapter(String name) {
       return adapters.computeIfAbsent(
           name, absent -> scheduler.load(new LoadedAdapter(absent, List.of())));
     }

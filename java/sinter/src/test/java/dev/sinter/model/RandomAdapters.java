@@ -21,7 +21,7 @@ public final class RandomAdapters {
   static LoadedAdapter of(FrozenModel model, String name, int rank, Predicate<String> which) {
     Random random = new Random(name.hashCode());
     List<LowRankUpdate> updates = new ArrayList<>();
-    for (String weight : model.adaptable().stream().filter(which).toList()) {
+    for (String weight : model.linearWeights().stream().filter(which).toList()) {
       long[] shape = model.parameters().get(weight).shape();
       updates.add(update(random, weight, (int) shape[0], 0, (int) shape[1], rank));
     }

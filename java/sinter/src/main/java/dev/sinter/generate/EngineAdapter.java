@@ -10,7 +10,7 @@ import dev.sinter.generate.PagePool.Page;
  * @param index the decoder's
  * @param root what the first page of its sequences stands below
  */
-record Adapter(String name, int index, Page root) {
+record EngineAdapter(String name, int index, Page root) {
   /** The index of none. */
   static final int NONE = -1;
 }
