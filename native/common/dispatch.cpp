@@ -123,6 +123,7 @@ sn_status checkAttention(const sn_attention_shape *shape, const char *operation)
   SN_CHECK(s.key_lengths == nullptr || (!s.causal && s.window == 0), SN_UNSUPPORTED,
            "%s: key_lengths together with causal or window; a causal row sees no padding that comes after it",
            operation);
+  SN_CHECK(s.key_starts == nullptr || s.causal, SN_UNSUPPORTED, "%s: key_starts without causal", operation);
   SN_CHECK(s.dropout >= 0 && s.dropout < 1, SN_BAD_ARGUMENT, "%s: dropout %g; 0 <= dropout < 1", operation,
            static_cast<double>(s.dropout));
   SN_CHECK(std::isfinite(s.scale) && s.scale >= 0, SN_BAD_ARGUMENT, "%s: scale %g", operation,
@@ -566,7 +567,7 @@ sn_status sn_embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch
   SN_CHECK_SHAPE(dposition_table == nullptr || length <= positions,
                  "embedding_backward: length %lld is more than positions %lld", static_cast<ll>(length),
                  static_cast<ll>(positions));
-  SN_CHECK_POINTERS("embedding_backward", tokens, dout, dtoken_table);
+  SN_CHECK_POINTERS("embedding_backward", tokens, dout);
   return stream->device->operations->embedding_backward(stream, dtype, batch, length, width, vocabulary, positions,
                                                         scale, padding, tokens, dout, accumulate_positions,
                                                         dtoken_table, dposition_table, workspace);
@@ -641,7 +642,7 @@ sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows
   SN_CHECK_OK(checkStream(stream, "layer_norm_backward"));
   SN_CHECK_OK(checkDtype(dtype, "layer_norm_backward"));
   SN_CHECK_OK(checkRows(rows, width, "layer_norm_backward"));
-  SN_CHECK_POINTERS("layer_norm_backward", s, gain, mean, rstd, dout, dx, dgain, workspace);
+  SN_CHECK_POINTERS("layer_norm_backward", s, gain, mean, rstd, dout, dx, workspace);
   return stream->device->operations->layer_norm_backward(stream, dtype, rows, width, s, gain, mean, rstd, dout,
                                                          dresidual, accumulate, dx, dgain, dbias, workspace);
 }

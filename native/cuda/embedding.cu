@@ -354,8 +354,10 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
   auto count = static_cast<uint32_t>(batch * length);
   // Tokens are signed: one below zero is out of range in any vocabulary.
   auto limit = static_cast<uint32_t>(vocabulary < kMostPlaces ? vocabulary : kMostPlaces);
-  cudaError_t error = sort(handleOf(stream), count, limit, padding, tokens, occurrences);
-  if (error != cudaSuccess) return check(error, "embedding_backward");
+  if (dtoken_table != nullptr) {
+    cudaError_t error = sort(handleOf(stream), count, limit, padding, tokens, occurrences);
+    if (error != cudaSuccess) return check(error, "embedding_backward");
+  }
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
     Backward<T> work{count,
@@ -372,7 +374,8 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
     auto launchOn = [&](auto *kernel, int64_t blocks) {
       return launch(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, handleOf(stream), work);
     };
-    cudaError_t last = launchOn(addRuns<T>, (int64_t{count} + kWarps - 1) / kWarps * work.slices());
+    cudaError_t last = cudaSuccess;
+    if (dtoken_table != nullptr) last = launchOn(addRuns<T>, (int64_t{count} + kWarps - 1) / kWarps * work.slices());
     if (last == cudaSuccess && dposition_table != nullptr) {
       last = launchOn(addPositions<T>, (positions * work.slices() + kWarps - 1) / kWarps);
     }

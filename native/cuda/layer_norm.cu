@@ -345,7 +345,7 @@ __global__ void __launch_bounds__(kWarp *kWarp)
   }
   scratch[threadIdx.x] = total;
   __syncthreads();
-  if (warp != 0 || column >= columns) return;
+  if (warp != 0 || column >= columns || (dgain == nullptr && column < width)) return;
   float *out = column < width ? dgain + column : dbias + (column - width);
   total = accumulate ? *out : 0.0f;
   for (int other = 0; other < warps; ++other) total += scratch[other * kWarp + lane];
@@ -354,6 +354,7 @@ __global__ void __launch_bounds__(kWarp *kWarp)
 
 cudaError_t launchAddPartial(cudaStream_t stream, int64_t width, int blocks, const float *partial, int32_t accumulate,
                              float *dgain, float *dbias) {
+  if (dgain == nullptr && dbias == nullptr) return cudaSuccess;
   // The bias's sums are the later half of the columns.
   int64_t columns = dbias == nullptr ? width : 2 * width;
   auto tiles = static_cast<unsigned>((columns + kWarp - 1) / kWarp);

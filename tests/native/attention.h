@@ -36,6 +36,7 @@ struct AttentionLayout {
 
   bool sees(int64_t b, int64_t i, int64_t j) const {
     if (s.key_lengths != nullptr && j >= s.key_lengths[b]) return false;
+    if (s.key_starts != nullptr && j < s.key_starts[b * s.queries + i]) return false;
     int64_t last = i + s.keys - s.queries;
     return (!s.causal || j <= last) && (s.window == 0 || j > last - s.window);
   }
@@ -207,15 +208,33 @@ inline const int32_t *keyLengths(int64_t batch, int64_t keys) {
   return kept.back().data();
 }
 
+// Packed sequences: of random lengths; of one row each; and one that ends in rows of none. They live as keyLengths do.
+inline const int32_t *keyStarts(int64_t batch, int64_t queries, int64_t keys) {
+  static auto &kept = *new std::vector<Ints>;
+  Ints starts;
+  for (int64_t b = 0; b < batch; ++b) {
+    auto draws = Numbers(static_cast<uint32_t>(queries + b)).below(queries, 24);
+    int64_t start = 0;
+    for (int64_t i = 0; i < queries; ++i) {
+      int64_t own = std::max<int64_t>(i + keys - queries, 0);
+      if (b % 3 == 1 || (b % 3 == 0 && draws[static_cast<size_t>(i)] == 0)) start = own;
+      if (b % 3 == 2 && i == queries * 3 / 4) start = keys;
+      starts.push_back(static_cast<int32_t>(start));
+    }
+  }
+  kept.push_back(starts);
+  return kept.back().data();
+}
+
 // Shapes that meet every edge: one element, odd sizes, blocks that end early, shared heads, windows, columns of one
-// matrix, rows that see nothing, dropped probabilities.
+// matrix, rows that see nothing, dropped probabilities, packed sequences.
 inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
   struct Case {
     int64_t batch, queries, keys, heads, kvHeads, headSize, gap;
     int32_t causal;
     int64_t window;
     float dropout;
-    bool padded = false;
+    bool padded = false, packed = false;
   };
   constexpr Case kCases[] = {
       {1, 1, 1, 1, 1, 1, 0, 1, 0, 0},
@@ -250,6 +269,19 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
       {4, 70, 70, 1, 1, 32, 4, 0, 0, 0, true},
       {3, 20, 100, 2, 2, 24, 0, 0, 0, 0.2f, true},
       {2, 65, 65, 1, 1, 128, 0, 0, 0, 0, true},
+      // Sequences packed one after the other.
+      {3, 1, 1, 1, 1, 5, 0, 1, 0, 0, false, true},
+      {3, 7, 7, 3, 3, 5, 2, 1, 0, 0, false, true},
+      {3, 33, 33, 2, 1, 64, 0, 1, 0, 0, false, true},
+      {3, 129, 129, 2, 2, 32, 8, 1, 0, 0, false, true},
+      {3, 129, 129, 1, 1, 64, 0, 1, 20, 0, false, true},
+      {4, 65, 193, 2, 1, 64, 8, 1, 0, 0, false, true},
+      {3, 90, 20, 1, 1, 17, 0, 1, 0, 0, false, true},
+      {2, 257, 257, 1, 1, 96, 0, 1, 0, 0, false, true},
+      {1, 129, 129, 2, 1, 128, 0, 1, 0, 0, false, true},
+      {1, 70, 70, 1, 1, 256, 0, 1, 0, 0, false, true},
+      {3, 66, 66, 2, 1, 64, 0, 1, 0, 0.3f, false, true},
+      {3, 130, 130, 1, 1, 40, 0, 1, 9, 0.2f, false, true},
   };
   std::vector<sn_attention_shape> shapes;
   for (const auto &c : kCases) {
@@ -267,6 +299,7 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
     s.causal = c.causal;
     s.window = c.window;
     s.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
+    s.key_starts = c.packed ? keyStarts(c.batch, c.queries, c.keys) : nullptr;
     // Of its own, and such that scores stay small enough for fp32 to hold the tolerances.
     s.scale = c.gap == 0 ? 0.0f : c.headSize <= 64 ? 0.3f : 0.1f;
     s.dropout = c.dropout;

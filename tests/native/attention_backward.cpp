@@ -45,7 +45,8 @@ TEST_CASE("attention backward: dq, dk, dv equal the double-precision reference, 
 
 TEST_CASE("the reference gradient of attention is the slope of its forward pass") {
   for (float dropout : {0.0f, 0.4f}) {
-    sn_attention_shape shape{1, 4, 5, 2, 1, 3, 6, 3, 3, 6, SN_F32, 1, 3, nullptr, 0, dropout, {1, 2, 3, nullptr}};
+    sn_attention_shape shape{1, 4,      5, 2, 1,       3,       6, 3,       3,
+                             6, SN_F32, 1, 3, nullptr, nullptr, 0, dropout, {1, 2, 3, nullptr}};
     AttentionLayout at{shape};
     std::vector<double> inputs[] = {Numbers(1).normal(at.qSize()), Numbers(2).normal(at.kSize()),
                                     Numbers(3).normal(at.vSize())};

@@ -111,6 +111,14 @@ TEST_CASE("embedding backward adds each row to its token, and the positions' row
           REQUIRE(sn_embedding_backward(on.stream, dtype, s.batch, s.length, s.width, s.vocabulary, 0, scale, padding,
                                         tokens.data(), dout, accumulate, dwords.floats(), nullptr,
                                         workspace.data()) == SN_OK);
+
+          // A frozen table of tokens: the positions' gradient alone.
+          if (accumulate) continue;
+          Tensor placesAlone(SN_F32, s.positions * s.width);
+          REQUIRE(sn_embedding_backward(on.stream, dtype, s.batch, s.length, s.width, s.vocabulary, s.positions, scale,
+                                        padding, tokens.data(), dout, 0, nullptr, placesAlone.floats(),
+                                        workspace.data()) == SN_OK);
+          CHECK(placesAlone.bytes() == dplaces.bytes());
         }
       }
     }

@@ -137,6 +137,16 @@ TEST_CASE("layer norm backward: dx, dgain and dbias equal the double-precision r
           REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
                                          upper, 0, upper, dgain.floats(), nullptr, workspace) == SN_OK);
           CHECK(upper.bytes() == dx.bytes());
+
+          // Frozen: gain or bias or both have no gradient.
+          Tensor frozen(dtype, rows * width), biasAlone(SN_F32, std::vector<double>(static_cast<size_t>(width), NAN));
+          REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
+                                         nullptr, 0, frozen, nullptr, nullptr, workspace) == SN_OK);
+          CHECK(frozen.bytes() == alone.bytes());
+          REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
+                                         nullptr, 0, frozen, nullptr, biasAlone.floats(), workspace) == SN_OK);
+          CHECK(frozen.bytes() == alone.bytes());
+          if (!accumulate) CHECK(biasAlone.bytes() == dbias.bytes());
         }
       }
     }

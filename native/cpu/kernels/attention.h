@@ -23,9 +23,11 @@ struct Sight {
   bool causal;
   int64_t window;
   int64_t keys;
+  const int32_t *starts = nullptr;  // the first key of each query's own sequence, which never falls; null: zeros
 
   int64_t first(int64_t query) const {
     int64_t from = window > 0 ? query + offset - window + 1 : 0;
+    if (starts != nullptr && starts[query] > from) from = starts[query];
     return from > 0 ? from : 0;
   }
 
@@ -38,7 +40,11 @@ struct Sight {
 // Of sequence b of a call.
 inline Sight sightOf(const sn_attention_shape &s, int64_t b) {
   int64_t keys = s.key_lengths == nullptr ? s.keys : s.key_lengths[b];
-  return {s.keys - s.queries, s.causal != 0, s.window, keys < 0 ? 0 : keys < s.keys ? keys : s.keys};
+  return {s.keys - s.queries, s.causal != 0, s.window,
+          keys < 0        ? 0
+          : keys < s.keys ? keys
+                          : s.keys,
+          s.key_starts == nullptr ? nullptr : s.key_starts + b * s.queries};
 }
 
 // Hides what queries `query ..` must not see of keys `key .. key + count`: scores [count][kQueryBlock] become

@@ -56,7 +56,7 @@ sn_status embedding_backward(sn_stream *stream, sn_dtype dtype, int64_t batch, i
     auto *rows = static_cast<const decltype(t) *>(dout);
     parallelRange(poolOf(stream), strips, stripsPerPart, [&](int64_t begin, int64_t end) {
       int64_t first = begin * kStrip, last = end * kStrip < width ? end * kStrip : width;
-      for (int64_t i = 0; i < batch * length; ++i) {
+      for (int64_t i = 0; i < batch * length && dtoken_table != nullptr; ++i) {
         if (tokens[i] < 0 || tokens[i] >= vocabulary || tokens[i] == padding) continue;
         float *target = dtoken_table + tokens[i] * width + first;
         const auto *source = rows + i * width + first;

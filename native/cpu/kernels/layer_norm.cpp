@@ -74,6 +74,7 @@ sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, i
     using T = decltype(t);
     parallel(poolOf(stream), blocks, [&](int64_t block, int32_t) {
       auto *gains = static_cast<const T *>(gain);
+      const bool sumsGain = dgain != nullptr, sumsBias = dbias != nullptr;
       float *gainSums = partial + block * 2 * width, *biasSums = gainSums + width;
       std::memset(static_cast<void *>(gainSums), 0, static_cast<size_t>(2 * width) * sizeof(float));
       int64_t end = (block + 1) * kRowsPerSum < rows ? (block + 1) * kRowsPerSum : rows;
@@ -89,8 +90,8 @@ sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, i
           Vec g = d * loadUpTo(gains + j, n);
           sumG += g;
           sumGN = fma(g, normal, sumGN);
-          storeUpTo(gainSums + j, fma(d, normal, loadUpTo(gainSums + j, n)), n);
-          storeUpTo(biasSums + j, loadUpTo(biasSums + j, n) + d, n);
+          if (sumsGain) storeUpTo(gainSums + j, fma(d, normal, loadUpTo(gainSums + j, n)), n);
+          if (sumsBias) storeUpTo(biasSums + j, loadUpTo(biasSums + j, n) + d, n);
         });
         float meanG = sum(sumG) / static_cast<float>(width), meanGN = sum(sumGN) / static_cast<float>(width);
         forVectors(width, [&](int64_t j, int64_t n) {
@@ -104,6 +105,7 @@ sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, i
     });
   });
   auto addUp = [&](const float *first, float *out) {
+    if (out == nullptr) return;
     parallelRange(poolOf(stream), width, kGrain / blocks + kLanes, [&](int64_t begin, int64_t end) {
       forVectors(end - begin, [&](int64_t i, int64_t n) {
         int64_t j = begin + i;
@@ -114,7 +116,7 @@ sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, i
     });
   };
   addUp(partial, dgain);
-  if (dbias != nullptr) addUp(partial + width, dbias);
+  addUp(partial + width, dbias);
   return SN_OK;
 }
 

@@ -3,34 +3,25 @@ package dev.sinter.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Device;
-import dev.sinter.graph.Parameters;
-import dev.sinter.graph.Recompute;
 import dev.sinter.graph.Sampler;
 import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
-import dev.sinter.model.LoadedAdapter;
-import dev.sinter.model.LowRankUpdate;
+import dev.sinter.model.LoraConfig;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.model.PagedDecoder;
-import dev.sinter.model.TrainingGraph;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.function.DoubleSupplier;
-import java.util.stream.DoubleStream;
-import java.util.stream.IntStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -53,7 +44,7 @@ import picocli.CommandLine.Spec;
       "  ./sinter bench --pp 0 --overhead                 what JNI and the graph cost a token",
       "  ./sinter bench --weights all --batch 1,2,4,8,16,32",
       "  ./sinter bench --model model --weights q8 --pp 512 --tg 128 --batch 8",
-      "  ./sinter bench --pp 0 --batch 8 --adapters 8     without, with one, with eight mixed",
+      "  ./sinter bench --pp 0 --batch 8 --adapters 8     a sequence each, beside one for all",
       "  ./sinter bench --tokenizer bpe:8192 --data corpus.txt"
     })
 final class BenchCommand implements Callable<Integer> {
@@ -108,6 +99,29 @@ final class BenchCommand implements Callable<Integer> {
   private String train;
 
   @Option(
+      names = "--lora",
+      paramLabel = "RANK",
+      description =
+          "With --train: LoRA of this rank over the same weights as well, in turn; and the memory"
+              + " of both.")
+  private int lora;
+
+  @Option(
+      names = "--adapters",
+      paramLabel = "N",
+      description =
+          "Decoding with N adapters mixed, with one for all sequences, and without, in turn.")
+  private int adapters;
+
+  @Option(
+      names = "--rank",
+      paramLabel = "RANK",
+      defaultValue = "8",
+      description =
+          "Rank of these adapters, which change all linear layers (default: ${DEFAULT-VALUE}).")
+  private int rank;
+
+  @Option(
       names = "--runs",
       paramLabel = "N",
       defaultValue = "5",
@@ -120,22 +134,6 @@ final class BenchCommand implements Callable<Integer> {
           "Also measure what a decoded token costs apart from arithmetic and memory: the same"
               + " graph, width 1 a head.")
   private boolean overhead;
-
-  @Option(
-      names = "--adapters",
-      paramLabel = "N",
-      defaultValue = "0",
-      description =
-          "Instead of plain decoding: by turns without adapters, all sequences with one, and each"
-              + " with the next of N, which are random.")
-  private int adapters;
-
-  @Option(
-      names = "--rank",
-      paramLabel = "N",
-      defaultValue = "8",
-      description = "Of the adapters, which change all linear layers (default: ${DEFAULT-VALUE}).")
-  private int rank;
 
   @Option(
       names = "--tokenizer",
@@ -173,6 +171,9 @@ final class BenchCommand implements Callable<Integer> {
       new TokenizerBench(TokenizerKind.make(tokenizer, text), text, spec.commandLine().getOut())
           .run(runs, json);
       return 0;
+    }
+    if (lora < 0 || lora > 0 && train == null) {
+      throw new IllegalArgumentException("--lora: 1 or more, with --train");
     }
     List<WeightFormat> formats = prefill > 0 || decode > 0 ? formats() : List.of();
     try (Device where = device.open()) {
@@ -214,7 +215,7 @@ final class BenchCommand implements Callable<Integer> {
           .getOut()
           .printf(
               Locale.ROOT,
-              "%s, %s, %d threads, %,d parameters, %s%n%-20s %12s %12s %12s%n",
+              "%s, %s, %d threads, %,d parameters, %s%n%-16s %12s %12s %12s%n",
               where.name(),
               where.isa(),
               where.threads(),
@@ -297,112 +298,59 @@ final class BenchCommand implements Callable<Integer> {
           test + (batch == 1 ? "" : " x" + batch),
           model.format().text(),
           where,
-          () -> decodingRate(model, decoder, batch));
+          () -> tokensPerSecond(decoder, tokens(model.config(), batch), decode));
     }
   }
 
-  private double decodingRate(FrozenModel model, PagedDecoder decoder, int batch) {
-    int[] fed = tokens(model.config(), batch);
+  /** Decodes so many tokens after one of each sequence. */
+  static double tokensPerSecond(PagedDecoder decoder, int[] fed, int count) {
     step(decoder, fed, 0);
     long started = System.nanoTime();
-    for (int i = 1; i <= decode; i++) {
+    for (int i = 1; i <= count; i++) {
       step(decoder, fed, i);
     }
-    return (double) batch * decode * 1e9 / (System.nanoTime() - started);
+    return (double) fed.length * count * 1e9 / (System.nanoTime() - started);
   }
 
   private void benchAdapters(FrozenModel model, int batch, Device where) {
     try (PagedDecoder plain = decoder(model, batch, decode + 1, batch);
-        PagedDecoder adapted = decoder(model, batch, decode + 1, batch)) {
-      int[] indices =
-          IntStream.range(0, adapters).map(i -> adapted.loadAdapter(adapter(model, i))).toArray();
+        AdapterSteps adapted =
+            new AdapterSteps(
+                model, decoder(model, batch, decode + 1, batch), adapters, rank)) {
+      List<DoubleSupplier> ways =
+          List.of(
+              () -> tokensPerSecond(plain, tokens(model.config(), batch), decode),
+              () -> adapted.tokensPerSecond(1, tokens(model.config(), batch), decode),
+              () -> adapted.tokensPerSecond(adapters, tokens(model.config(), batch), decode));
+      double[][] rates = inTurn(ways);
       String test = "tg" + decode + " x" + batch;
-      Map<String, DoubleSupplier> ways = new LinkedHashMap<>();
-      ways.put(test + " without", () -> decodingRate(model, plain, batch));
-      ways.put(
-          test + " one adapter",
-          () -> {
-            IntStream.range(0, batch).forEach(slot -> adapted.setAdapter(slot, indices[0]));
-            return decodingRate(model, adapted, batch);
-          });
-      ways.put(
-          test + " " + adapters + " mixed",
-          () -> {
-            IntStream.range(0, batch)
-                .forEach(slot -> adapted.setAdapter(slot, indices[slot % adapters]));
-            return decodingRate(model, adapted, batch);
-          });
-      byTurns(ways, model.format().text(), where);
+      String type = model.format().text();
+      print(test, type, where, rates[0]);
+      print(test + " adapter", type, where, rates[1]);
+      print(test + " " + adapters + " mixed", type, where, rates[2]);
+      double mixed = median(rates[2]);
+      share(batch, type, mixed / median(rates[1]), mixed / median(rates[0]));
     }
   }
 
-  private LoadedAdapter adapter(FrozenModel model, int number) {
-    Random values = new Random(number);
-    List<LowRankUpdate> updates = new ArrayList<>();
-    for (String weight : model.linearWeights()) {
-      long[] shape = model.parameters().get(weight).shape();
-      int out = (int) shape[1];
-      float[] a = random(values, Math.multiplyExact(rank, (int) shape[0]));
-      float[] b = random(values, Math.multiplyExact(rank, out));
-      updates.add(new LowRankUpdate(weight, 0, out, rank, a, b));
-    }
-    return new LoadedAdapter("random " + number, updates);
-  }
-
-  private static float[] random(Random values, int count) {
-    float[] all = new float[count];
-    for (int i = 0; i < count; i++) {
-      all[i] = 0.02f * (float) values.nextGaussian();
-    }
-    return all;
-  }
-
-  /** Measures in turn, so that what else the machine does meets all alike, and compares runs. */
-  private void byTurns(Map<String, DoubleSupplier> ways, String type, Device where) {
-    List<String> names = List.copyOf(ways.keySet());
-    double[][] rates = new double[names.size()][runs];
-    for (int run = -1; run < runs; run++) { // the first warms up and does not count
-      for (int way = 0; way < names.size(); way++) {
-        double rate = ways.get(names.get(way)).getAsDouble();
-        if (run >= 0) {
-          rates[way][run] = rate;
-        }
-      }
-    }
-    for (int way = 0; way < names.size(); way++) {
-      report(names.get(way), type, where, rates[way]);
-    }
-    String last = names.get(names.size() - 1);
-    for (int way = 0; way < names.size() - 1; way++) {
-      double[] base = rates[way];
-      double[] ratios =
-          IntStream.range(0, runs).mapToDouble(i -> rates[names.size() - 1][i] / base[i]).toArray();
-      reportRatio(last + " / " + names.get(way), type, ratios);
-    }
-  }
-
-  private void reportRatio(String what, String type, double[] ratios) {
+  /** How adapters mixed in one batch compare. */
+  private void share(int batch, String type, double ofOne, double ofNone) {
     PrintWriter out = spec.commandLine().getOut();
-    double[] sorted = ratios.clone();
-    Arrays.sort(sorted);
-    if (!json) {
+    if (json) {
+      ObjectNode row = new ObjectMapper().createObjectNode();
+      row.put("engine", "sinter");
+      row.put("what", adapters + " adapters of rank " + rank + " mixed, x" + batch + " " + type);
+      row.put("share_of_one", ofOne).put("share_of_none", ofNone);
+      out.println(row);
+    } else {
       out.printf(
           Locale.ROOT,
-          "%s: %.1f%% (%.1f to %.1f)%n",
-          what,
-          100 * median(sorted),
-          100 * sorted[0],
-          100 * sorted[runs - 1]);
-      return;
+          "%d adapters of rank %d mixed: %.0f%% of one's tokens/s, %.0f%% of none's%n",
+          adapters,
+          rank,
+          100 * ofOne,
+          100 * ofNone);
     }
-    ObjectNode row = new ObjectMapper().createObjectNode();
-    row.put("engine", "sinter").put("what", what + " " + type).put("ratio", median(sorted));
-    out.println(row);
-  }
-
-  private static double median(double[] sorted) {
-    int n = sorted.length;
-    return n % 2 == 1 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
   }
 
   /** Replaces each sequence's token by the one after it. */
@@ -428,44 +376,76 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   private void benchTrain(LanguageModel model, Device where) {
-    if (!train.matches("\\d{1,6}x\\d{1,6}")) {
-      throw new IllegalArgumentException("--train " + train + "; BxT, for example 4x256");
+    try (TrainingSteps whole = new TrainingSteps(model, train, random)) {
+      if (lora == 0) {
+        measure("train " + train, dtype.dtype, where, whole::tokensPerSecond);
+        return;
+      }
+      try (LanguageModel adapted = model.adapted(LoraConfig.of(lora), 1);
+          TrainingSteps few = new TrainingSteps(adapted, train, random)) {
+        List<DoubleSupplier> both = List.of(whole::tokensPerSecond, few::tokensPerSecond);
+        double[][] rates = inTurn(both);
+        print("train " + train, dtype.dtype, where, rates[0]);
+        print("train " + train + " lora " + lora, dtype.dtype, where, rates[1]);
+        long base = model.parameters().bytes() - whole.trainingBytes();
+        cost(whole.bytes(), base + few.bytes(), median(rates[0]), median(rates[1]));
+      }
     }
-    int sequences = Integer.parseInt(train.substring(0, train.indexOf('x')));
-    int length = Integer.parseInt(train.substring(train.indexOf('x') + 1));
-    try (TrainingGraph graph = model.trainingGraph(sequences, length, 1, Recompute.NONE, 1)) {
-      long[] step = {0};
-      measure(
-          "train " + train,
-          dtype.dtype,
-          where,
-          () -> {
-            graph.tokens().put(tokens(model.config(), sequences * length));
-            graph.targets().put(tokens(model.config(), sequences * length));
-            long started = System.nanoTime();
-            graph.run(step[0], false);
-            model.parameters().gradientNorm();
-            model
-                .parameters()
-                .update(new Parameters.AdamW(1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1), ++step[0]);
-            return (double) sequences * length * 1e9 / (System.nanoTime() - started);
-          });
+  }
+
+  /** How a step with LoRA compares with one of all weights. */
+  private void cost(long wholeBytes, long fewBytes, double wholeRate, double fewRate) {
+    PrintWriter out = spec.commandLine().getOut();
+    if (json) {
+      ObjectNode row = new ObjectMapper().createObjectNode();
+      row.put("engine", "sinter").put("what", "lora " + lora + " beside all weights, " + train);
+      row.put("bytes_all", wholeBytes).put("bytes_lora", fewBytes);
+      row.put("memory_share", (double) fewBytes / wholeBytes);
+      row.put("time_share", wholeRate / fewRate);
+      out.println(row);
+    } else {
+      out.printf(
+          Locale.ROOT,
+          "lora %d: %,d MiB of %,d MiB (%.0f%%), %.0f%% of the time of a step%n",
+          lora,
+          fewBytes >> 20,
+          wholeBytes >> 20,
+          100.0 * fewBytes / wholeBytes,
+          100 * wholeRate / fewRate);
     }
   }
 
   private void measure(String test, String type, Device where, DoubleSupplier run) {
-    // The first run warms up and does not count.
-    report(test, type, where, DoubleStream.generate(run).limit(runs + 1L).skip(1).toArray());
+    print(test, type, where, inTurn(List.of(run))[0]);
   }
 
-  private void report(String test, String type, Device where, double[] all) {
-    double[] rates = all.clone();
-    Arrays.sort(rates);
+  /** Rates of some measurements that take turns, sorted; the first of each warms up. */
+  private double[][] inTurn(List<DoubleSupplier> all) {
+    double[][] rates = new double[all.size()][runs];
+    for (int run = -1; run < runs; run++) {
+      for (int i = 0; i < all.size(); i++) {
+        double rate = all.get(i).getAsDouble();
+        if (run >= 0) {
+          rates[i][run] = rate;
+        }
+      }
+    }
+    for (double[] of : rates) {
+      Arrays.sort(of);
+    }
+    return rates;
+  }
+
+  private double median(double[] rates) {
+    return runs % 2 == 1 ? rates[runs / 2] : (rates[runs / 2 - 1] + rates[runs / 2]) / 2;
+  }
+
+  private void print(String test, String type, Device where, double[] rates) {
     double median = median(rates);
     PrintWriter out = spec.commandLine().getOut();
     if (!json) {
       out.printf(
-          Locale.ROOT, "%-20s %,12.1f %,12.1f %,12.1f%n", test, median, rates[0], rates[runs - 1]);
+          Locale.ROOT, "%-16s %,12.1f %,12.1f %,12.1f%n", test, median, rates[0], rates[runs - 1]);
       return;
     }
     ObjectNode row = new ObjectMapper().createObjectNode();

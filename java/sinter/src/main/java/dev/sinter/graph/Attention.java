@@ -41,7 +41,10 @@ final class Attention extends Operation {
    * @param lse fp32 [batch, heads, queries], kept for the backward pass; null in inference
    */
   Attention(Columns q, Columns k, Columns v, Settings settings, Tensor out, Tensor lse) {
-    super("attention_forward", distinct(q.of, k.of, v.of, lengths(settings)), present(out, lse));
+    super(
+        "attention_forward",
+        distinct(q.of, k.of, v.of, lengths(settings), starts(settings)),
+        present(out, lse));
     this.q = q;
     this.k = k;
     this.v = v;
@@ -58,12 +61,19 @@ final class Attention extends Operation {
     return settings.mask.lengths();
   }
 
-  /** The shape, with the address of the lengths once they have one. */
+  private static Tensor starts(Settings settings) {
+    return settings.mask.starts();
+  }
+
+  /** The shape, with the addresses of lengths and starts once they have them. */
   private sn_attention_shape boundShape(Place at) {
     sn_attention_shape shape = shape();
     shape.key().clock(at.clock());
     Tensor lengths = lengths(settings);
-    return shape.key_lengths(lengths == null ? null : lengths.address());
+    Tensor starts = starts(settings);
+    return shape
+        .key_lengths(lengths == null ? null : lengths.address())
+        .key_starts(starts == null ? null : starts.address());
   }
 
   private sn_attention_shape shape() {
@@ -171,7 +181,15 @@ final class Attention extends Operation {
         Columns dv) {
       super(
           "attention_backward",
-          distinct(q.of, k.of, v.of, out, lse, dout, lengths(forward.settings)),
+          distinct(
+              q.of,
+              k.of,
+              v.of,
+              out,
+              lse,
+              dout,
+              lengths(forward.settings),
+              starts(forward.settings)),
           distinct(dq.of, dk.of, dv.of));
       this.forward = forward;
       this.q = q;

@@ -522,6 +522,10 @@ public final class GraphBuilder {
       float dropout) {
     long batch = q.of().size(0);
     long length = q.of().size(1);
+    if (mask.starts() != null && mask.starts().elements() != batch * length) {
+      throw new IllegalArgumentException(
+          "attention " + name + ": starts " + mask.starts() + " are not one a row of " + q.of());
+    }
     Tensor out = Tensor.activation(name, dtype(), batch, length, width);
     Tensor lse =
         training() ? Tensor.activation(name + " lse", DType.F32, batch, heads, length) : null;

@@ -7,15 +7,21 @@ package dev.sinter.graph;
  * @param window of those only so many, its own included; 0: all
  * @param lengths int32 [batch], how many keys of each sequence are real, the others are padding;
  *     null: all
+ * @param starts int32 [batch, queries], for each the first key that it sees: where sequences are
+ *     packed one after the other, the start of its own; never less than that of the query before
+ *     it. Null: zeros
  */
-public record Mask(boolean causal, int window, Tensor lengths) {
-  /** Checks the window. */
+public record Mask(boolean causal, int window, Tensor lengths, Tensor starts) {
+  /** Checks what goes together. */
   public Mask {
     if (window < 0) {
       throw new IllegalArgumentException("window " + window + "; 0 (all) or more");
     }
     if (lengths != null && (causal || window > 0)) {
       throw new IllegalArgumentException("padding is for attention without other masks");
+    }
+    if (starts != null && !causal) {
+      throw new IllegalArgumentException("starts are for causal attention");
     }
   }
 
@@ -26,6 +32,6 @@ public record Mask(boolean causal, int window, Tensor lengths) {
    * @return the mask
    */
   public static Mask padding(Tensor lengths) {
-    return new Mask(false, 0, lengths);
+    return new Mask(false, 0, lengths, null);
   }
 }

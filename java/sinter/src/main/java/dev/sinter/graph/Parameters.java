@@ -413,6 +413,19 @@ public final class Parameters extends Weights {
   }
 
   /**
+   * Counts the bytes of weights, master copies, gradients and moments.
+   *
+   * @return those that are allocated now
+   */
+  public long bytes() {
+    long sum = 0;
+    for (Memory memory : new Memory[] {weights, master, gradient, firstMoment, secondMoment}) {
+      sum += memory == null ? 0 : memory.bytes();
+    }
+    return sum;
+  }
+
+  /**
    * Whether gradients and moments are there for a parameter.
    *
    * @param name of the parameter
@@ -520,7 +533,8 @@ public final class Parameters extends Weights {
         .clip(settings.clip)
         .step(step)
         .seed(0);
-    for (Run run : runs) {
+    for (int i = 0; i < runs.size(); i++) { // an iterator would be an allocation
+      Run run = runs.get(i);
       Pointer rounded = weights.at(run.weight * dtype.bytes());
       long bytes = 4 * run.offset;
       Natives.check(

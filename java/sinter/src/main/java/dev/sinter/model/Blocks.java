@@ -45,7 +45,18 @@ final class Blocks {
             name,
             qkv,
             of.heads(),
-            new Mask(of.causal(), of.window(layer), lengths),
+            new Mask(of.causal(), of.window(layer), lengths, null),
+            of.attentionDropout());
+  }
+
+  /** Attention over the tokens of each token's own sequence: several are packed into a row. */
+  SelfAttention packed(GraphBuilder g, Tensor starts) {
+    return (name, qkv, layer) ->
+        g.attention(
+            name,
+            qkv,
+            of.heads(),
+            new Mask(of.causal(), of.window(layer), null, starts),
             of.attentionDropout());
   }
 

@@ -92,6 +92,26 @@ final class GptLayers implements Backbone {
       GraphBuilder g, Weights p, Tensor tokens, Tensor offsets, Blocks.SelfAttention attention) {
     Tensor x =
         g.embedding("embedding", tokens, offsets, p.get(tokenTable), p.get(positionTable), 1, -1);
+    return blocks(g, p, x, attention);
+  }
+
+  /**
+   * The hidden states after the last block of sequences that are packed one after the other and do
+   * not see each other.
+   *
+   * @param tokens int32 [batch, length]
+   * @param positions int32 [batch, length], of each token in its own sequence
+   * @param starts int32 [batch, length], the place in the row at which its sequence starts
+   * @return [batch, length, width]
+   */
+  Tensor packed(GraphBuilder g, Weights p, Tensor tokens, Tensor positions, Tensor starts) {
+    Tensor words = g.embedding("token embedding", tokens, null, p.get(tokenTable), null, 1, -1);
+    Tensor places =
+        g.embedding("position embedding", positions, null, p.get(positionTable), null, 1, -1);
+    return blocks(g, p, g.add("embedding", words, places), blocks.packed(g, starts));
+  }
+
+  private Tensor blocks(GraphBuilder g, Weights p, Tensor x, Blocks.SelfAttention attention) {
     if (g.drops(config.embeddingDropout())) {
       x = g.dropout("embedding dropout", x, config.embeddingDropout(), null);
     }

@@ -169,6 +169,32 @@ public final class LanguageModel implements Model {
   }
 
   /**
+   * Traces a training pass over rows of several sequences each, which do not see each other.
+   *
+   * @param batch number of rows
+   * @param length tokens of each; it may exceed the context, which the sequences keep to
+   * @param accumulate how many such passes make a step: gradients are divided by it
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   */
+  public PackedGraph packedGraph(
+      int batch, int length, int accumulate, Recompute recompute, long seed) {
+    GraphBuilder g = new GraphBuilder(weights, Mode.TRAIN, recompute, seed);
+    Tensor tokens = g.input("tokens", batch, length);
+    Tensor positions = g.input("positions", batch, length);
+    Tensor starts = g.input("starts", batch, length);
+    Tensor targets = g.input("targets", batch, length);
+    Tensor factors = g.floatInput("weights", batch, length);
+    Tensor hidden = layers.packed(g, weights, tokens, positions, starts);
+    Tensor logits = layers.head(g, weights, hidden);
+    Tensor losses = g.crossEntropy(logits, targets, factors, 0, 1f / accumulate);
+    Tensor loss = g.output(g.sum(losses, 1));
+    return new PackedGraph(
+        g.build(), tokens, positions, starts, targets, factors, loss, config.context());
+  }
+
+  /**
    * Traces a training pass whose loss the caller computes, from the log-likelihood of each token.
    *
    * @param batch number of sequences

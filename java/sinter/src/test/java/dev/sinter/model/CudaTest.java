@@ -199,6 +199,14 @@ class CudaTest {
   }
 
   @ParameterizedTest
+  @EnumSource(Family.class)
+  void packedSequencesHaveTheGradientsThatTheyHaveAlone(Family family) {
+    try (Device cuda = Device.cuda(0)) {
+      PackedGraphTest.assertPackedAsAlone(cuda, family);
+    }
+  }
+
+  @ParameterizedTest
   @EnumSource(WeightFormat.class)
   void packedWeightsAreThoseOfTheCpu(WeightFormat format) throws IOException {
     try (Device cpu = Device.cpu();
