@@ -491,6 +491,52 @@ public final class Parameters extends Weights {
   }
 
   /**
+   * Reads a tensor at once, widened to fp32: for those that are small.
+   *
+   * @param part which array
+   * @param name of the parameter, or of one of its parts
+   * @return its elements
+   */
+  public float[] read(Part part, String name) {
+    float[] all = new float[Math.toIntExact(slice(name).elements)];
+    FloatBuffer to = FloatBuffer.wrap(all);
+    try {
+      read(part, name, to::put);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e); // a buffer writes nothing
+    }
+    return all;
+  }
+
+  /**
+   * Writes a tensor at once.
+   *
+   * @param part which array
+   * @param name of the parameter, or of one of its parts
+   * @param elements all of them
+   * @throws IllegalArgumentException for more or fewer
+   */
+  public void write(Part part, String name, float[] elements) {
+    if (elements.length != slice(name).elements) {
+      throw new IllegalArgumentException(
+          name + ": " + elements.length + " elements of " + slice(name).elements);
+    }
+    int[] at = {0};
+    try {
+      write(
+          part,
+          name,
+          to -> {
+            int count = to.remaining();
+            to.put(elements, at[0], count);
+            at[0] += count;
+          });
+    } catch (IOException e) {
+      throw new UncheckedIOException(e); // an array reads nothing
+    }
+  }
+
+  /**
    * Computes the norm of all gradients together; {@link #update} clips by it.
    *
    * @return the square root of the sum of squares; not finite where a gradient is not

@@ -72,15 +72,13 @@ public final class Adapter {
     try {
       adapter.initialize(seed);
       return adapter;
-    } catch (IOException e) {
-      throw new UncheckedIOException(e); // nothing is read but memory
     } catch (RuntimeException e) {
       adapter.close();
       throw e;
     }
   }
 
-  private void initialize(long seed) throws IOException {
+  private void initialize(long seed) {
     parameters().initialize(seed);
     SplittableRandom seeds = new SplittableRandom(seed);
     for (Update update : plan.updates()) {
@@ -102,16 +100,12 @@ public final class Adapter {
     }
   }
 
-  private void draw(String name, DoubleSupplier values) throws IOException {
-    parameters()
-        .write(
-            Part.WEIGHT,
-            name,
-            target -> {
-              while (target.hasRemaining()) {
-                target.put((float) values.getAsDouble());
-              }
-            });
+  private void draw(String name, DoubleSupplier values) {
+    float[] drawn = parameters().read(Part.WEIGHT, name);
+    for (int i = 0; i < drawn.length; i++) {
+      drawn[i] = (float) values.getAsDouble();
+    }
+    parameters().write(Part.WEIGHT, name, drawn);
   }
 
   /** A standard normal that is at most 2 from 0 (Box and Muller 1958). */
@@ -125,10 +119,10 @@ public final class Adapter {
     }
   }
 
-  private void copy(ParameterSpec spec) throws IOException {
+  private void copy(ParameterSpec spec) {
     if (weights.base() instanceof Parameters dense) {
       for (String part : spec.parts()) {
-        put(parameters(), part, read(dense, Part.WEIGHT, part));
+        parameters().write(Part.WEIGHT, part, dense.read(Part.WEIGHT, part));
       }
       return;
     }
@@ -140,45 +134,13 @@ public final class Adapter {
     }
     float[] values = new float[Math.toIntExact(spec.elements())];
     FloatBuffer to = FloatBuffer.wrap(values);
-    packed.readBytes(
-        spec.name(), bytes -> to.put(bytes.order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer()));
-    put(parameters(), spec.name(), values);
-  }
-
-  /** A tensor's elements. */
-  static float[] read(Parameters from, Part part, String name) throws IOException {
-    List<float[]> pieces = new ArrayList<>();
-    from.read(
-        part,
-        name,
-        elements -> {
-          float[] piece = new float[elements.remaining()];
-          elements.get(piece);
-          pieces.add(piece);
-        });
-    if (pieces.size() == 1) {
-      return pieces.get(0);
+    try {
+      packed.readBytes(
+          spec.name(), bytes -> to.put(bytes.order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer()));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e); // an array writes nothing
     }
-    float[] all = new float[pieces.stream().mapToInt(piece -> piece.length).sum()];
-    int at = 0;
-    for (float[] piece : pieces) {
-      System.arraycopy(piece, 0, all, at, piece.length);
-      at += piece.length;
-    }
-    return all;
-  }
-
-  /** Writes all elements of a weight. */
-  static void put(Parameters to, String name, float[] values) throws IOException {
-    int[] at = {0};
-    to.write(
-        Part.WEIGHT,
-        name,
-        target -> {
-          int count = target.remaining();
-          target.put(values, at[0], count);
-          at[0] += count;
-        });
+    parameters().write(Part.WEIGHT, spec.name(), values);
   }
 
   AdapterPlan plan() {
@@ -274,7 +236,8 @@ public final class Adapter {
    * then computes what the adapted one does, up to rounding, and can be saved as any other. The
    * adapted model still computes the same. What is overwritten is kept for {@link #unmerge}.
    *
-   * <p>Of several adapters over one model, what was merged last is unmerged first.
+   * <p>Training, and saving the adapter, wait for that. Of several adapters over one model, what was
+   * merged last is unmerged first.
    *
    * @throws IllegalStateException where it is merged already
    * @throws IllegalArgumentException where it cannot be merged: bottlenecks are no linear maps, and
@@ -292,30 +255,26 @@ public final class Adapter {
       throw new IllegalArgumentException(
           "packed weights do not change; merge into plain ones, then pack those");
     }
-    try {
-      originals = new Parameters(device, DType.F32, changed());
-      for (ParameterSpec spec : originals.specs()) {
-        put(originals, spec.name(), read(base, Part.WEIGHT, spec.name()));
+    originals = new Parameters(device, DType.F32, changed());
+    for (ParameterSpec spec : originals.specs()) {
+      originals.write(Part.WEIGHT, spec.name(), base.read(Part.WEIGHT, spec.name()));
+    }
+    for (Update update : plan.updates()) {
+      if (update.rank() > 0) {
+        String weight = update.module() + ".weight";
+        float[] sum = base.read(Part.WEIGHT, weight);
+        add(update, sum);
+        base.write(Part.WEIGHT, weight, sum);
+        // The base has it now: with B of zeros the adapted model computes what it did.
+        float[] b = parameters().read(Part.WEIGHT, update.of().b());
+        moved.put(update.of().b(), b);
+        parameters().write(Part.WEIGHT, update.of().b(), new float[b.length]);
       }
-      for (Update update : plan.updates()) {
-        if (update.rank() > 0) {
-          String weight = update.module() + ".weight";
-          float[] sum = read(base, Part.WEIGHT, weight);
-          add(update, sum);
-          put(base, weight, sum);
-          // The base has it now: with B of zeros the adapted model computes what it did.
-          float[] b = read(parameters(), Part.WEIGHT, update.of().b());
-          moved.put(update.of().b(), b);
-          put(parameters(), update.of().b(), new float[b.length]);
-        }
+    }
+    for (ParameterSpec spec : plan.copies()) {
+      for (String part : spec.parts()) {
+        base.write(Part.WEIGHT, part, parameters().read(Part.WEIGHT, part));
       }
-      for (ParameterSpec spec : plan.copies()) {
-        for (String part : spec.parts()) {
-          put(base, part, read(parameters(), Part.WEIGHT, part));
-        }
-      }
-    } catch (IOException e) {
-      throw new UncheckedIOException(e); // nothing is read but memory
     }
   }
 
@@ -335,11 +294,11 @@ public final class Adapter {
   }
 
   /** Adds factor B diag(E) A to a weight, summed in double precision. */
-  private void add(Update update, float[] weight) throws IOException {
+  private void add(Update update, float[] weight) {
     LowRank of = update.of();
-    float[] a = read(parameters(), Part.WEIGHT, of.a());
-    float[] b = read(parameters(), Part.WEIGHT, of.b());
-    float[] scale = of.scale() == null ? null : read(parameters(), Part.WEIGHT, of.scale());
+    float[] a = parameters().read(Part.WEIGHT, of.a());
+    float[] b = parameters().read(Part.WEIGHT, of.b());
+    float[] scale = of.scale() == null ? null : parameters().read(Part.WEIGHT, of.scale());
     int in = (int) update.in();
     int rank = update.rank();
     double[] row = new double[in];
@@ -355,7 +314,8 @@ public final class Adapter {
       int start = across ? out : out * in;
       int step = across ? (int) of.columns() : 1;
       for (int i = 0; i < in; i++) {
-        weight[start + i * step] += (float) row[i];
+        int to = start + i * step;
+        weight[to] = (float) (weight[to] + row[i]);
       }
     }
   }
@@ -370,15 +330,11 @@ public final class Adapter {
       throw new IllegalStateException("the adapter is not merged");
     }
     Parameters base = (Parameters) weights.base();
-    try {
-      for (ParameterSpec spec : originals.specs()) {
-        put(base, spec.name(), read(originals, Part.WEIGHT, spec.name()));
-      }
-      for (Map.Entry<String, float[]> b : moved.entrySet()) {
-        put(parameters(), b.getKey(), b.getValue());
-      }
-    } catch (IOException e) {
-      throw new UncheckedIOException(e); // nothing is read but memory
+    for (ParameterSpec spec : originals.specs()) {
+      base.write(Part.WEIGHT, spec.name(), originals.read(Part.WEIGHT, spec.name()));
+    }
+    for (Map.Entry<String, float[]> b : moved.entrySet()) {
+      parameters().write(Part.WEIGHT, b.getKey(), b.getValue());
     }
     moved.clear();
     originals.close();

@@ -318,7 +318,7 @@ public final class PeftFiles {
             shape(spec, ofColumns, kept),
             sink -> {
               if (update.rank() > 0) {
-                float[] all = Adapter.read(adapter.parameters(), Part.WEIGHT, spec.name());
+                float[] all = adapter.parameters().read(Part.WEIGHT, spec.name());
                 sink.accept(select(all, (int) spec.shape()[1], ofColumns, kept));
               }
             });

@@ -10,7 +10,29 @@ public final class TrainingLoop {
   private final AdamW optimizer;
   private final long steps;
   private final int accumulate;
+  private Hook hook = new Hook() {};
   private long done;
+
+  /** What else belongs to a step of a certain kind of training. */
+  public interface Hook {
+    /**
+     * Adds to the gradients of all passes.
+     *
+     * @return what it adds to the loss
+     */
+    default double beforeUpdate() {
+      return 0;
+    }
+
+    /**
+     * Changes what was updated. The gradients of the step are still there.
+     *
+     * @param step from 1
+     * @param clipped what the update multiplied the gradients by: less than 1 where their norm was
+     *     more than it may be
+     */
+    default void afterUpdate(long step, double clipped) {}
+  }
 
   /** A forward and backward pass over one batch. */
   @FunctionalInterface
@@ -42,6 +64,17 @@ public final class TrainingLoop {
     this.optimizer = optimizer;
     this.steps = steps;
     this.accumulate = accumulate;
+  }
+
+  /**
+   * Adds what else belongs to each step.
+   *
+   * @param other before and after the update
+   * @return this
+   */
+  public TrainingLoop with(Hook other) {
+    hook = other;
+    return this;
   }
 
   /**
@@ -88,6 +121,7 @@ public final class TrainingLoop {
     for (int micro = 0; micro < accumulate; micro++) {
       loss += pass.run(done * accumulate + micro, micro > 0) / accumulate;
     }
+    loss += hook.beforeUpdate();
     double norm = parameters.gradientNorm();
     if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
       throw new DivergedException(done + 1, loss, norm);
@@ -103,6 +137,8 @@ public final class TrainingLoop {
             (float) optimizer.clip()),
         done + 1);
     done++;
+    double clip = optimizer.clip();
+    hook.afterUpdate(done, clip > 0 && norm > clip ? clip / norm : 1);
     double seconds = (System.nanoTime() - started) / 1e9;
     return new Step(done, loss, norm, rate, tokens, seconds);
   }
