@@ -33,7 +33,8 @@ final class AdapterSteps implements AutoCloseable {
       int out = (int) shape[1];
       float[] a = values(random, Math.multiplyExact(rank, (int) shape[0]));
       updates.add(
-          new LowRankUpdate(weight, 0, out, rank, a, values(random, Math.multiplyExact(rank, out))));
+          new LowRankUpdate(
+              weight, 0, out, rank, a, values(random, Math.multiplyExact(rank, out))));
     }
     return new LoadedAdapter("random " + number, updates);
   }

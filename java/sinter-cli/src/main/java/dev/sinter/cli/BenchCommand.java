@@ -315,8 +315,7 @@ final class BenchCommand implements Callable<Integer> {
   private void benchAdapters(FrozenModel model, int batch, Device where) {
     try (PagedDecoder plain = decoder(model, batch, decode + 1, batch);
         AdapterSteps adapted =
-            new AdapterSteps(
-                model, decoder(model, batch, decode + 1, batch), adapters, rank)) {
+            new AdapterSteps(model, decoder(model, batch, decode + 1, batch), adapters, rank)) {
       List<DoubleSupplier> ways =
           List.of(
               () -> tokensPerSecond(plain, tokens(model.config(), batch), decode),

@@ -236,8 +236,8 @@ public final class Adapter {
    * then computes what the adapted one does, up to rounding, and can be saved as any other. The
    * adapted model still computes the same. What is overwritten is kept for {@link #unmerge}.
    *
-   * <p>Training, and saving the adapter, wait for that. Of several adapters over one model, what was
-   * merged last is unmerged first.
+   * <p>Training, and saving the adapter, wait for that. Of several adapters over one model, what
+   * was merged last is unmerged first.
    *
    * @throws IllegalStateException where it is merged already
    * @throws IllegalArgumentException where it cannot be merged: bottlenecks are no linear maps, and

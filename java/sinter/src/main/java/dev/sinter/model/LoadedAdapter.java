@@ -7,7 +7,6 @@ import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Parameters.Part;
 import dev.sinter.io.FormatException;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -73,22 +72,18 @@ public record LoadedAdapter(String name, List<LowRankUpdate> updates) {
     LowRank of = update.of();
     int rank = update.rank();
     int columns = Math.toIntExact(of.columns());
-    try {
-      float[] a = Adapter.read(from, Part.WEIGHT, of.a());
-      float[] b = Adapter.read(from, Part.WEIGHT, of.b()); // [columns, rank]
-      float[] scale = of.scale() == null ? null : Adapter.read(from, Part.WEIGHT, of.scale());
-      float[] scaled = new float[b.length];
-      for (int k = 0; k < rank; k++) {
-        float factor = scale == null ? of.factor() : of.factor() * scale[k];
-        for (int j = 0; j < columns; j++) {
-          scaled[k * columns + j] = factor * b[j * rank + k];
-        }
+    float[] a = from.read(Part.WEIGHT, of.a());
+    float[] b = from.read(Part.WEIGHT, of.b()); // [columns, rank]
+    float[] scale = of.scale() == null ? null : from.read(Part.WEIGHT, of.scale());
+    float[] scaled = new float[b.length];
+    for (int k = 0; k < rank; k++) {
+      float factor = scale == null ? of.factor() : of.factor() * scale[k];
+      for (int j = 0; j < columns; j++) {
+        scaled[k * columns + j] = factor * b[j * rank + k];
       }
-      return new LowRankUpdate(
-          update.weight(), Math.toIntExact(of.column()), columns, rank, a, scaled);
-    } catch (IOException e) {
-      throw new UncheckedIOException(e); // nothing is read but memory
     }
+    return new LowRankUpdate(
+        update.weight(), Math.toIntExact(of.column()), columns, rank, a, scaled);
   }
 
   /**

@@ -11,7 +11,11 @@ import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.LoadedAdapter;
+import dev.sinter.model.LoraConfig;
+import dev.sinter.model.PeftFiles;
 import dev.sinter.model.RandomAdapters;
+import java.io.IOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -20,6 +24,7 @@ import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -217,6 +222,28 @@ class EngineModelTest {
           CONTEXT - 1,
           NAMES,
           request -> alone.submit(request.withSpeculation(Speculation.none())).join());
+    }
+  }
+
+  @Test
+  void adaptersAreReadWhileRequestsRun(@TempDir Path folder) throws IOException {
+    try (FrozenModel frozen = frozen(model, WeightFormat.F32);
+        LanguageModel adapted = model.adapted(LoraConfig.of(2), 1);
+        Engine engine = Engine.of(frozen, null, EngineSettings.defaults().withQueue(400))) {
+      PeftFiles.save(adapted, folder);
+      List<Request> requests = mixed(200);
+      List<CompletableFuture<Completion>> all = requests.stream().map(engine::submit).toList();
+      int during = 0;
+      for (int i = 0; i < 10; i++) {
+        during += all.get(all.size() - 1).isDone() ? 0 : 1;
+        engine.loadAdapter(LoadedAdapter.read("a" + i, folder, frozen));
+      }
+      assertTrue(during > 1, "all was done before");
+      // B is zero at first: each adapter changes nothing.
+      for (int i = 0; i < all.size(); i++) {
+        Request request = requests.get(i).withAdapter("a" + i % 10);
+        assertEquals(all.get(i).join().tokens(), engine.submit(request).join().tokens());
+      }
     }
   }
 

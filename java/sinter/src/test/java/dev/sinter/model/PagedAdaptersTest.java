@@ -7,13 +7,24 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.ParameterSpec;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.WeightFormat;
+import dev.sinter.io.FormatException;
+import dev.sinter.io.SafetensorsFile;
 import dev.sinter.model.GptConfig.Family;
+import java.io.IOException;
+import java.net.URISyntaxException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -103,6 +114,126 @@ class PagedAdaptersTest {
       double tolerance = format == WeightFormat.F32 ? 1e-5 : 0.05 * effect;
       double error = distance(expected, actual);
       assertTrue(error < tolerance, error + " of " + effect);
+    }
+  }
+
+  private static Path resource(String name) throws URISyntaxException {
+    return Path.of(PagedAdaptersTest.class.getResource(name).toURI());
+  }
+
+  private static int[] ints(SafetensorsFile file, String name) throws IOException {
+    ByteBuffer bytes = ByteBuffer.allocate(4 * (int) file.info(name).elements());
+    file.read(name, 0, bytes.order(ByteOrder.LITTLE_ENDIAN));
+    int[] values = new int[bytes.capacity() / 4];
+    bytes.flip().asIntBuffer().get(values);
+    return values;
+  }
+
+  private static float[] floats(SafetensorsFile file, String name) throws IOException {
+    float[] values = new float[(int) file.info(name).elements()];
+    file.floats(name).fill(FloatBuffer.wrap(values));
+    return values;
+  }
+
+  /** Each sequence with each adapter, in one step: the logits that PEFT has with that adapter. */
+  @Test
+  void whatPeftSavedGivesWhatPeftGives() throws IOException, URISyntaxException {
+    List<String> adapters = List.of("lora-gpt2", "rslora-gpt2", "adalora-gpt2");
+    int batch = 4;
+    int length = 11;
+    int vocabulary = 41;
+    try (Device device = Device.cpu(2);
+        FrozenModel model = FrozenModel.load(resource("families/gpt2"), device, WeightFormat.F32);
+        PagedDecoder decoder = new PagedDecoder(model, 12, length, 12, 12 * length)) {
+      List<float[]> expected = new ArrayList<>();
+      decoder.begin();
+      for (String name : adapters) {
+        Path folder = resource("adapters/" + name);
+        int index = decoder.loadAdapter(LoadedAdapter.read(name, folder.resolve("final"), model));
+        try (SafetensorsFile golden = SafetensorsFile.open(folder.resolve("golden.safetensors"))) {
+          int[] tokens = ints(golden, "tokens");
+          expected.add(floats(golden, "outputs"));
+          for (int i = 0; i < batch; i++) {
+            int slot = index * batch + i;
+            decoder.setPage(slot, 0, slot);
+            decoder.setAdapter(slot, index);
+            for (int at = 0; at < length; at++) {
+              decoder.wantLogits(decoder.add(slot, at, tokens[i * length + at]));
+            }
+          }
+        }
+      }
+      decoder.run();
+      for (int adapter = 0; adapter < adapters.size(); adapter++) {
+        float[] logits = new float[batch * length * vocabulary];
+        float[] row = new float[vocabulary];
+        for (int i = 0; i < batch * length; i++) {
+          decoder.logits(adapter * batch * length + i, row);
+          System.arraycopy(row, 0, logits, i * vocabulary, vocabulary);
+        }
+        assertArrayEquals(expected.get(adapter), logits, 2e-5f, adapters.get(adapter));
+      }
+    }
+  }
+
+  private static LoraConfig lora() {
+    return LoraConfig.of(3).withAlpha(5).withTargets(Targets.of("c_attn", "c_fc", "c_proj"));
+  }
+
+  /** Gives all parameters of an adapter values that change much. */
+  private static void fill(LanguageModel adapted) {
+    Random random = new Random(5);
+    for (ParameterSpec spec : adapted.parameters().specs()) {
+      float[] values = new float[(int) spec.elements()];
+      for (int i = 0; i < values.length; i++) {
+        values[i] = 0.3f * (float) random.nextGaussian();
+      }
+      adapted.parameters().write(Parameters.Part.WEIGHT, spec.name(), values);
+    }
+  }
+
+  @Test
+  void anAdapterThatTrainsServesAsItIs() {
+    int[] text = text(3, 30);
+    try (Device device = Device.cpu(2);
+        FrozenModel frozen = FrozenModel.create(TINY, device, WeightFormat.F32, 7)) {
+      for (AdapterConfig config :
+          List.of(lora(), lora().withRankStabilized(), AdaLoraConfig.of(4, 2, 100))) {
+        try (LanguageModel adapted = LanguageModel.over(frozen, config, 1)) {
+          fill(adapted);
+          float[][] expected = logits(adapted.logitsGraph(1, 30), text);
+          float[][] actual = logits(frozen, LoadedAdapter.of("x", adapted), text);
+          double effect = distance(expected, logits(frozen, null, text));
+          double error = distance(expected, actual);
+          assertTrue(effect > 0.1, config + " changes little: " + effect);
+          assertTrue(error < 1e-5, config + ": " + error + " of " + effect);
+        }
+      }
+    }
+  }
+
+  @Test
+  void whatIsNoLowRankUpdateIsRefused(@TempDir Path folder) throws IOException {
+    try (Device device = Device.cpu(1);
+        LanguageModel model = LanguageModel.create(TINY, device, DType.F32, 7);
+        FrozenModel frozen = FrozenModel.of(model, WeightFormat.F32);
+        LanguageModel bottleneck = model.adapted(BottleneckConfig.of(3), 1);
+        LanguageModel saved = model.adapted(lora().withModulesToSave("ln_f"), 1);
+        LanguageModel merged = model.adapted(lora(), 1)) {
+      String more = ", which is no low-rank update; requests can have those alone of their own";
+      assertRefused(
+          "adapter x has h.0.attn.c_proj.adapter_down.weight" + more,
+          () -> LoadedAdapter.of("x", bottleneck));
+      assertRefused("adapter x has ln_f.weight" + more, () -> LoadedAdapter.of("x", saved));
+      assertRefused("the model has no adapter", () -> LoadedAdapter.of("x", model));
+      PeftFiles.save(saved, folder);
+      FormatException inFile =
+          assertThrows(FormatException.class, () -> LoadedAdapter.read("x", folder, frozen));
+      assertEquals(folder + ": adapter x has ln_f.weight" + more, inFile.getMessage());
+      merged.adapter().merge();
+      assertThrows(IllegalStateException.class, () -> LoadedAdapter.of("x", merged));
+      merged.adapter().unmerge();
+      assertEquals(4 * TINY.layers(), LoadedAdapter.of("x", merged).updates().size());
     }
   }
 

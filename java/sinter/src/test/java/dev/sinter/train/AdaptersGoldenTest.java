@@ -244,7 +244,7 @@ class AdaptersGoldenTest {
       String name = setting.getKey();
       JsonNode theirs = expected.path(name);
       switch (name) {
-          // A set's order is by chance, and PEFT names heads that the model does not have.
+        // A set's order is by chance, and PEFT names heads that the model does not have.
         case "target_modules" -> assertEquals(texts(theirs), texts(setting.getValue()), name);
         case "modules_to_save" -> assertTrue(texts(theirs).containsAll(texts(setting.getValue())));
         // The reference for this has none: PEFT's class of the task needs another transformers.
