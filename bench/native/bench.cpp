@@ -67,6 +67,7 @@ class Bench {
     for (sn_dtype dtype : {SN_F32, SN_BF16}) products(dtype);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) fewRows(dtype);
     for (sn_weight_format format : {SN_WEIGHT_F32, SN_WEIGHT_BF16, SN_WEIGHT_Q8, SN_WEIGHT_Q4}) packed(format);
+    for (sn_dtype dtype : {SN_F32, SN_BF16}) lowRank(dtype);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) attention(dtype);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) pagedAttention(dtype);
     for (sn_dtype dtype : {SN_F32, SN_BF16}) rowsAndElements(dtype);
@@ -326,6 +327,52 @@ class Bench {
     releaseAll();
   }
 
+  // ---- low-rank updates --------------------------------------------------------------------------------------------
+
+  void lowRank(sn_dtype dtype) {
+    int64_t w = m_.width;
+    for (int64_t rank : {8, 64}) {
+      for (int64_t rows : {1, 8, 32}) {
+        for (bool alike : {false, true}) {
+          if (rows == 1 && alike) continue;
+          lora(dtype, "qkv", rows, w, 3 * w, rank, alike);
+          lora(dtype, "up", rows, w, 4 * w, rank, alike);
+          lora(dtype, "down", rows, 4 * w, w, rank, alike);
+        }
+      }
+    }
+    lora(dtype, "qkv", rows_ / 2, w, 3 * w, 8, true);
+    lora(dtype, "qkv", rows_ / 2, w, 3 * w, 64, true);
+  }
+
+  // Adapters that take turns, so that each call reads its own from memory: as many as rows, or one for all.
+  void lora(sn_dtype dtype, const char *name, int64_t rows, int64_t in, int64_t out, int64_t rank, bool alike) {
+    std::string operation = named("lora", dtype);
+    std::string shape = std::string(name) + " " + std::to_string(rows) + "×" + std::to_string(out) + "×" +
+                        std::to_string(in) + ", rank " + std::to_string(rank) +
+                        (alike      ? ", one adapter"
+                         : rows > 1 ? ", each its own"
+                                    : "");
+    if (!wanted(operation, shape)) return;
+    int64_t size = sizeOf(dtype), used = alike ? 1 : rows, bytesUsed = used * rank * (in + out) * size;
+    int64_t turns = 1 + (int64_t{256} << 20) / bytesUsed;
+    sn_lora_shape s{rows, in, out, rank, turns * used, in, out, dtype};
+    int64_t bytes = 0;
+    check(sn_lora_workspace(device_, &s, &bytes));
+    void *x = random(dtype, rows * in), *y = random(dtype, rows * out), *workspace = allocate(bytes);
+    void *a = random(dtype, s.adapters * rank * in), *b = random(dtype, s.adapters * rank * out);
+    auto *which = allocate<int32_t>(rows * 4);
+    auto run = [=, this, turn = int64_t{0}]() mutable {
+      int64_t first = turn++ % turns * used;
+      for (int64_t row = 0; row < rows; ++row) which[row] = static_cast<int32_t>(first + (alike ? 0 : row));
+      check(sn_lora(stream_, &s, which, x, a, b, y, workspace));
+    };
+    double operations = 2.0 * static_cast<double>(rows * rank * (in + out));
+    Work work{rows <= 8 || !alike ? 0 : operations, static_cast<double>(bytesUsed), SN_F32};
+    measure(operation, shape, work, run);
+    releaseAll();
+  }
+
   // ---- attention ---------------------------------------------------------------------------------------------------
 
   void attention(sn_dtype dtype) {
@@ -517,6 +564,25 @@ class Bench {
     stream("dropout", narrow, dtype, 3 * r * w * size, [=, this] {
       check(sn_dropout(stream_, dtype, r * w, 0.1f, {1, 2, 3, nullptr}, x, y, out));
     });
+    stream("scale_columns", broad, dtype, 2 * r * wide * size,
+           [=, this] { check(sn_scale_columns(stream_, dtype, r, wide, 0.5f, x, y, out)); });
+    stream("scale_columns_backward", broad, dtype, 2 * r * wide * size,
+           [=, this] { check(sn_scale_columns_backward(stream_, dtype, r, wide, 0.5f, x, y, 0, dbias)); });
+    int64_t quarter = (r + 3) / 4;
+    auto *fourths = allocate<int32_t>(quarter * 4);
+    for (int64_t i = 0; i < quarter; ++i) fourths[i] = static_cast<int32_t>(4 * i);
+    std::string ofAll = std::to_string(quarter) + " of " + broad;
+    stream("gather_forward", ofAll, dtype, 2 * quarter * wide * size,
+           [=, this] { check(sn_gather_forward(stream_, dtype, r, wide, quarter, fourths, x, out)); });
+    stream("gather_backward", ofAll, dtype, (r + quarter) * wide * size,
+           [=, this] { check(sn_gather_backward(stream_, dtype, r, wide, quarter, fourths, y, out)); });
+    auto *errors = allocate<float>(r * wide * 4);
+    auto *wished = static_cast<float *>(random(SN_F32, r * wide));
+    for (auto [error, name] : {std::pair{SN_SQUARED_ERROR, "element_loss squared"},
+                               {SN_BINARY_CROSS_ENTROPY, "element_loss cross-entropy"}}) {
+      stream(name, broad, dtype, r * wide * (2 * size + 8),
+             [=, this] { check(sn_element_loss(stream_, error, dtype, r * wide, x, wished, nullptr, 1e-3f, errors)); });
+    }
     sn_dtype other = dtype == SN_F32 ? SN_BF16 : SN_F32;
     void *cast = allocate(r * wide * sizeOf(other));
     stream("cast", broad, dtype, r * wide * 6, [=, this] { check(sn_cast(stream_, r * wide, dtype, x, other, cast)); });

@@ -40,9 +40,15 @@ struct Sight {
   int keys;
   int offset;  // row i is the query of key i + offset
   bool causal;
-  int window;  // 0: none
+  int window;             // 0: none
+  const int32_t *starts;  // the first key of each row's own sequence, which never falls; null: zeros
 
-  __device__ int first(int row) const { return window > 0 ? max(row + offset - window + 1, 0) : 0; }
+  __device__ int first(int row) const {
+    int from = window > 0 ? row + offset - window + 1 : 0;
+    // Tiles reach past the last row.
+    if (starts != nullptr) from = max(from, min(starts[min(row, keys - offset - 1)], keys));
+    return max(from, 0);
+  }
   __device__ int last(int row) const { return causal ? min(max(row + offset + 1, 0), keys) : keys; }  // exclusive
 
   // Of the rows first .. last (inclusive) and keys key .. key + count: do all see all? Does none see any?
@@ -56,7 +62,18 @@ struct Sight {
   // The rows that see any of the keys key .. key + count.
   __device__ int firstRow(int key) const { return causal ? max(key - offset, 0) : 0; }
   __device__ int lastRow(int key, int count, int rows) const {  // exclusive
-    return window > 0 ? min(max(key + count - 1 + window - offset, 0), rows) : rows;
+    int end = window > 0 ? min(max(key + count - 1 + window - offset, 0), rows) : rows;
+    if (starts == nullptr) return end;
+    int begin = 0;
+    while (begin < end) {
+      int middle = (begin + end) / 2;
+      if (starts[middle] < key + count) {
+        begin = middle + 1;
+      } else {
+        end = middle;
+      }
+    }
+    return end;
   }
 };
 
@@ -90,13 +107,15 @@ struct AttentionSize {
   bool cached;  // keys: what the cache holds of each sequence; else all `keys`
   CacheLengths cache;
   const int32_t *keyLengths;  // of each sequence, the others are padding; null: none is
+  const int32_t *keyStarts;   // of each row, where sequences are packed; null: they are not
 
   // Of a sequence that fits.
   __device__ Sight sight(int sequence) const {
     int there = cached ? cache.lengths[sequence] + queries : keys;
     // Where there is padding, nothing depends on a row's place: one number says all.
     if (keyLengths != nullptr) there = min(max(keyLengths[sequence], 0), keys);
-    return {there, there - queries, causal, window};
+    const int32_t *starts = keyStarts == nullptr ? nullptr : keyStarts + static_cast<int64_t>(sequence) * queries;
+    return {there, there - queries, causal, window, starts};
   }
 };
 
@@ -119,7 +138,8 @@ inline AttentionSize sizeOf(const sn_attention_shape &s) {
           scaleOf(s.scale, s.head_size),
           false,
           {},
-          s.key_lengths};
+          s.key_lengths,
+          s.key_starts};
 }
 
 // Over a cache, of which only the device knows how much is filled.
@@ -136,6 +156,7 @@ inline AttentionSize sizeOf(sn_stream *stream, const sn_cache_shape &s, const in
           scaleOf(s.scale, s.head_size),
           true,
           {lengths, queries, capacity, kind, faultOf(stream)},
+          nullptr,
           nullptr};
 }
 

@@ -133,6 +133,7 @@ TEST_CASE("attention decode equals attention in double over what each sequence's
                             1,
                             s.window,
                             nullptr,
+                            nullptr,
                             0,
                             0,
                             {}}};

@@ -7,16 +7,20 @@ module dev.sinter {
   requires com.fasterxml.jackson.databind;
   requires com.sun.jna;
   requires dev.sinter.natives;
+  requires org.apache.commons.csv;
   requires org.bytedeco.javacpp;
   requires org.slf4j;
 
   exports dev.sinter;
   exports dev.sinter.data;
   exports dev.sinter.evaluate;
+  exports dev.sinter.finetune;
   exports dev.sinter.generate;
   exports dev.sinter.graph;
   exports dev.sinter.io;
   exports dev.sinter.model;
+  exports dev.sinter.report;
+  exports dev.sinter.search;
   exports dev.sinter.text;
   exports dev.sinter.train;
 }

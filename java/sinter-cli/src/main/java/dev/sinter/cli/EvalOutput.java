@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.evaluate.Bleu;
 import dev.sinter.evaluate.Confusion;
+import dev.sinter.evaluate.Entities;
 import dev.sinter.evaluate.LabelReport;
 import dev.sinter.evaluate.MultipleChoice;
 import dev.sinter.evaluate.Perplexity;
@@ -24,6 +25,9 @@ record EvalOutput(String text, ObjectNode json) {
   /** More labels than these make a confusion matrix that no terminal holds. */
   private static final int MOST_COLUMNS = 12;
 
+  /** Behind the point. */
+  private static final int DIGITS = 4;
+
   /** One JSON object, on one line. */
   String json(String task) {
     ObjectNode root = object().put("task", task);
@@ -39,7 +43,7 @@ record EvalOutput(String text, ObjectNode json) {
   }
 
   /** JSON has no NaN and no infinity. */
-  private static void put(ObjectNode json, String name, double value) {
+  static void put(ObjectNode json, String name, double value) {
     if (Double.isFinite(value)) {
       json.put(name, value);
     } else {
@@ -144,8 +148,12 @@ record EvalOutput(String text, ObjectNode json) {
     double withoutO = tags.report("O").micro().recall();
     String text =
         format(
-            "%s%n%n%s%n%ntag accuracy %.4f, without O %.4f",
-            table("entity", entities), table("tag", tags.report()), tags.accuracy(), withoutO);
+            "%s%n%s%n%s%ntag accuracy %.4f, without O %.4f",
+            Entities.table(entities, tags),
+            entities.table(DIGITS),
+            tags.table(DIGITS),
+            tags.accuracy(),
+            withoutO);
     ObjectNode json = object();
     json.set("entities", json(entities));
     json.putObject("tags")
@@ -158,8 +166,8 @@ record EvalOutput(String text, ObjectNode json) {
   static EvalOutput of(Confusion confusion) {
     String text =
         format(
-            "%s%n%naccuracy %.4f, Matthews' correlation %.4f",
-            table("label", confusion.report()), confusion.accuracy(), confusion.matthews());
+            "%s%naccuracy %.4f, Matthews' correlation %.4f",
+            confusion.table(DIGITS), confusion.accuracy(), confusion.matthews());
     ObjectNode json =
         object().put("accuracy", confusion.accuracy()).put("matthews", confusion.matthews());
     json.set("report", json(confusion.report()));
@@ -176,22 +184,9 @@ record EvalOutput(String text, ObjectNode json) {
   }
 
   private static String matrix(Confusion confusion) {
-    List<String> labels = confusion.labels();
-    if (labels.size() > MOST_COLUMNS) {
-      return "";
-    }
-    String corner = "is \\ taken for";
-    String name = "%n%-" + Math.max(corner.length(), width(labels)) + "s";
-    int width = Math.max(6, width(labels));
-    StringBuilder text = new StringBuilder(format("%n" + name, corner));
-    labels.forEach(label -> text.append(format(" %" + width + "s", label)));
-    for (int i = 0; i < labels.size(); i++) {
-      text.append(format(name, labels.get(i)));
-      for (int j = 0; j < labels.size(); j++) {
-        text.append(format(" %," + width + "d", confusion.count(i, j)));
-      }
-    }
-    return text.toString();
+    return confusion.labels().size() > MOST_COLUMNS
+        ? ""
+        : format("%n%n") + confusion.matrix().stripTrailing();
   }
 
   static EvalOutput correlation(double pearson, double spearman, int count) {
@@ -218,39 +213,7 @@ record EvalOutput(String text, ObjectNode json) {
     return new EvalOutput(text, json);
   }
 
-  private static int width(Iterable<String> names) {
-    int width = 0;
-    for (String name : names) {
-      width = Math.max(width, name.length());
-    }
-    return width;
-  }
-
-  /** The layout of scikit-learn's report. */
-  private static String table(String what, LabelReport report) {
-    int width = Math.max(12, width(report.labels().keySet()));
-    StringBuilder text =
-        new StringBuilder(
-            format(
-                "%-" + width + "s %10s %8s %8s %9s", what, "precision", "recall", "F1", "support"));
-    report.labels().forEach((name, scores) -> text.append(row(width, name, scores)));
-    text.append(row(width, "micro avg", report.micro()));
-    text.append(row(width, "macro avg", report.macro()));
-    text.append(row(width, "weighted avg", report.weighted()));
-    return text.toString();
-  }
-
-  private static String row(int width, String name, LabelReport.Scores scores) {
-    return format(
-        "%n%-" + width + "s %10.4f %8.4f %8.4f %,9d",
-        name,
-        scores.precision(),
-        scores.recall(),
-        scores.f1(),
-        scores.support());
-  }
-
-  private static ObjectNode json(LabelReport report) {
+  static ObjectNode json(LabelReport report) {
     ObjectNode json = object();
     ObjectNode labels = json.putObject("labels");
     report.labels().forEach((name, scores) -> labels.set(name, json(scores)));

@@ -31,6 +31,7 @@ public final class Main {
           ClassifyCommand.class,
           EvalCommand.class,
           ScoreCommand.class,
+          ReportCommand.class,
           InfoCommand.class,
           BenchCommand.class,
           TuneCommand.class);

@@ -1,12 +1,16 @@
 package dev.sinter.evaluate;
 
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.TreeSet;
+import java.util.Set;
 
 /** Which label was taken for which: what accuracy, F1 of each label and MCC are computed from. */
 public final class Confusion {
+  /** Sums of these over any matrix that fits into memory stay below 2^63. */
+  private static final long MOST = 1L << 40;
+
   private final List<String> labels;
   private final long[][] counts;
 
@@ -25,9 +29,9 @@ public final class Confusion {
    */
   public static Confusion of(List<String> gold, List<String> predicted) {
     Check.sameSize("labels", gold.size(), "predicted ones", predicted.size());
-    TreeSet<String> all = new TreeSet<>(gold);
+    Set<String> all = new HashSet<>(gold);
     all.addAll(predicted);
-    List<String> labels = List.copyOf(all);
+    List<String> labels = all.stream().sorted(Words.BY_CHARACTER).toList();
     Map<String, Integer> places = new HashMap<>();
     labels.forEach(label -> places.put(label, places.size()));
     long[][] counts = new long[labels.size()][labels.size()];
@@ -38,9 +42,46 @@ public final class Confusion {
   }
 
   /**
+   * Takes counts that were made before.
+   *
+   * @param labels the labels, each once
+   * @param counts for each right label a row: how often each label was predicted for it
+   * @return the counts
+   * @throws IllegalArgumentException where a label stands twice, there are no predictions, or
+   *     {@code counts} is not a square of as many rows as labels
+   */
+  public static Confusion of(List<String> labels, long[][] counts) {
+    if (new HashSet<>(labels).size() < labels.size()) {
+      throw new IllegalArgumentException("a label stands twice among " + labels);
+    }
+    if (counts.length != labels.size()) {
+      throw new IllegalArgumentException(counts.length + " rows for " + labels.size() + " labels");
+    }
+    long[][] copy = new long[counts.length][];
+    long all = 0;
+    for (int i = 0; i < counts.length; i++) {
+      copy[i] = counts[i].clone();
+      if (copy[i].length != labels.size()) {
+        throw new IllegalArgumentException(
+            copy[i].length + " counts of label \"" + labels.get(i) + "\" for " + labels.size());
+      }
+      for (long count : copy[i]) {
+        if (count < 0 || count > MOST) {
+          throw new IllegalArgumentException("a count of " + count + "; 0 to " + MOST);
+        }
+        all += count;
+      }
+    }
+    if (all == 0) {
+      throw new IllegalArgumentException("there are no predictions");
+    }
+    return new Confusion(List.copyOf(labels), copy);
+  }
+
+  /**
    * Returns the labels.
    *
-   * @return all that occur, sorted
+   * @return all that occur, sorted; or those that were given
    */
   public List<String> labels() {
     return labels;
@@ -58,18 +99,33 @@ public final class Confusion {
   }
 
   /**
+   * How many predictions there are.
+   *
+   * @return the sum of all counts
+   */
+  public long total() {
+    long all = 0;
+    for (int i = 0; i < counts.length; i++) {
+      all += gold(i);
+    }
+    return all;
+  }
+
+  /**
    * The share of predictions that are right.
    *
    * @return from 0 to 1
    */
   public double accuracy() {
+    return (double) correct() / total();
+  }
+
+  long correct() {
     long correct = 0;
-    long all = 0;
     for (int i = 0; i < counts.length; i++) {
       correct += counts[i][i];
-      all += gold(i);
     }
-    return (double) correct / all;
+    return correct;
   }
 
   /**
@@ -88,6 +144,46 @@ public final class Confusion {
       }
     }
     return LabelReport.of(of);
+  }
+
+  /**
+   * The table that scikit-learn's {@code classification_report} prints of all labels.
+   *
+   * @param digits of each score, behind the point
+   * @return lines, each with its end
+   */
+  public String table(int digits) {
+    return report().table(digits, true);
+  }
+
+  /**
+   * The counts as a table: a row for each right label, a column for each predicted one.
+   *
+   * @return lines, each with its end
+   */
+  public String matrix() {
+    String corner = "is \\ taken for";
+    int longest = Table.longest(labels);
+    int first = Math.max(corner.length(), longest);
+    int width = longest;
+    for (long[] row : counts) {
+      for (long count : row) {
+        width = Math.max(width, Long.toString(count).length());
+      }
+    }
+    Table table = new Table().left(corner, first);
+    for (String label : labels) {
+      table.add("  ").right(label, width);
+    }
+    table.line();
+    for (int i = 0; i < counts.length; i++) {
+      table.left(labels.get(i), first);
+      for (long count : counts[i]) {
+        table.add("  ").right(Long.toString(count), width);
+      }
+      table.line();
+    }
+    return table.toString();
   }
 
   /**

@@ -109,6 +109,47 @@ public final class Entities {
     return LabelReport.of(counts);
   }
 
+  /**
+   * The table that conlleval prints.
+   *
+   * @param entities scores of entities
+   * @param tags which tag was predicted for which, over the same sentences
+   * @return lines, each with its end: counts, overall scores, and each type's
+   */
+  public static String table(LabelReport entities, Confusion tags) {
+    LabelReport.Counts all =
+        entities.counts().values().stream()
+            .reduce(new LabelReport.Counts(0, 0, 0), LabelReport.Counts::plus);
+    Table table = new Table();
+    table.add("processed " + tags.total() + " tokens with " + all.gold() + " phrases; ");
+    table.add("found: " + all.predicted() + " phrases; correct: " + all.correct() + ".").line();
+    table.add("accuracy: " + percent(100.0 * tags.correct() / tags.total()) + "%; ");
+    scores(table, all).line();
+    entities
+        .counts()
+        .forEach(
+            (type, counts) -> {
+              table.right(type, 17).add(": ");
+              scores(table, counts).add("  " + counts.predicted()).line();
+            });
+    return table.toString();
+  }
+
+  /** In percent from the start, as conlleval computes: so that what is printed rounds alike. */
+  private static Table scores(Table table, LabelReport.Counts counts) {
+    double precision = counts.predicted() == 0 ? 0 : 100.0 * counts.correct() / counts.predicted();
+    double recall = counts.gold() == 0 ? 0 : 100.0 * counts.correct() / counts.gold();
+    double f1 = counts.correct() == 0 ? 0 : 2 * precision * recall / (precision + recall);
+    return table
+        .add("precision: " + percent(precision) + "%; ")
+        .add("recall: " + percent(recall) + "%; ")
+        .add("FB1: " + percent(f1));
+  }
+
+  private static String percent(double percent) {
+    return new Table().right(Table.fixed(percent, 2), "100.00".length()).toString();
+  }
+
   private static void count(
       Map<String, LabelReport.Counts> counts, Iterable<Entity> entities, LabelReport.Counts one) {
     for (Entity entity : entities) {

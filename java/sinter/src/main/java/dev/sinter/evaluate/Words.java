@@ -1,10 +1,16 @@
 package dev.sinter.evaluate;
 
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 
 /** Words between white space, as the reference implementations of the metrics split them. */
 final class Words {
+  /** Python's order of texts; Java's own would put U+FFFF behind U+10000. */
+  static final Comparator<String> BY_CHARACTER =
+      (a, b) -> Arrays.compare(a.codePoints().toArray(), b.codePoints().toArray());
+
   private Words() {}
 
   /** Python's {@code str.isspace}: Unicode's White_Space and the four separators U+001C to 1F. */

@@ -8,18 +8,32 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 
 /** A file that grows record by record, each whole or not there at all, a full disk included. */
-final class AppendOnlyFile implements AutoCloseable {
+public final class AppendOnlyFile implements AutoCloseable {
   private final Path path;
   private final FileChannel channel;
 
-  /** Opens a file at its end. */
-  AppendOnlyFile(Path path, OpenOption creation) throws IOException {
+  /**
+   * Opens a file at its end.
+   *
+   * @param path the file, in a folder that is there
+   * @param creation whether it is created where it is missing, or has to be new
+   * @throws IOException where it cannot be opened
+   */
+  public AppendOnlyFile(Path path, OpenOption creation) throws IOException {
     this.path = path;
     this.channel = FileChannel.open(path, creation, StandardOpenOption.WRITE);
     channel.position(channel.size());
   }
 
-  synchronized void append(ByteBuffer record) throws IOException {
+  /**
+   * Appends a record.
+   *
+   * @param record its bytes
+   * @throws IOException where it cannot be written: one line that says where and why; the records
+   *     before it stay
+   * @throws IllegalStateException after {@link #close}
+   */
+  public synchronized void append(ByteBuffer record) throws IOException {
     if (!channel.isOpen()) {
       throw new IllegalStateException(path + " is closed");
     }

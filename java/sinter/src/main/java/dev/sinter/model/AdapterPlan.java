@@ -198,21 +198,20 @@ record AdapterPlan(
     return ends;
   }
 
-  private static String module(String parameter) {
-    return parameter.substring(0, parameter.lastIndexOf('.'));
+  /** What a parameter, or a module, is in. */
+  private static String module(String name) {
+    return name.substring(0, Math.max(0, name.lastIndexOf('.')));
   }
 
   /** Whether a module, or one that it is in, trains whole. */
   private static boolean isSaved(String path, Collection<String> saved) {
-    for (String at = path; ; at = module(at)) {
+    for (String at = path; !at.isEmpty(); at = module(at)) {
       String module = at;
       if (saved.stream().anyMatch(end -> Targets.endsWith(module, end))) {
         return true;
       }
-      if (!at.contains(".")) {
-        return false;
-      }
     }
+    return false;
   }
 
   /** The parameters of modules that train whole, and of all norms where they are wanted. */

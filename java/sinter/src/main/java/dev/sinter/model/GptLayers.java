@@ -124,7 +124,12 @@ final class GptLayers implements Backbone {
 
   /** Logits of hidden states: the final norm, then the token table. */
   Tensor head(GraphBuilder g, Weights p, Tensor x) {
-    return g.logits(finalNorm(g, p, x), p.get(tokenTable), null);
+    return logits(g, p, finalNorm(g, p, x));
+  }
+
+  /** Logits of hidden states behind the final norm. */
+  Tensor logits(GraphBuilder g, Weights p, Tensor hidden) {
+    return g.logits(hidden, p.get(tokenTable), null);
   }
 
   /** A pass that gives the loss of each token. */

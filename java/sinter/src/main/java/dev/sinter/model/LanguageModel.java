@@ -1,5 +1,6 @@
 package dev.sinter.model;
 
+import dev.sinter.graph.AdaptedWeights;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.GraphBuilder;
@@ -41,12 +42,17 @@ public final class LanguageModel implements Model {
     this.adapter = null;
   }
 
-  private LanguageModel(GptConfig config, Device device, GptLayers layers, Adapter adapter) {
+  /**
+   * A model of other weights with an adapter; the base stays the caller's.
+   *
+   * @param adapter that has these weights; null: nobody asks for it
+   */
+  LanguageModel(GptConfig config, Device device, AdaptedWeights adapted, Adapter adapter) {
     this.config = config;
     this.device = device;
-    this.layers = layers;
-    this.parameters = adapter.parameters();
-    this.weights = adapter.weights();
+    this.layers = new GptLayers(config);
+    this.parameters = adapted.added();
+    this.weights = adapted;
     this.adapter = adapter;
   }
 
@@ -94,11 +100,11 @@ public final class LanguageModel implements Model {
 
   /** The same model with an adapter over its weights. */
   LanguageModel over(Adapter over) {
-    return new LanguageModel(config, device, layers, over);
+    return new LanguageModel(config, device, over.weights(), over);
   }
 
   static LanguageModel over(FrozenModel base, Adapter adapter) {
-    return new LanguageModel(base.config(), base.device(), base.layers(), adapter);
+    return new LanguageModel(base.config(), base.device(), adapter.weights(), adapter);
   }
 
   Adaptable adaptable() {

@@ -160,7 +160,8 @@ public final class ModelFiles {
    */
   public static TaskModel loadTask(Path folder, Head head, Device device, DType dtype)
       throws IOException {
-    return loadTask(folder, head, device, dtype, part -> false, model -> model);
+    return loadTask(
+        folder, head, device, dtype, part -> false, part -> false, model -> model);
   }
 
   /**
@@ -177,8 +178,33 @@ public final class ModelFiles {
    */
   public static TaskModel loadForTask(Path folder, Head head, Device device, DType dtype, long seed)
       throws IOException {
+    return loadForTask(folder, head, device, dtype, seed, false);
+  }
+
+  /**
+   * Reads a BERT, or a GPT, under a head whose weights are drawn anew where the files have none, or
+   * where those that they have are for something else: the start of fine-tuning.
+   *
+   * @param folder that holds config.json and the weights
+   * @param head its task
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   * @param seed of the new weights
+   * @param fresh whether the files' head is left out; BERT's pooler is read all the same
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be
+   */
+  public static TaskModel loadForTask(
+      Path folder, Head head, Device device, DType dtype, long seed, boolean fresh)
+      throws IOException {
     return loadTask(
-        folder, head, device, dtype, TaskModel::isOfHead, model -> model.initialize(seed));
+        folder,
+        head,
+        device,
+        dtype,
+        TaskModel::isOfHead,
+        part -> fresh && TaskModel.HEADS.stream().anyMatch(part::startsWith),
+        model -> model.initialize(seed));
   }
 
   private static TaskModel loadTask(
@@ -187,6 +213,7 @@ public final class ModelFiles {
       Device device,
       DType dtype,
       Predicate<String> optional,
+      Predicate<String> unread,
       UnaryOperator<TaskModel> start)
       throws IOException {
     ConfigFile config = ConfigFile.read(folder);
@@ -199,7 +226,9 @@ public final class ModelFiles {
     } catch (IllegalArgumentException e) {
       throw config.failure(e.getMessage(), e);
     }
-    return files(bert != null, parameters)
+    List<ParameterSpec> read =
+        parameters.stream().filter(spec -> !unread.test(spec.name())).toList();
+    return files(bert != null, read)
         .load(
             folder,
             optional,
@@ -297,7 +326,7 @@ public final class ModelFiles {
   }
 
   private static void requireOwn(Model model) {
-    if (model.adapter() != null) {
+    if (model.weights() != model.parameters()) {
       throw new IllegalArgumentException(
           "the model is adapted: merge its adapter and save the model under it, or save the"
               + " adapter with PeftFiles");

@@ -361,7 +361,6 @@ public final class PeftFiles {
     Adaptable base = adapter.plan().base();
     AdapterConfig config = adapter.config();
     ObjectNode json = ConfigFile.start();
-    json.putNull("auto_mapping");
     putText(json, "base_model_name_or_path", config.base());
     json.put("inference_mode", true);
     putText(json, "task_type", base.taskType());

@@ -40,7 +40,7 @@ public final class TaskGraph implements AutoCloseable {
   private final int accumulate;
   private final int batch;
   private final int length;
-  private boolean weighted;
+  private final boolean[] weighted = new boolean[2];
 
   /**
    * @param outputGradient what the caller writes who computes the loss; null: the graph does
@@ -164,9 +164,10 @@ public final class TaskGraph implements AutoCloseable {
   }
 
   /**
-   * Whether the second segment follows the first: 0 where it does, 1 where it does not.
+   * Whether the second segment follows the first: 0 where it does, 1 where it does not. Or, where
+   * the next tokens are learned too, what they are: -100: none.
    *
-   * @return int32 [batch]
+   * @return int32 [batch], or [batch, length]
    */
   public IntBuffer nextTargets() {
     return graph.ints(in.targets.get(1));
@@ -188,8 +189,18 @@ public final class TaskGraph implements AutoCloseable {
    * @return fp32
    */
   public FloatBuffer weights() {
-    weighted = true;
+    weighted[0] = true;
     return graph.floats(in.weights.get(0));
+  }
+
+  /**
+   * What each target's of {@link #nextTargets} loss is multiplied by. Without a call of this it is the mean.
+   *
+   * @return fp32, as many
+   */
+  public FloatBuffer nextWeights() {
+    weighted[1] = true;
+    return graph.floats(in.weights.get(1));
   }
 
   /**
@@ -202,14 +213,16 @@ public final class TaskGraph implements AutoCloseable {
   public float run(long step, boolean accumulating) {
     checkLengths();
     fillRows();
-    for (int i = weighted ? 1 : 0; i < in.targets.size(); i++) {
-      fillWeights(in.targets.get(i), in.weights.get(i));
+    for (int i = 0; i < in.targets.size(); i++) {
+      if (!weighted[i]) {
+        fillWeights(in.targets.get(i), in.weights.get(i));
+      }
     }
     graph.run(step, accumulating);
     float sum = 0;
     for (int i = 0; i < losses.size(); i++) {
       float part = graph.floats(losses.get(i)).get(0);
-      sum += weighted && i == 0 ? part : part * accumulate;
+      sum += weighted[i] ? part : part * accumulate;
     }
     return sum;
   }

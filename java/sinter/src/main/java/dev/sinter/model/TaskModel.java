@@ -16,6 +16,9 @@ import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Weights;
 import dev.sinter.model.Head.Loss;
 import dev.sinter.model.Head.Task;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -184,6 +187,47 @@ public final class TaskModel implements Model {
     return backbone.adaptable(taskType, specs, linear, classifier, prefixed);
   }
 
+  /**
+   * Returns a copy of a GPT that knows more tokens: GPT-1's heads read some of their own (Radford et
+   * al. 2018, section 3.3).
+   *
+   * @param count how many there are behind the vocabulary
+   * @param seed of their rows
+   * @return the model; the caller closes it
+   * @throws IllegalArgumentException for a BERT
+   */
+  public TaskModel withMoreTokens(int count, long seed) {
+    if (gptConfig == null) {
+      throw new IllegalArgumentException("a BERT's vocabulary stays as it is");
+    }
+    GptConfig wider = gptConfig.withVocabulary(Math.addExact(vocabulary(), count));
+    TaskModel model = new TaskModel(wider, head, device, parameters.dtype()).initialize(seed);
+    try {
+      for (ParameterSpec spec : model.parameters.specs()) {
+        FloatBuffer all = FloatBuffer.allocate(Math.toIntExact(spec.elements()));
+        model.parameters.read(Parameters.Part.WEIGHT, spec.name(), all::put);
+        all.clear(); // what is there already is the table's beginning
+        parameters.read(Parameters.Part.WEIGHT, spec.name(), all::put);
+        all.clear();
+        model.parameters.write(
+            Parameters.Part.WEIGHT,
+            spec.name(),
+            to -> {
+              int next = all.position() + to.remaining();
+              to.put(all.slice(all.position(), to.remaining()));
+              all.position(next);
+            });
+      }
+      return model;
+    } catch (IOException e) {
+      model.close();
+      throw new UncheckedIOException(e); // memory alone is read
+    } catch (RuntimeException e) {
+      model.close();
+      throw e;
+    }
+  }
+
   /** What the parameters of such a model are, without allocating them. */
   static List<ParameterSpec> parameters(Backbone backbone, Head head) {
     boolean bert = backbone instanceof Bert;
@@ -307,6 +351,15 @@ public final class TaskModel implements Model {
   }
 
   /**
+   * Returns the width of its hidden states.
+   *
+   * @return elements of a vector
+   */
+  public int width() {
+    return backbone.width();
+  }
+
+  /**
    * Returns the number of tokens that the model knows.
    *
    * @return one more than the greatest id
@@ -328,7 +381,37 @@ public final class TaskModel implements Model {
    */
   public TaskGraph trainingGraph(
       int batch, int length, int masked, int accumulate, Recompute recompute, long seed) {
-    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, false);
+    return trace(
+        Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, Objective.HEAD);
+  }
+
+  /** Which losses a graph computes. */
+  private enum Objective {
+    HEAD,
+    HEAD_AND_TEXT,
+    CALLERS
+  }
+
+  /**
+   * Traces a forward and backward pass of a GPT whose loss is the head's and that of the next tokens
+   * (Radford et al. 2018, section 3.2): {@link TaskGraph#nextTargets} and {@link
+   * TaskGraph#nextWeights} say which tokens, and how much they weigh.
+   *
+   * @param batch number of sequences; for choices, all choices of all questions
+   * @param length tokens of each, padding included
+   * @param accumulate how many such passes make a step: gradients are divided by it
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   * @throws IllegalArgumentException for a BERT
+   */
+  public TaskGraph trainingGraphWithText(
+      int batch, int length, int accumulate, Recompute recompute, long seed) {
+    if (gptConfig == null) {
+      throw new IllegalArgumentException("a BERT does not tell the next token");
+    }
+    return trace(
+        Mode.TRAIN, batch, length, 0, accumulate, recompute, seed, Objective.HEAD_AND_TEXT);
   }
 
   /**
@@ -343,7 +426,7 @@ public final class TaskModel implements Model {
    * @return the graph; the caller closes it
    */
   public TaskGraph outputGraph(int batch, int length, Recompute recompute, long seed) {
-    return trace(Mode.TRAIN, batch, length, 0, 1, recompute, seed, true);
+    return trace(Mode.TRAIN, batch, length, 0, 1, recompute, seed, Objective.CALLERS);
   }
 
   /**
@@ -355,7 +438,8 @@ public final class TaskModel implements Model {
    * @return the graph; the caller closes it
    */
   public TaskGraph graph(int batch, int length, int masked) {
-    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, false);
+    return trace(
+        Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, Objective.HEAD);
   }
 
   private TaskGraph trace(
@@ -366,7 +450,7 @@ public final class TaskModel implements Model {
       int accumulate,
       Recompute recompute,
       long seed,
-      boolean callersLoss) {
+      Objective objective) {
     check(batch, length, masked);
     GraphBuilder g = new GraphBuilder(weights, mode, recompute, seed);
     TaskGraph.Inputs in = new TaskGraph.Inputs();
@@ -396,12 +480,16 @@ public final class TaskModel implements Model {
         outputs.add(g.widen(g.gather("first", hidden, in.pooledRows)));
       }
     }
-    if (callersLoss) {
+    if (objective == Objective.CALLERS) {
       Tensor output = g.widen(outputs.get(0));
       Tensor gradient = g.callersGradient(output);
       return new TaskGraph(this, g.build(), in, List.of(), List.of(output), gradient, accumulate);
     }
     List<Tensor> losses = losses(g, outputs, in, batch, length, masked);
+    if (objective == Objective.HEAD_AND_TEXT) {
+      Tensor next = ((GptLayers) backbone).logits(g, weights, hidden);
+      losses = List.of(losses.get(0), classLoss(g, next, in, "next tokens", batch, length));
+    }
     boolean training = mode == Mode.TRAIN;
     if (training && losses.isEmpty()) {
       throw new IllegalArgumentException(head.task() + " has no loss to train with");

@@ -38,6 +38,21 @@ public interface Schedule {
   }
 
   /**
+   * A straight line from one rate down to another, which the step after the last would have (Devlin
+   * et al. 2019, appendix A.2).
+   *
+   * @param peak at the start
+   * @param floor at the end
+   * @return the schedule
+   */
+  static Schedule linear(double peak, double floor) {
+    return (step, steps) -> {
+      double progress = steps <= 0 ? 1 : Math.min(1, (double) step / steps);
+      return peak + (floor - peak) * progress;
+    };
+  }
+
+  /**
    * Rises linearly to this schedule's first rate, then follows it over the steps that are left.
    *
    * @param warmup number of steps that rise; step {@code i} has {@code (i + 1) / (warmup + 1)} of

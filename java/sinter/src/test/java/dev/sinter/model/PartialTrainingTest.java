@@ -153,7 +153,7 @@ class PartialTrainingTest {
               LanguageModel.create(
                   TINY.withFamily(family, family == Family.GPT3 ? 5 : 0), device, DType.F32, 5);
           LanguageModel model =
-              new LanguageModel(base.config(), device, adapt(base.parameters(), family));
+              new LanguageModel(base.config(), device, adapt(base.parameters(), family), null);
           TrainingGraph graph = model.trainingGraph(2, 12, 1, recompute, 1)) {
         fill(graph, 8);
         graph.run(0, false);
@@ -185,7 +185,7 @@ class PartialTrainingTest {
               Map.of("h.1.attn.c_attn.weight", List.of(new LowRank("A", "B", null, 2, 0, 0, 96))),
               Map.of());
       adapted.added().initialize(4);
-      try (LanguageModel model = new LanguageModel(config, device, adapted);
+      try (LanguageModel model = new LanguageModel(config, device, adapted, null);
           TrainingGraph graph = model.trainingGraph(2, 12, 1, Recompute.NONE, 1)) {
         fill(graph, 8);
         float first = graph.run(0, false);

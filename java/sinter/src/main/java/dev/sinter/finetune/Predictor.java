@@ -1,0 +1,113 @@
+package dev.sinter.finetune;
+
+import dev.sinter.graph.DType;
+import dev.sinter.graph.Device;
+import dev.sinter.io.FormatException;
+import dev.sinter.model.Head;
+import dev.sinter.model.ModelFiles;
+import dev.sinter.text.Tokenizer;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+
+/**
+ * Runs a tuned model on a user's data. What it does, task.json says, or the head that config.json
+ * names. Safe to use from many threads, which take turns.
+ */
+public final class Predictor implements AutoCloseable {
+  private static final int BATCH = 16;
+
+  private final Task task;
+  private final Learner learner;
+
+  private Predictor(Task task, Learner learner) {
+    this.task = task;
+    this.learner = learner;
+  }
+
+  /**
+   * Loads a model.
+   *
+   * @param folder that a {@link FineTuner} wrote; or any in Hugging Face's layout, whose head tells
+   *     the task
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be
+   */
+  public static Predictor load(Path folder, Device device, DType dtype) throws IOException {
+    TaskSpec spec = TaskSpec.read(folder);
+    if (spec == null) {
+      spec = ofHead(folder);
+    }
+    Task task;
+    try {
+      task = Task.named(spec.task());
+    } catch (IllegalArgumentException e) {
+      throw new FormatException(folder.resolve(TaskSpec.FILE), e.getMessage(), e);
+    }
+    if (task instanceof HeadTask head && (spec.labels().isEmpty() && needsLabels(head))) {
+      spec = spec.withLabels(ModelFiles.readLabels(folder), spec.manyLabels());
+    }
+    Tokenizer tokenizer = Tokenizer.load(folder);
+    return new Predictor(
+        task,
+        task.load(
+            spec,
+            new Task.Loading(folder, tokenizer, device, dtype, false),
+            new Task.Tuning(BATCH, 1, 0, new double[0])));
+  }
+
+  private static boolean needsLabels(HeadTask task) {
+    return task instanceof ClassifyTask || task instanceof TagTask;
+  }
+
+  private static TaskSpec ofHead(Path folder) throws IOException {
+    String family = ModelFiles.readFamily(folder);
+    if (family.equals("marian")) {
+      return TaskSpec.of("translate");
+    }
+    Head head = ModelFiles.readHead(folder);
+    List<String> labels = ModelFiles.readLabels(folder);
+    return switch (head.task()) {
+      case SEQUENCE ->
+          head.loss() == Head.Loss.SQUARED_ERROR
+              ? TaskSpec.of("similarity")
+              : TaskSpec.of("classify")
+                  .withLabels(labels, head.loss() == Head.Loss.BINARY_CROSS_ENTROPY);
+      case TOKENS -> TaskSpec.of("tag").withLabels(labels, false);
+      case SPAN -> TaskSpec.of("qa").withNoAnswer(true);
+      case CHOICE -> TaskSpec.of("choice");
+      case MEAN -> TaskSpec.of(family.equals("bert") ? "retrieve" : "lm");
+      default ->
+          throw new FormatException(
+              folder.resolve(ModelFiles.CONFIG),
+              "names a head for " + head.task() + ", which predicts nothing; fine-tune it first");
+    };
+  }
+
+  /**
+   * Returns the task.
+   *
+   * @return which the model was tuned for
+   */
+  public Task task() {
+    return task;
+  }
+
+  /**
+   * Predicts.
+   *
+   * @param samples that {@link Task#read} or {@link Task#readLines} gave
+   * @return one for each
+   * @throws IOException where a sample is not what the model reads
+   */
+  public synchronized List<Prediction> predict(List<Sample> samples) throws IOException {
+    return samples.isEmpty() ? List.of() : learner.predict(samples).predictions();
+  }
+
+  @Override
+  public synchronized void close() {
+    learner.close();
+  }
+}
