@@ -542,8 +542,7 @@ public final class Table {
     private JsonNode value(String column) throws DataException {
       JsonNode value = values.get(column);
       if (value == null) {
-        throw wrong(
-            column, "there is no such column; there are " + listed(columns()));
+        throw wrong(column, "there is no such column; there are " + listed(columns()));
       }
       if (!has(column)) {
         throw wrong(column, "is empty");

@@ -136,8 +136,7 @@ final class AnswerTask extends HeadTask {
   }
 
   @Override
-  void encode(Sample sample, TaskSpec spec, Inputs inputs, List<Example> to)
-      throws DataException {
+  void encode(Sample sample, TaskSpec spec, Inputs inputs, List<Example> to) throws DataException {
     int added = inputs.tokenizer().encoding("", "").length();
     int most = Math.min(MOST_QUESTION, Math.max(1, inputs.length() / 2 - added));
     Encoding asked = inputs.tokenizer().encoding(sample.texts().get(0), most + added);
@@ -151,7 +150,9 @@ final class AnswerTask extends HeadTask {
     }
   }
 
-  /** The first answer's first and last token; where the window lacks one of them, the first token. */
+  /**
+   * The first answer's first and last token; where the window lacks one of them, the first token.
+   */
   private static int[] span(Sample sample, Encoding window) {
     int start = -1;
     int end = -1;
@@ -181,10 +182,7 @@ final class AnswerTask extends HeadTask {
       for (int i : greatest(scores, 0, length)) {
         for (int j : greatest(scores, length, length)) {
           boolean inside = window.sequences()[i] == 1 && window.sequences()[j] == 1;
-          if (inside
-              && j >= i
-              && j < i + MOST_ANSWER
-              && widest.get(window.starts()[i]) == w) {
+          if (inside && j >= i && j < i + MOST_ANSWER && widest.get(window.starts()[i]) == w) {
             spans.add(
                 new Span(
                     window.starts()[i], window.ends()[j], (double) scores[i] + scores[length + j]));

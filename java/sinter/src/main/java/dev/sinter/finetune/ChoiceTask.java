@@ -49,8 +49,7 @@ final class ChoiceTask extends HeadTask {
               + (texts.size() - 1)
               + " choices; numbers count from 0");
     }
-    return new Sample(
-        row.file(), row.line(), column, texts, List.of(Integer.toString(right)));
+    return new Sample(row.file(), row.line(), column, texts, List.of(Integer.toString(right)));
   }
 
   private static List<String> choices(Table table, Table.Row row) throws DataException {

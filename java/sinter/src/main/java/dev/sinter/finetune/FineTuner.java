@@ -501,7 +501,9 @@ public final class FineTuner {
     all.put("warm-up", warmup);
     all.put("weight decay", weightDecay);
     all.put("clip", clip);
-    all.put("class weights", classWeights == null ? "" : classWeights == BALANCED ? "balanced" : classWeights);
+    all.put(
+        "class weights",
+        classWeights == null ? "" : classWeights == BALANCED ? "balanced" : classWeights);
     all.put("frozen", freeze);
     all.put("layer decay", layerDecay);
     all.put("patience", patience);
@@ -563,8 +565,7 @@ public final class FineTuner {
     }
 
     private void loop(Parameters parameters, RunLog log) throws IOException {
-      Schedule schedule =
-          Schedule.linear(learningRate, 0).warmup((long) Math.ceil(warmup * steps));
+      Schedule schedule = Schedule.linear(learningRate, 0).warmup((long) Math.ceil(warmup * steps));
       AdamW optimizer = new AdamW(schedule, 0.9, 0.999, 1e-8, weightDecay, clip);
       TrainingLoop loop = new TrainingLoop(parameters, optimizer, steps, accumulate);
       while (loop.goesOn() && !stopping && (patience == 0 || worse < patience)) {
@@ -574,8 +575,7 @@ public final class FineTuner {
           tokens += batches.get(pass).stream().mapToInt(Example::tokens).sum();
         }
         Step step =
-            loop.step(
-                (number, more) -> learner.pass(batches.get(number), number, more), tokens);
+            loop.step((number, more) -> learner.pass(batches.get(number), number, more), tokens);
         Progress progress =
             new Progress(
                 step.number(),
@@ -621,8 +621,7 @@ public final class FineTuner {
               || Double.isNaN(best)
               || (task.lowerIsBetter() ? value < best : value > best);
       worse = better ? 0 : worse + 1;
-      Evaluation evaluation =
-          new Evaluation(step, epoch(step), outputs.loss(), metrics, better);
+      Evaluation evaluation = new Evaluation(step, epoch(step), outputs.loss(), metrics, better);
       evaluations.add(evaluation);
       if (better) {
         best = value;

@@ -19,7 +19,9 @@ import java.util.Map;
 
 /** A head on a BERT or a GPT, as it learns. */
 final class HeadLearner implements Learner {
-  /** What the loss of the next tokens weighs beside GPT-1's task (Radford et al. 2018, section 3.2). */
+  /**
+   * What the loss of the next tokens weighs beside GPT-1's task (Radford et al. 2018, section 3.2).
+   */
   private static final float TEXT = 0.5f;
 
   private final HeadTask task;
@@ -30,8 +32,7 @@ final class HeadLearner implements Learner {
   private final TaskRunner runner;
   private final Graphs<TaskGraph> graphs;
 
-  HeadLearner(
-      HeadTask task, TaskModel model, TaskSpec spec, Inputs inputs, Task.Tuning tuning) {
+  HeadLearner(HeadTask task, TaskModel model, TaskSpec spec, Inputs inputs, Task.Tuning tuning) {
     this.task = task;
     this.model = model;
     this.spec = spec;
@@ -83,8 +84,7 @@ final class HeadLearner implements Learner {
     task.encode(sample, spec, inputs, parts);
     for (Example part : parts) {
       if (part.inputs().stream().anyMatch(input -> input.length() == 0)) {
-        throw new DataException(
-            sample.file(), sample.line(), null, "a text has no token");
+        throw new DataException(sample.file(), sample.line(), null, "a text has no token");
       }
     }
     return parts;

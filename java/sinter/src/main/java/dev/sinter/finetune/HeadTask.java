@@ -17,7 +17,9 @@ abstract sealed class HeadTask extends Task
   /** The head that the task needs. */
   abstract Head head(TaskSpec spec);
 
-  /** Adds what the model shall read of a sample; what is right is left out where it is not known. */
+  /**
+   * Adds what the model shall read of a sample; what is right is left out where it is not known.
+   */
   abstract void encode(Sample sample, TaskSpec spec, Inputs inputs, List<Example> to)
       throws DataException;
 

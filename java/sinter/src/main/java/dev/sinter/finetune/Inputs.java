@@ -17,7 +17,8 @@ final class Inputs {
   private final List<Integer> marks;
 
   /**
-   * @param length the most tokens of an input; what is longer is cut off, of a pair the longer first
+   * @param length the most tokens of an input; what is longer is cut off, of a pair the longer
+   *     first
    * @param marks GPT-1's start, delimiter and extract; none: another family
    */
   Inputs(Tokenizer tokenizer, int length, List<Integer> marks) {

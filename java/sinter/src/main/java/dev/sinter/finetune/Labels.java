@@ -79,7 +79,9 @@ final class Labels {
     return labels.stream().sorted(order).toList();
   }
 
-  /** A label's number: by its name, or where labels have names, by its number; -1: there is none. */
+  /**
+   * A label's number: by its name, or where labels have names, by its number; -1: there is none.
+   */
   private static int find(List<String> labels, String label) {
     int at = labels.indexOf(label);
     if (at < 0 && label.matches("\\d{1,9}") && Integer.parseInt(label) < labels.size()) {

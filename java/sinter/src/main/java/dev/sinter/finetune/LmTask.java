@@ -18,8 +18,7 @@ final class LmTask extends Task {
 
   @Override
   public List<String> reads() {
-    return List.of(
-        ".csv, .tsv, .jsonl with text or content; any other file is one text in UTF-8");
+    return List.of(".csv, .tsv, .jsonl with text or content; any other file is one text in UTF-8");
   }
 
   @Override
@@ -50,7 +49,6 @@ final class LmTask extends Task {
     LanguageModel model = ModelFiles.load(loading.folder(), loading.device(), loading.dtype());
     int context = model.config().context();
     int length = spec.length() == 0 ? context : Math.min(spec.length(), context);
-    return new LmLearner(
-        model, spec.withInput(length, List.of()), loading.tokenizer(), tuning);
+    return new LmLearner(model, spec.withInput(length, List.of()), loading.tokenizer(), tuning);
   }
 }

@@ -22,7 +22,8 @@ final class Losses {
         for (int i = 0; i < targets.length; i++) {
           if (targets[i] != Example.IGNORED) {
             int from = i * head.labels();
-            loss += crossEntropy(Arrays.copyOfRange(logits, from, from + head.labels()), targets[i]);
+            loss +=
+                crossEntropy(Arrays.copyOfRange(logits, from, from + head.labels()), targets[i]);
             count++;
           }
         }

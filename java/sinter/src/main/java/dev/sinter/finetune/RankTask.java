@@ -74,8 +74,7 @@ final class RankTask extends HeadTask {
   @Override
   Prediction predict(Sample sample, TaskSpec spec, List<Example> parts, List<float[]> outputs) {
     double score = Losses.sigmoid(outputs.get(0)[0]);
-    return new Prediction(
-        List.of(Double.toString(score)), List.of(score), Map.of("score", score));
+    return new Prediction(List.of(Double.toString(score)), List.of(score), Map.of("score", score));
   }
 
   /** Within the candidates of each query. */

@@ -38,8 +38,7 @@ final class RetrieveTask extends Task {
     String positive = table.column(POSITIVE);
     texts.add(row.text(positive));
     if (row.has(NEGATIVE)) {
-      texts.addAll(
-          row.isArray(NEGATIVE) ? row.texts(NEGATIVE) : List.of(row.text(NEGATIVE)));
+      texts.addAll(row.isArray(NEGATIVE) ? row.texts(NEGATIVE) : List.of(row.text(NEGATIVE)));
     }
     if (texts.stream().anyMatch(String::isBlank)) {
       throw row.wrong(NEGATIVE, "a text is empty");

@@ -57,8 +57,7 @@ final class SimilarityTask extends HeadTask {
   @Override
   Prediction predict(Sample sample, TaskSpec spec, List<Example> parts, List<float[]> outputs) {
     double score = outputs.get(0)[0];
-    return new Prediction(
-        List.of(Double.toString(score)), List.of(score), Map.of("score", score));
+    return new Prediction(List.of(Double.toString(score)), List.of(score), Map.of("score", score));
   }
 
   @Override

@@ -29,7 +29,8 @@ import java.util.regex.Pattern;
  */
 final class TagTask extends HeadTask {
   private static final Pattern IOB = Pattern.compile("O|[BI](-.+)?");
-  private static final Pattern WORD = Pattern.compile("[\\p{L}\\p{M}\\p{N}]+|[^\\s\\p{L}\\p{M}\\p{N}]");
+  private static final Pattern WORD =
+      Pattern.compile("[\\p{L}\\p{M}\\p{N}]+|[^\\s\\p{L}\\p{M}\\p{N}]");
 
   @Override
   public String name() {
@@ -59,15 +60,15 @@ final class TagTask extends HeadTask {
     return conll(file, TextFiles.read(List.of(file)), labelled);
   }
 
-  private static List<Sample> conll(Path file, String text, boolean labelled)
-      throws DataException {
+  private static List<Sample> conll(Path file, String text, boolean labelled) throws DataException {
     List<Sample> samples = new ArrayList<>();
     for (Conll.Sentence sentence : Conll.parse(file, text, 0)) {
       if (labelled && sentence.tags().isEmpty()) {
         throw new DataException(
             file, sentence.line(), null, "one column; a token and its tag are wanted");
       }
-      samples.add(sample(file, sentence.line(), "tags", sentence.tokens(), sentence.tags(), labelled));
+      samples.add(
+          sample(file, sentence.line(), "tags", sentence.tokens(), sentence.tags(), labelled));
     }
     return samples;
   }
@@ -137,7 +138,9 @@ final class TagTask extends HeadTask {
     return true;
   }
 
-  /** Entities with a B at the start of each, whatever scheme they are in; other tags as they are. */
+  /**
+   * Entities with a B at the start of each, whatever scheme they are in; other tags as they are.
+   */
   private static List<Sample> iob2(List<Sample> samples) {
     if (!areIob(Labels.of(samples))) {
       return samples;
@@ -161,8 +164,7 @@ final class TagTask extends HeadTask {
   }
 
   @Override
-  void encode(Sample sample, TaskSpec spec, Inputs inputs, List<Example> to)
-      throws DataException {
+  void encode(Sample sample, TaskSpec spec, Inputs inputs, List<Example> to) throws DataException {
     List<String> words = sample.texts();
     for (int from = 0; from < words.size(); ) {
       Encoding input = inputs.plain(String.join(" ", words.subList(from, words.size())));

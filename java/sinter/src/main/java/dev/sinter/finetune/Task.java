@@ -156,8 +156,8 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
   public abstract List<String> reads();
 
   /**
-   * Tells which of two values is better of the metric that chooses the best checkpoint, the first of
-   * {@link Evaluation#metrics}.
+   * Tells which of two values is better of the metric that chooses the best checkpoint, the first
+   * of {@link Evaluation#metrics}.
    *
    * @return whether it is the lower one
    */

@@ -37,8 +37,7 @@ final class TranslateLearner implements Learner {
   private final Graphs<TransformerGraph> evaluations;
   private final Translator translator;
 
-  TranslateLearner(
-      TransformerModel model, TaskSpec spec, Tokenizer tokenizer, Task.Tuning tuning) {
+  TranslateLearner(TransformerModel model, TaskSpec spec, Tokenizer tokenizer, Task.Tuning tuning) {
     this.model = model;
     this.spec = spec;
     this.tokenizer = tokenizer;

@@ -160,8 +160,7 @@ public final class ModelFiles {
    */
   public static TaskModel loadTask(Path folder, Head head, Device device, DType dtype)
       throws IOException {
-    return loadTask(
-        folder, head, device, dtype, part -> false, part -> false, model -> model);
+    return loadTask(folder, head, device, dtype, part -> false, part -> false, model -> model);
   }
 
   /**

@@ -194,7 +194,8 @@ public final class TaskGraph implements AutoCloseable {
   }
 
   /**
-   * What each target's of {@link #nextTargets} loss is multiplied by. Without a call of this it is the mean.
+   * What each target's of {@link #nextTargets} loss is multiplied by. Without a call of this it is
+   * the mean.
    *
    * @return fp32, as many
    */

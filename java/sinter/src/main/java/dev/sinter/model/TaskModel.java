@@ -188,8 +188,8 @@ public final class TaskModel implements Model {
   }
 
   /**
-   * Returns a copy of a GPT that knows more tokens: GPT-1's heads read some of their own (Radford et
-   * al. 2018, section 3.3).
+   * Returns a copy of a GPT that knows more tokens: GPT-1's heads read some of their own (Radford
+   * et al. 2018, section 3.3).
    *
    * @param count how many there are behind the vocabulary
    * @param seed of their rows
@@ -381,8 +381,7 @@ public final class TaskModel implements Model {
    */
   public TaskGraph trainingGraph(
       int batch, int length, int masked, int accumulate, Recompute recompute, long seed) {
-    return trace(
-        Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, Objective.HEAD);
+    return trace(Mode.TRAIN, batch, length, masked, accumulate, recompute, seed, Objective.HEAD);
   }
 
   /** Which losses a graph computes. */
@@ -393,8 +392,8 @@ public final class TaskModel implements Model {
   }
 
   /**
-   * Traces a forward and backward pass of a GPT whose loss is the head's and that of the next tokens
-   * (Radford et al. 2018, section 3.2): {@link TaskGraph#nextTargets} and {@link
+   * Traces a forward and backward pass of a GPT whose loss is the head's and that of the next
+   * tokens (Radford et al. 2018, section 3.2): {@link TaskGraph#nextTargets} and {@link
    * TaskGraph#nextWeights} say which tokens, and how much they weigh.
    *
    * @param batch number of sequences; for choices, all choices of all questions
@@ -438,8 +437,7 @@ public final class TaskModel implements Model {
    * @return the graph; the caller closes it
    */
   public TaskGraph graph(int batch, int length, int masked) {
-    return trace(
-        Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, Objective.HEAD);
+    return trace(Mode.INFERENCE, batch, length, masked, 1, Recompute.NONE, 0, Objective.HEAD);
   }
 
   private TaskGraph trace(

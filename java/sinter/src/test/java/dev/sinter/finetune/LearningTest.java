@@ -122,12 +122,14 @@ class LearningTest {
   private static String opinion(Random random, List<String> frames) {
     boolean good = random.nextBoolean();
     boolean negated = random.nextBoolean();
-    String word = Made.any(good ? List.of("good", "fine", "great") : List.of("bad", "awful"), random);
+    String word =
+        Made.any(good ? List.of("good", "fine", "great") : List.of("bad", "awful"), random);
     String frame = Made.any(frames, random).replace("{W}", (negated ? "not " : "so ") + word);
     return (good != negated ? "positive" : "negative") + ",\"" + frame + "\"";
   }
 
-  private static List<String> csv(String header, int count, java.util.function.Supplier<String> row) {
+  private static List<String> csv(
+      String header, int count, java.util.function.Supplier<String> row) {
     List<String> lines = new ArrayList<>();
     lines.add(header);
     for (int i = 0; i < count; i++) {
@@ -170,7 +172,9 @@ class LearningTest {
       assertTrue(best(outcome) > 0.95, family + " accuracy " + best(outcome));
       try (Predictor predictor = Predictor.load(out, device, DType.F32)) {
         assertEquals(
-            outcome.predictions(), predictor.predict(predictor.task().read(held, false)), "" + family);
+            outcome.predictions(),
+            predictor.predict(predictor.task().read(held, false)),
+            "" + family);
       }
     }
   }
@@ -343,15 +347,15 @@ class LearningTest {
         };
     List<String> train = csv("text", 300, row);
     List<String> valid = csv("text", 50, row);
-    Path model =
-        Made.gpt(folder.resolve("gpt-lm"), String.join(" ", train), Family.GPT2, 32, 32);
+    Path model = Made.gpt(folder.resolve("gpt-lm"), String.join(" ", train), Family.GPT2, 32, 32);
     Path out = folder.resolve("lm");
     FineTuner.Outcome outcome =
         tuner(Task.languageModel(), model, write("l.csv", train), write("lh.csv", valid))
             .epochs(10)
             .out(out)
             .run();
-    // A name is drawn from eight, and all else follows from it: 8 to the power of one over the tokens.
+    // A name is drawn from eight, and all else follows from it: 8 to the power of one over the
+    // tokens.
     assertTrue(best(outcome) < 2.2, "perplexity " + best(outcome));
     assertEquals(out.resolve("model.safetensors").toFile().length() > 0, true);
   }

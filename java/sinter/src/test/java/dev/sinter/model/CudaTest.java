@@ -430,6 +430,13 @@ class CudaTest {
     }
   }
 
+  @Test
+  void adaptersMayBeLoadedBetweenSteps() {
+    try (Device cuda = Device.cuda(0)) {
+      PagedAdaptersTest.assertOthersMayBeLoaded(cuda);
+    }
+  }
+
   /** Company, chunks, shared pages and guesses change no token. */
   @ParameterizedTest
   @EnumSource(
