@@ -23,6 +23,8 @@ public final class Main {
           TrainCommand.class,
           PretrainCommand.class,
           TrainPairsCommand.class,
+          FinetuneCommand.class,
+          PredictCommand.class,
           GenerateCommand.class,
           QuantizeCommand.class,
           TranslateCommand.class,

@@ -3,10 +3,16 @@ package dev.sinter.finetune;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Parameters;
+import dev.sinter.graph.WeightFormat;
+import dev.sinter.model.AdaLoraConfig;
+import dev.sinter.model.Adapter;
+import dev.sinter.model.AdapterConfig;
 import dev.sinter.model.Head;
 import dev.sinter.model.ModelFiles;
+import dev.sinter.model.PeftFiles;
 import dev.sinter.text.Tokenizer;
 import dev.sinter.train.AdamW;
+import dev.sinter.train.RankAllocator;
 import dev.sinter.train.Schedule;
 import dev.sinter.train.Step;
 import dev.sinter.train.TrainingLoop;
@@ -19,6 +25,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Consumer;
+import java.util.function.LongFunction;
 import java.util.function.Predicate;
 
 /**
@@ -60,6 +67,9 @@ public final class FineTuner {
   private double warmup = 0.1;
   private double weightDecay = 0.01;
   private double clip = 1;
+  private LongFunction<? extends AdapterConfig> adapter;
+  private boolean merge;
+  private WeightFormat packed;
   private long seed = 42;
   private long evaluateEvery;
   private int patience;
@@ -384,6 +394,50 @@ public final class FineTuner {
     stopping = true;
   }
 
+  /**
+   * Trains an adapter over the model instead of the model: what is written is the adapter, in
+   * PEFT's files.
+   *
+   * @param settings of the adapter
+   * @return this
+   */
+  public FineTuner adapter(AdapterConfig settings) {
+    return adapter(steps -> settings);
+  }
+
+  /**
+   * The same with settings that depend on the length of the training, as AdaLoRA's do: {@code
+   * adapter(steps -> AdaLoraConfig.of(12, 8, steps))}.
+   *
+   * @param settings of the adapter, by the number of steps
+   * @return this
+   */
+  public FineTuner adapter(LongFunction<? extends AdapterConfig> settings) {
+    adapter = settings;
+    return this;
+  }
+
+  /**
+   * Writes the model with its adapter merged, whole, instead of the adapter.
+   *
+   * @return this
+   */
+  public FineTuner merge() {
+    merge = true;
+    return this;
+  }
+
+  /**
+   * Holds the weights under an adapter packed, in training too: of the task {@code lm} alone.
+   *
+   * @param format 8 or 4 bits, for example
+   * @return this
+   */
+  public FineTuner packed(WeightFormat format) {
+    packed = format;
+    return this;
+  }
+
   private static void check(boolean right, String message) {
     if (!right) {
       throw new IllegalArgumentException(message);
@@ -440,8 +494,17 @@ public final class FineTuner {
     if (train == null) {
       throw new IllegalStateException("train(..) comes before run()");
     }
+    check(!merge || adapter != null && packed == null, "only an adapter over plain weights merges");
     check(
-        out == null || !Files.exists(out.resolve(ModelFiles.WEIGHTS)),
+        packed == null || adapter != null && task instanceof LmTask,
+        "packed weights do not train; an adapter over them does, of the task lm");
+    check(
+        adapter == null || freeze.isEmpty() && layerDecay == 1,
+        "an adapter's model is frozen as a whole, and has no layers' rates");
+    check(
+        out == null
+            || !Files.exists(out.resolve(ModelFiles.WEIGHTS))
+                && !Files.exists(out.resolve(PeftFiles.WEIGHTS)),
         out + ": holds a model already; name another folder, or remove it");
     List<Sample> samples = task.read(train, true);
     List<Sample> held = validation == null ? List.of() : task.read(validation, true);
@@ -461,8 +524,8 @@ public final class FineTuner {
         Learner learner =
             task.load(
                 spec,
-                new Task.Loading(model, tokenizer, own == null ? device : own, dtype, true),
-                new Task.Tuning(batch, accumulate, seed, weights))) {
+                new Task.Loading(model, tokenizer, own == null ? device : own, dtype, true, packed),
+                new Task.Tuning(batch, accumulate, seed, weights, merge))) {
       return new Run(learner, tokenizer, learner.examples(samples), held).turn();
     }
   }
@@ -504,6 +567,12 @@ public final class FineTuner {
     all.put(
         "class weights",
         classWeights == null ? "" : classWeights == BALANCED ? "balanced" : classWeights);
+    if (adapter != null) {
+      all.put("adapter", adapter.apply(steps));
+    }
+    if (packed != null) {
+      all.put("weights", packed.text());
+    }
     all.put("frozen", freeze);
     all.put("layer decay", layerDecay);
     all.put("patience", patience);
@@ -536,6 +605,10 @@ public final class FineTuner {
     }
 
     Outcome turn() throws IOException {
+      if (adapter != null) {
+        AdapterConfig config = adapter.apply(steps);
+        learner.adapt(Over.of(config.withBase(model.toString()), seed));
+      }
       Parameters parameters = learner.model().parameters();
       Layers layers = new Layers(parameters.specs());
       if (!freeze.isEmpty()) {
@@ -568,6 +641,10 @@ public final class FineTuner {
       Schedule schedule = Schedule.linear(learningRate, 0).warmup((long) Math.ceil(warmup * steps));
       AdamW optimizer = new AdamW(schedule, 0.9, 0.999, 1e-8, weightDecay, clip);
       TrainingLoop loop = new TrainingLoop(parameters, optimizer, steps, accumulate);
+      Adapter over = learner.model().adapter();
+      if (over != null && over.config() instanceof AdaLoraConfig) {
+        loop.with(RankAllocator.of(learner.model()));
+      }
       while (loop.goesOn() && !stopping && (patience == 0 || worse < patience)) {
         long first = loop.done() * accumulate;
         long tokens = 0;

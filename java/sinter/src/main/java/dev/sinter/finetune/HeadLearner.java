@@ -25,11 +25,15 @@ final class HeadLearner implements Learner {
   private static final float TEXT = 0.5f;
 
   private final HeadTask task;
-  private final TaskModel model;
+  private TaskModel model;
+
+  /** What the model's adapter lies over; null: it has none. */
+  private TaskModel base;
+
   private final TaskSpec spec;
   private final Inputs inputs;
   private final Task.Tuning tuning;
-  private final TaskRunner runner;
+  private TaskRunner runner;
   private final Graphs<TaskGraph> graphs;
 
   HeadLearner(HeadTask task, TaskModel model, TaskSpec spec, Inputs inputs, Task.Tuning tuning) {
@@ -38,7 +42,6 @@ final class HeadLearner implements Learner {
     this.spec = spec;
     this.inputs = inputs;
     this.tuning = tuning;
-    this.runner = new TaskRunner(model);
     this.graphs = new Graphs<>(model.context(), this::graph, TaskGraph::close);
   }
 
@@ -58,6 +61,17 @@ final class HeadLearner implements Learner {
   @Override
   public Model model() {
     return model;
+  }
+
+  @Override
+  public void adapt(Over over) throws IOException {
+    if (!spec.marks().isEmpty()) {
+      throw new IllegalArgumentException(
+          "GPT-1 reads tasks with tokens of their own, which no adapter trains; tune it whole");
+    }
+    TaskModel adapted = over.lay(model);
+    base = model;
+    model = adapted;
   }
 
   @Override
@@ -183,6 +197,9 @@ final class HeadLearner implements Learner {
         }
       }
     }
+    if (runner == null) {
+      runner = new TaskRunner(model);
+    }
     Head head = model.head();
     List<float[]> outputs =
         runner.run(head.task() == Head.Task.CHOICE ? Head.choice(1) : head, sequences);
@@ -219,13 +236,23 @@ final class HeadLearner implements Learner {
 
   @Override
   public void save(Path folder) throws IOException {
-    ModelFiles.save(model, spec.labels(), folder);
+    Saving.save(
+        model,
+        base,
+        tuning.merge(),
+        whole -> ModelFiles.save(whole, spec.labels(), folder),
+        folder);
   }
 
   @Override
   public void close() {
     graphs.close();
-    runner.close();
+    if (runner != null) {
+      runner.close();
+    }
     model.close();
+    if (base != null) {
+      base.close();
+    }
   }
 }

@@ -10,6 +10,11 @@ import java.util.Map;
 interface Learner extends AutoCloseable {
   Model model();
 
+  /**
+   * Lays an adapter over the model, which trains in its place; nothing else was asked of it yet.
+   */
+  void adapt(Over over) throws IOException;
+
   /** One more than the greatest token that the model knows. */
   int vocabulary();
 

@@ -3,6 +3,8 @@ package dev.sinter.finetune;
 import dev.sinter.data.DataException;
 import dev.sinter.graph.Recompute;
 import dev.sinter.model.EvaluationGraph;
+import dev.sinter.model.FrozenModel;
+import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.LikelihoodGraph;
 import dev.sinter.model.Model;
@@ -22,7 +24,13 @@ import java.util.OptionalInt;
 
 /** A GPT on windows of texts, each of which ends with the end-of-text token. */
 final class LmLearner implements Learner {
-  private final LanguageModel model;
+  private LanguageModel model;
+
+  /** What the model's adapter lies over, and the same where that is packed; null: no such. */
+  private LanguageModel base;
+
+  private final FrozenModel packed;
+  private final GptConfig config;
   private final TaskSpec spec;
   private final Tokenizer tokenizer;
   private final Task.Tuning tuning;
@@ -30,15 +38,34 @@ final class LmLearner implements Learner {
   private final Graphs<EvaluationGraph> evaluations;
 
   LmLearner(LanguageModel model, TaskSpec spec, Tokenizer tokenizer, Task.Tuning tuning) {
+    this(model, null, model.config(), spec, tokenizer, tuning);
+  }
+
+  /** Over packed weights: {@link #adapt} comes first. */
+  LmLearner(FrozenModel packed, TaskSpec spec, Tokenizer tokenizer, Task.Tuning tuning) {
+    this(null, packed, packed.config(), spec, tokenizer, tuning);
+  }
+
+  private LmLearner(
+      LanguageModel model,
+      FrozenModel packed,
+      GptConfig config,
+      TaskSpec spec,
+      Tokenizer tokenizer,
+      Task.Tuning tuning) {
     this.model = model;
+    this.packed = packed;
+    this.config = config;
     this.spec = spec;
     this.tokenizer = tokenizer;
     this.tuning = tuning;
-    int context = model.config().context();
+    int context = config.context();
     this.graphs = new Graphs<>(context, this::graph, LikelihoodGraph::close);
     this.evaluations =
         new Graphs<>(
-            context, length -> model.lossGraph(tuning.batch(), length), EvaluationGraph::close);
+            context,
+            length -> this.model.lossGraph(tuning.batch(), length),
+            EvaluationGraph::close);
   }
 
   private LikelihoodGraph graph(int length) {
@@ -51,8 +78,15 @@ final class LmLearner implements Learner {
   }
 
   @Override
+  public void adapt(Over over) throws IOException {
+    LanguageModel adapted = packed == null ? over.lay(model) : over.lay(packed);
+    base = model;
+    model = adapted;
+  }
+
+  @Override
   public int vocabulary() {
-    return model.config().vocabulary();
+    return config.vocabulary();
   }
 
   @Override
@@ -167,14 +201,26 @@ final class LmLearner implements Learner {
 
   @Override
   public void save(Path folder) throws IOException {
-    ModelFiles.writeConfig(model.config(), tokenizer.endOfText(), folder);
-    ModelFiles.writeWeights(model, folder);
+    Saving.save(model, base, tuning.merge(), whole -> saveWhole(whole, folder), folder);
+  }
+
+  private void saveWhole(LanguageModel whole, Path folder) throws IOException {
+    ModelFiles.writeConfig(config, tokenizer.endOfText(), folder);
+    ModelFiles.writeWeights(whole, folder);
   }
 
   @Override
   public void close() {
     graphs.close();
     evaluations.close();
-    model.close();
+    if (model != null) {
+      model.close();
+    }
+    if (base != null) {
+      base.close();
+    }
+    if (packed != null) {
+      packed.close();
+    }
   }
 }

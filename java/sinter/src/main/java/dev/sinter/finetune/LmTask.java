@@ -3,6 +3,7 @@ package dev.sinter.finetune;
 import dev.sinter.data.DataException;
 import dev.sinter.data.Table;
 import dev.sinter.data.TextFiles;
+import dev.sinter.model.FrozenModel;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
 import java.io.IOException;
@@ -46,6 +47,12 @@ final class LmTask extends Task {
 
   @Override
   Learner learner(TaskSpec spec, Loading loading, Tuning tuning) throws IOException {
+    if (loading.packed() != null) {
+      FrozenModel packed = FrozenModel.load(loading.folder(), loading.device(), loading.packed());
+      int most = packed.config().context();
+      int length = spec.length() == 0 ? most : Math.min(spec.length(), most);
+      return new LmLearner(packed, spec.withInput(length, List.of()), loading.tokenizer(), tuning);
+    }
     LanguageModel model = ModelFiles.load(loading.folder(), loading.device(), loading.dtype());
     int context = model.config().context();
     int length = spec.length() == 0 ? context : Math.min(spec.length(), context);

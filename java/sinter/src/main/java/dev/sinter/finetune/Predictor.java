@@ -5,8 +5,10 @@ import dev.sinter.graph.Device;
 import dev.sinter.io.FormatException;
 import dev.sinter.model.Head;
 import dev.sinter.model.ModelFiles;
+import dev.sinter.model.PeftFiles;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -36,8 +38,32 @@ public final class Predictor implements AutoCloseable {
    * @throws IOException where a file is missing or not what it should be
    */
   public static Predictor load(Path folder, Device device, DType dtype) throws IOException {
+    return load(folder, null, device, dtype);
+  }
+
+  /**
+   * Loads a model with an adapter.
+   *
+   * @param folder that a {@link FineTuner} wrote
+   * @param base the model under the adapter; null: where the adapter's files say it was
+   * @param device where; it stays the caller's
+   * @param dtype in which operations read the weights
+   * @return the model; the caller closes it
+   * @throws IOException where a file is missing or not what it should be
+   */
+  public static Predictor load(Path folder, Path base, Device device, DType dtype)
+      throws IOException {
+    boolean adapted = Files.exists(folder.resolve(PeftFiles.CONFIG));
+    if (base != null && !adapted) {
+      throw new IllegalArgumentException(folder + " holds no adapter, so it has no base");
+    }
+    Path model = adapted ? base(folder, base) : folder;
     TaskSpec spec = TaskSpec.read(folder);
     if (spec == null) {
+      if (adapted) {
+        throw new FormatException(
+            folder, "holds an adapter without " + TaskSpec.FILE + ", which names its task");
+      }
       spec = ofHead(folder);
     }
     Task task;
@@ -50,12 +76,36 @@ public final class Predictor implements AutoCloseable {
       spec = spec.withLabels(ModelFiles.readLabels(folder), spec.manyLabels());
     }
     Tokenizer tokenizer = Tokenizer.load(folder);
-    return new Predictor(
-        task,
+    // The head of an adapted model lies with the adapter, whatever the base's own is for.
+    Learner learner =
         task.load(
             spec,
-            new Task.Loading(folder, tokenizer, device, dtype, false),
-            new Task.Tuning(BATCH, 1, 0, new double[0])));
+            new Task.Loading(model, tokenizer, device, dtype, adapted, null),
+            new Task.Tuning(BATCH, 1, 0, new double[0], false));
+    try {
+      if (adapted) {
+        learner.adapt(Over.files(folder));
+      }
+      return new Predictor(task, learner);
+    } catch (IOException | RuntimeException e) {
+      learner.close();
+      throw e;
+    }
+  }
+
+  private static Path base(Path folder, Path named) throws IOException {
+    if (named != null) {
+      return named;
+    }
+    String base = PeftFiles.readConfig(folder).base();
+    if (base.isEmpty() || !Files.exists(Path.of(base))) {
+      throw new FormatException(
+          folder.resolve(PeftFiles.CONFIG),
+          "is of a model "
+              + FormatException.quote(base)
+              + " that is not there; name the folder of the model under the adapter");
+    }
+    return Path.of(base);
   }
 
   private static boolean needsLabels(HeadTask task) {

@@ -28,11 +28,15 @@ final class RetrieveLearner implements Learner {
   private static final double TEMPERATURE = 0.05;
   private static final int FIRST = 10;
 
-  private final TaskModel model;
+  private TaskModel model;
+
+  /** What the model's adapter lies over; null: it has none. */
+  private TaskModel base;
+
   private final TaskSpec spec;
   private final Inputs inputs;
   private final Task.Tuning tuning;
-  private final TaskRunner runner;
+  private TaskRunner runner;
 
   /** By length; how many rows they have depends on the negatives of the training data. */
   private Graphs<TaskGraph> graphs;
@@ -44,12 +48,18 @@ final class RetrieveLearner implements Learner {
     this.spec = spec;
     this.inputs = inputs;
     this.tuning = tuning;
-    this.runner = new TaskRunner(model);
   }
 
   @Override
   public Model model() {
     return model;
+  }
+
+  @Override
+  public void adapt(Over over) throws IOException {
+    TaskModel adapted = over.lay(model);
+    base = model;
+    model = adapted;
   }
 
   @Override
@@ -153,6 +163,9 @@ final class RetrieveLearner implements Learner {
 
   /** Vectors of length 1. */
   private List<double[]> embed(List<Encoding> texts) {
+    if (runner == null) {
+      runner = new TaskRunner(model);
+    }
     int[] none = {};
     List<TaskRunner.Input> all =
         texts.stream().map(text -> new TaskRunner.Input(text.ids(), text.types(), none)).toList();
@@ -210,7 +223,8 @@ final class RetrieveLearner implements Learner {
 
   @Override
   public void save(Path folder) throws IOException {
-    ModelFiles.save(model, List.of(), folder);
+    Saving.save(
+        model, base, tuning.merge(), whole -> ModelFiles.save(whole, List.of(), folder), folder);
   }
 
   private static void close(Graphs<TaskGraph> graphs) {
@@ -222,7 +236,12 @@ final class RetrieveLearner implements Learner {
   @Override
   public void close() {
     close(graphs);
-    runner.close();
+    if (runner != null) {
+      runner.close();
+    }
     model.close();
+    if (base != null) {
+      base.close();
+    }
   }
 }

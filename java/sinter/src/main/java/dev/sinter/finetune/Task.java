@@ -4,6 +4,7 @@ import dev.sinter.data.DataException;
 import dev.sinter.data.Table;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.WeightFormat;
 import dev.sinter.io.FormatException;
 import dev.sinter.model.Head;
 import dev.sinter.text.Tokenizer;
@@ -269,8 +270,15 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
    * @param device where it shall be
    * @param dtype in which operations read the weights
    * @param fresh whether a head is drawn anew where the folder's is for something else
+   * @param packed how the weights under an adapter are held; null: plain, in {@code dtype}
    */
-  record Loading(Path folder, Tokenizer tokenizer, Device device, DType dtype, boolean fresh) {}
+  record Loading(
+      Path folder,
+      Tokenizer tokenizer,
+      Device device,
+      DType dtype,
+      boolean fresh,
+      WeightFormat packed) {}
 
   /**
    * How a model is trained.
@@ -279,9 +287,10 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
    * @param accumulate passes of a step
    * @param seed of new weights and dropout
    * @param classWeights of each label; none: all alike
+   * @param merge whether an adapter becomes part of the model that is written
    */
   @SuppressWarnings("ArrayRecordComponent") // a value that is handed over, never compared
-  record Tuning(int batch, int accumulate, long seed, double[] classWeights) {}
+  record Tuning(int batch, int accumulate, long seed, double[] classWeights, boolean merge) {}
 
   /** Loads a model for the task, and holds the tokenizer to it. */
   final Learner load(TaskSpec spec, Loading loading, Tuning tuning) throws IOException {

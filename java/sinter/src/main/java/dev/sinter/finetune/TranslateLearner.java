@@ -29,13 +29,17 @@ final class TranslateLearner implements Learner {
   /** How much longer than its source a target may be (Vaswani et al. 2017, section 6.1). */
   private static final int MORE_THAN_SOURCE = 50;
 
-  private final TransformerModel model;
+  private TransformerModel model;
+
+  /** What the model's adapter lies over; null: it has none. */
+  private TransformerModel base;
+
   private final TaskSpec spec;
   private final Tokenizer tokenizer;
   private final Task.Tuning tuning;
   private final Graphs<TransformerGraph> graphs;
   private final Graphs<TransformerGraph> evaluations;
-  private final Translator translator;
+  private Translator translator;
 
   TranslateLearner(TransformerModel model, TaskSpec spec, Tokenizer tokenizer, Task.Tuning tuning) {
     this.model = model;
@@ -47,10 +51,8 @@ final class TranslateLearner implements Learner {
     this.evaluations =
         new Graphs<>(
             context,
-            length -> model.graph(tuning.batch(), length, length),
+            length -> this.model.graph(tuning.batch(), length, length),
             TransformerGraph::close);
-    Beams beams = Beams.of(4).withLengthPenalty(LengthPenalty.paper(0.6));
-    this.translator = new Translator(model, beams, spec.length(), context);
   }
 
   private TransformerGraph graph(int length) {
@@ -67,6 +69,13 @@ final class TranslateLearner implements Learner {
   @Override
   public Model model() {
     return model;
+  }
+
+  @Override
+  public void adapt(Over over) throws IOException {
+    TransformerModel adapted = over.lay(model);
+    base = model;
+    model = adapted;
   }
 
   @Override
@@ -151,6 +160,10 @@ final class TranslateLearner implements Learner {
 
   private String translate(int... source) {
     TransformerConfig config = model.config();
+    if (translator == null) {
+      Beams beams = Beams.of(4).withLengthPenalty(LengthPenalty.paper(0.6));
+      translator = new Translator(model, beams, spec.length(), config.context());
+    }
     Sampling settings = Sampling.greedy().withMaxNewTokens(source.length + MORE_THAN_SOURCE);
     if (config.padding() != config.end()) {
       // Padding is no word, though every target begins with it where it is the start token.
@@ -176,14 +189,19 @@ final class TranslateLearner implements Learner {
 
   @Override
   public void save(Path folder) throws IOException {
-    ModelFiles.save(model, folder);
+    Saving.save(model, base, tuning.merge(), whole -> ModelFiles.save(whole, folder), folder);
   }
 
   @Override
   public void close() {
     graphs.close();
     evaluations.close();
-    translator.close();
+    if (translator != null) {
+      translator.close();
+    }
     model.close();
+    if (base != null) {
+      base.close();
+    }
   }
 }

@@ -17,6 +17,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -33,7 +34,13 @@ class LearningTest {
           "the road from {P} to {P} is long .",
           "{N} told {N} about {P} .",
           "who knows {N} ?",
-          "{P} was cold this year .");
+          "{P} was cold this year .",
+          "people of {P} like {N} .",
+          "{N} , {N} and {N} are friends .",
+          "where is {P} ?",
+          "a man from {P} met {N} in a city .",
+          "this is {N} , who lives here .",
+          "{N} is the mayor of {P} .");
   private static final List<String> HELD =
       List.of(
           "{N} and {N} met in {P} .",
@@ -74,12 +81,16 @@ class LearningTest {
 
   private static String conll(List<String> templates, Random random) {
     StringBuilder lines = new StringBuilder();
-    for (String word : Made.any(templates, random).split(" ")) {
+    String template = Made.any(templates, random);
+    if (templates == SEEN && random.nextBoolean()) {
+      template += " and " + Made.any(templates, random);
+    }
+    for (String word : template.split(" ")) {
       switch (word) {
         case "{N}" -> {
           lines.append(Made.any(Made.NAMES, random)).append(" B-PER\n");
           if (random.nextInt(3) == 0) {
-            lines.append(Made.any(Made.NAMES, random)).append(" I-PER\n");
+            lines.append(Made.any(Made.FAMILIES, random)).append(" I-PER\n");
           }
         }
         case "{P}" -> lines.append(Made.any(Made.PLACES, random)).append(" B-LOC\n");
@@ -100,8 +111,11 @@ class LearningTest {
     for (int i = 0; i < 150; i++) {
       valid.add(conll(HELD, random));
     }
-    String text = String.join(" ", train).replaceAll(" (O|[BI]-\\w+)\n", " ");
-    Path model = Made.bert(folder.resolve("bert-tag"), text, 64, 40);
+    List<String> sentences = new ArrayList<>();
+    for (String lines : train) {
+      sentences.add(lines.replaceAll(" (O|[BI]-\\w+)\n", " "));
+    }
+    Path model = Made.pretrained(folder.resolve("bert-tag"), sentences, 64, 40, 300);
     Path out = folder.resolve("tagger");
     FineTuner.Outcome outcome =
         tuner(Task.tag(), model, write("tag.conll", train), write("held.conll", valid))
@@ -119,17 +133,15 @@ class LearningTest {
     }
   }
 
-  private static String opinion(Random random, List<String> frames) {
+  private static String opinion(Random random, List<String> frames, boolean turned) {
     boolean good = random.nextBoolean();
-    boolean negated = random.nextBoolean();
-    String word =
-        Made.any(good ? List.of("good", "fine", "great") : List.of("bad", "awful"), random);
+    boolean negated = turned && random.nextBoolean();
+    String word = Made.any(good ? List.of("good", "fine", "great") : List.of("bad", "awful"), random);
     String frame = Made.any(frames, random).replace("{W}", (negated ? "not " : "so ") + word);
     return (good != negated ? "positive" : "negative") + ",\"" + frame + "\"";
   }
 
-  private static List<String> csv(
-      String header, int count, java.util.function.Supplier<String> row) {
+  private static List<String> csv(String header, int count, Supplier<String> row) {
     List<String> lines = new ArrayList<>();
     lines.add(header);
     for (int i = 0; i < count; i++) {
@@ -145,9 +157,9 @@ class LearningTest {
   @Test
   void aSmallBertTellsOpinionsThatNegationTurnsRound() throws IOException {
     Random random = new Random(2);
-    List<String> train = csv("label,text", 600, () -> opinion(random, FRAMES));
-    List<String> valid = csv("label,text", 150, () -> opinion(random, OTHERS));
-    Path model = Made.bert(folder.resolve("bert-classify"), String.join(" ", train), 64, 32);
+    List<String> train = csv("label,text", 600, () -> opinion(random, FRAMES, true));
+    List<String> valid = csv("label,text", 150, () -> opinion(random, OTHERS, true));
+    Path model = Made.pretrained(folder.resolve("bert-classify"), train, 64, 32, 300);
     FineTuner.Outcome outcome =
         tuner(Task.classify(), model, write("c.csv", train), write("ch.csv", valid))
             .epochs(6)
@@ -159,8 +171,8 @@ class LearningTest {
   @Test
   void gptsTellThemToo() throws IOException {
     Random random = new Random(3);
-    List<String> train = csv("label,text", 600, () -> opinion(random, FRAMES));
-    List<String> valid = csv("label,text", 150, () -> opinion(random, OTHERS));
+    List<String> train = csv("label,text", 600, () -> opinion(random, FRAMES, false));
+    List<String> valid = csv("label,text", 150, () -> opinion(random, OTHERS, false));
     Path data = write("g.csv", train);
     Path held = write("gh.csv", valid);
     for (Family family : List.of(Family.GPT1, Family.GPT2)) {
@@ -172,9 +184,7 @@ class LearningTest {
       assertTrue(best(outcome) > 0.95, family + " accuracy " + best(outcome));
       try (Predictor predictor = Predictor.load(out, device, DType.F32)) {
         assertEquals(
-            outcome.predictions(),
-            predictor.predict(predictor.task().read(held, false)),
-            "" + family);
+            outcome.predictions(), predictor.predict(predictor.task().read(held, false)), "" + family);
       }
     }
   }
@@ -182,7 +192,7 @@ class LearningTest {
   @Test
   void severalLabelsOfAText() throws IOException {
     Random random = new Random(4);
-    java.util.function.Supplier<String> row =
+    Supplier<String> row =
         () -> {
           String name = random.nextBoolean() ? Made.any(Made.NAMES, random) : "nobody";
           String place = random.nextBoolean() ? Made.any(Made.PLACES, random) : "nowhere";
@@ -207,19 +217,19 @@ class LearningTest {
   }
 
   private static String question(Random random, int number) {
+    boolean none = random.nextInt(4) == 0;
     String name = Made.any(Made.NAMES, random);
-    String other = Made.any(Made.NAMES.stream().filter(n -> !n.equals(name)).toList(), random);
     String place = Made.any(Made.PLACES, random);
     String context =
-        random.nextBoolean()
-            ? name + " lives in " + place + " and works at home"
+        none
+            ? "we know that " + name + " works at home"
+            : random.nextBoolean() ? name + " lives in " + place + " and works at home"
             : "we know that " + name + " lives in " + place;
-    boolean none = random.nextInt(4) == 0;
     return String.format(
         "{\"id\": \"%d\", \"question\": \"where does %s live\", \"context\": \"%s\", \"answers\":"
             + " {\"text\": [%s], \"answer_start\": [%s]}}",
         number,
-        none ? other : name,
+        name,
         context,
         none ? "" : "\"" + place + "\"",
         none ? "" : context.indexOf(" in " + place) + 4);
@@ -232,14 +242,14 @@ class LearningTest {
     for (int i = 0; i < 700; i++) {
       train.add(question(random, i));
     }
-    Path model = Made.bert(folder.resolve("bert-qa"), String.join(" ", train), 64, 48);
+    Path model = Made.pretrained(folder.resolve("bert-qa"), train, 64, 48, 300);
     FineTuner.Outcome outcome =
         tuner(
                 Task.answer(),
                 model,
                 write("qa.jsonl", train.subList(0, 550)),
                 write("qah.jsonl", train.subList(550, 700)))
-            .epochs(10)
+            .epochs(6)
             .run();
     assertTrue(best(outcome) > 0.9, "F1 " + best(outcome));
   }
@@ -247,7 +257,7 @@ class LearningTest {
   @Test
   void choices() throws IOException {
     Random random = new Random(6);
-    java.util.function.Supplier<String> row =
+    Supplier<String> row =
         () -> {
           boolean person = random.nextBoolean();
           int right = random.nextInt(2);
@@ -274,7 +284,7 @@ class LearningTest {
   @Test
   void similarities() throws IOException {
     Random random = new Random(7);
-    java.util.function.Supplier<String> row =
+    Supplier<String> row =
         () -> {
           String a = Made.any(Made.NAMES, random);
           String b = random.nextBoolean() ? a : Made.any(Made.NAMES, random);
@@ -295,38 +305,40 @@ class LearningTest {
     Random random = new Random(8);
     List<String> train = new ArrayList<>(List.of("query\tdocument\tlabel"));
     List<String> valid = new ArrayList<>(List.of("query\tdocument\tlabel"));
-    for (int i = 0; i < 160; i++) {
+    for (int i = 0; i < 300; i++) {
       boolean person = random.nextBoolean();
       String query = (person ? "a person" : "a place") + " of number " + i;
       for (int j = 0; j < 4; j++) {
         String document = Made.any((j == 2) == person ? Made.NAMES : Made.PLACES, random);
-        (i < 130 ? train : valid).add(query + "\t" + document + "\t" + (j == 2 ? 1 : 0));
+        (i < 270 ? train : valid).add(query + "\t" + document + "\t" + (j == 2 ? 1 : 0));
       }
     }
-    Path model = Made.bert(folder.resolve("bert-rank"), String.join(" ", train), 32, 24);
+    Path model = Made.pretrained(folder.resolve("bert-rank"), train, 64, 24, 200);
     FineTuner.Outcome outcome =
-        tuner(Task.rank(), model, write("r.tsv", train), write("rh.tsv", valid)).epochs(8).run();
+        tuner(Task.rank(), model, write("r.tsv", train), write("rh.tsv", valid)).epochs(10).run();
     assertTrue(best(outcome) > 0.9, "MRR " + best(outcome));
   }
 
   @Test
   void retrieval() throws IOException {
-    List<String> train = new ArrayList<>(List.of("query,positive,negative"));
-    List<String> valid = new ArrayList<>(List.of("query,positive"));
-    for (int i = 0; i < Made.NAMES.size(); i++) {
-      String place = Made.PLACES.get(i % Made.PLACES.size());
-      String near = Made.NAMES.get(i) + " in " + place;
-      for (String frame : List.of("where is {N}", "look for {N}", "{N} please", "i want {N} now")) {
-        train.add(frame.replace("{N}", Made.NAMES.get(i)) + "," + near + ",nobody in " + place);
-      }
-      valid.add("who has seen " + Made.NAMES.get(i) + "," + near);
-    }
-    String text = String.join(" ", train) + " who has seen";
-    Path model = Made.bert(folder.resolve("bert-retrieve"), text, 32, 24);
+    Random random = new Random(11);
+    List<String> fillers = List.of("where", "is", "look", "for", "please", "now", "who", "has");
+    Supplier<String> row =
+        () -> {
+          int name = random.nextInt(Made.NAMES.size());
+          String place = Made.PLACES.get(name % Made.PLACES.size());
+          StringBuilder query = new StringBuilder(Made.any(fillers, random));
+          query.append(' ').append(Made.any(fillers, random));
+          query.insert(random.nextBoolean() ? 0 : query.length(), " " + Made.NAMES.get(name) + " ");
+          return query + "," + Made.NAMES.get(name) + " in " + place + ",nobody in " + place;
+        };
+    List<String> train = csv("query,positive,negative", 300, row);
+    List<String> valid = csv("query,positive,negative", 60, row);
+    Path model = Made.bert(folder.resolve("bert-retrieve"), String.join(" ", train), 32, 24);
     Path out = folder.resolve("retriever");
     FineTuner.Outcome outcome =
         tuner(Task.retrieve(), model, write("re.csv", train), write("reh.csv", valid))
-            .epochs(12)
+            .epochs(8)
             .out(out)
             .run();
     assertTrue(best(outcome) > 0.9, "MRR " + best(outcome));
@@ -340,24 +352,28 @@ class LearningTest {
   @Test
   void texts() throws IOException {
     Random random = new Random(9);
-    java.util.function.Supplier<String> row =
+    Supplier<String> row =
         () -> {
           int name = random.nextInt(Made.PLACES.size());
           return Made.NAMES.get(name) + " lives in " + Made.PLACES.get(name);
         };
     List<String> train = csv("text", 300, row);
     List<String> valid = csv("text", 50, row);
-    Path model = Made.gpt(folder.resolve("gpt-lm"), String.join(" ", train), Family.GPT2, 32, 32);
+    Path model =
+        Made.gpt(folder.resolve("gpt-lm"), String.join(" ", train), Family.GPT2, 32, 32);
     Path out = folder.resolve("lm");
     FineTuner.Outcome outcome =
         tuner(Task.languageModel(), model, write("l.csv", train), write("lh.csv", valid))
             .epochs(10)
             .out(out)
             .run();
-    // A name is drawn from eight, and all else follows from it: 8 to the power of one over the
-    // tokens.
+    // A name is drawn from eight, and all else follows from it: 8 to the power of one over the tokens.
     assertTrue(best(outcome) < 2.2, "perplexity " + best(outcome));
-    assertEquals(out.resolve("model.safetensors").toFile().length() > 0, true);
+    try (Predictor predictor = Predictor.load(out, device, DType.F32)) {
+      List<Prediction> told =
+          predictor.predict(predictor.task().read(folder.resolve("lh.csv"), false));
+      assertEquals(outcome.predictions(), told);
+    }
   }
 
   @Test
@@ -365,7 +381,7 @@ class LearningTest {
     Random random = new Random(10);
     List<String> words = List.of("one", "two", "three", "four", "five");
     List<String> others = List.of("eins", "zwei", "drei", "vier", "funf");
-    java.util.function.Supplier<String> row =
+    Supplier<String> row =
         () -> {
           StringBuilder source = new StringBuilder();
           StringBuilder target = new StringBuilder();

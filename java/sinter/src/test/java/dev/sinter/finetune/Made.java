@@ -1,5 +1,6 @@
 package dev.sinter.finetune;
 
+import dev.sinter.data.PretrainingExamples;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.model.BertConfig;
@@ -9,11 +10,16 @@ import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.model.TaskModel;
 import dev.sinter.text.BpeTokenizer;
+import dev.sinter.text.SpecialToken;
 import dev.sinter.text.Tokenizer;
 import dev.sinter.text.WordTokenizer;
+import dev.sinter.train.AdamW;
+import dev.sinter.train.BertTrainer;
+import dev.sinter.train.Schedule;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 
@@ -21,6 +27,7 @@ import java.util.Random;
 final class Made {
   static final List<String> NAMES =
       List.of("anna", "boris", "clara", "david", "emma", "frank", "greta", "hugo", "ida", "jonas");
+  static final List<String> FAMILIES = List.of("miller", "smith", "tailor", "weaver");
   static final List<String> PLACES =
       List.of("athens", "berlin", "cairo", "dublin", "essen", "florence", "geneva", "hamburg");
 
@@ -39,6 +46,37 @@ final class Made {
     try (Device device = Device.cpu(2);
         TaskModel model =
             new TaskModel(config, Head.pretraining(), device, DType.F32).initialize(3)) {
+      ModelFiles.save(model, List.of(), folder);
+    }
+    return folder;
+  }
+
+  /** The same, after it has told masked words of these sentences. */
+  static Path pretrained(Path folder, List<String> sentences, int width, int context, long steps)
+      throws IOException {
+    bert(folder, String.join(" ", sentences), width, context);
+    Tokenizer words = Tokenizer.load(folder);
+    List<List<int[]>> documents = new ArrayList<>();
+    for (int i = 0; i + 4 <= sentences.size(); i += 4) {
+      documents.add(sentences.subList(i, i + 4).stream().map(words::encode).toList());
+    }
+    PretrainingExamples.Settings settings =
+        new PretrainingExamples.Settings(
+            context,
+            context / 5,
+            words.special(SpecialToken.CLASS).getAsInt(),
+            words.special(SpecialToken.SEPARATOR).getAsInt(),
+            words.special(SpecialToken.MASK).getAsInt(),
+            words.size(),
+            null);
+    try (Device device = Device.cpu(2);
+        TaskModel model = ModelFiles.loadTask(folder, Head.masked(), device, DType.F32)) {
+      PretrainingExamples examples = new PretrainingExamples(documents, settings, 4);
+      new BertTrainer(model, examples, 16, context, context / 5, 5)
+          .run(
+              AdamW.of(Schedule.cosine(2e-3, 2e-4).warmup(50)).withBetas(0.9, 0.98),
+              steps,
+              step -> {});
       ModelFiles.save(model, List.of(), folder);
     }
     return folder;
