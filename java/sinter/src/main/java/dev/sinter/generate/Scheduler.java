@@ -4,6 +4,7 @@ import dev.sinter.generate.PagePool.Page;
 import dev.sinter.model.LoadedAdapter;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.Deque;
 import java.util.List;
 import java.util.function.LongSupplier;
@@ -118,11 +119,15 @@ final class Scheduler {
       }
     }
     job.start(slots.pop());
-    steps.setAdapter(job.slot, job.adapter() == null ? EngineAdapter.NONE : job.adapter().index());
+    steps.setAdapter(job.slot, adapter(job));
     for (int at = 0; at < job.length(); at++) {
       remember(job, at, job.ids()[at]);
     }
     running.add(job);
+  }
+
+  private static int adapter(Job job) {
+    return job.adapter() == null ? EngineAdapter.NONE : job.adapter().index();
   }
 
   private void remember(Job job, int position, int token) {
@@ -189,7 +194,8 @@ final class Scheduler {
     planKnown();
     propose();
     steps.begin();
-    running.forEach(this::addRows);
+    // Neighbours with one adapter are multiplied by it together.
+    running.stream().sorted(Comparator.comparingInt(Scheduler::adapter)).forEach(this::addRows);
     steps.run();
     stepCount++;
     if (!prefilling) {
