@@ -145,7 +145,7 @@ final class Scheduler {
    * @throws IllegalArgumentException where it is another model's
    */
   EngineAdapter load(LoadedAdapter adapter) {
-    return new EngineAdapter(adapter.name(), steps.loadAdapter(adapter), PagePool.root());
+    return new EngineAdapter(steps.loadAdapter(adapter));
   }
 
   /** Lets an adapter go that nothing {@link #uses}, with what the cache knows of it. */

@@ -16,6 +16,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.function.Executable;
 
 /** Requests with adapters of their own, and adapters that come and go. */
 @Timeout(60)
@@ -58,8 +59,8 @@ class EngineAdaptersTest {
     }
   }
 
-  private static void assertRefused(String message, Runnable call) {
-    assertEquals(message, assertThrows(IllegalArgumentException.class, call::run).getMessage());
+  private static void assertRefused(String message, Executable call) {
+    assertEquals(message, assertThrows(IllegalArgumentException.class, call).getMessage());
   }
 
   @Test
@@ -194,7 +195,7 @@ class EngineAdaptersTest {
     FakeSteps steps = FakeSteps.of(CONTEXT, SETTINGS);
     steps.gate = new Semaphore(0);
     Engine engine = engine(steps, SETTINGS);
-    engine.submit(request(1));
+    CompletableFuture<Completion> running = engine.submit(request(1));
     await(() -> steps.gate.hasQueuedThreads());
     AtomicBoolean heard = new AtomicBoolean();
     Thread caller =
@@ -212,6 +213,7 @@ class EngineAdaptersTest {
     closing.join();
     caller.join();
     assertTrue(heard.get());
+    assertEquals(FinishReason.CANCELLED, running.join().finishReason());
     assertThrows(IllegalStateException.class, () -> engine.loadAdapter(adapter("later")));
   }
 
