@@ -195,7 +195,7 @@ final class FinetuneCommand implements Callable<Integer> {
       description = "Of the head, the order and dropout (default: ${DEFAULT-VALUE}).")
   private long seed;
 
-  @Mixin private AdapterOptions adapter;
+  @Mixin private AdaptingOptions adapter;
 
   @Mixin private DeviceOptions.DtypeOption dtype;
 
