@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attend(ForwardArguments<bf16> 
     }
   }
 
-  const TileSight seen{sight, [=](int of) { return firsts[warpRow + of - row]; }};
+  const TileSight seen{sight, [=](int of) { return firsts[of - blockRow]; }};
   float sums[kM][kHeadSize / 8][4] = {};
   OnlineSoftmax<kM> softmax;
   const float scale = size.scale * kLog2E;
