@@ -151,6 +151,10 @@ class FinetuneCommandTest {
         List.of("config.json", "model.safetensors", "tokenizer.json", "task.json", "metrics.csv")) {
       assertTrue(Files.exists(out.resolve(name)), name);
     }
+    String report = done(Run.run("report", out));
+    for (String part : List.of("precision", "so, so", "a bad film")) {
+      assertTrue(report.contains(part), report);
+    }
     List<JsonNode> told = predict(out, data);
     assertEquals(2, told.size());
     double sum = 0;
