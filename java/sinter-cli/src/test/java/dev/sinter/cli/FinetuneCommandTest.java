@@ -152,9 +152,10 @@ class FinetuneCommandTest {
       assertTrue(Files.exists(out.resolve(name)), name);
     }
     String report = done(Run.run("report", out));
-    for (String part : List.of("precision", "so, so", "a bad film")) {
+    for (String part : List.of("accuracy", "precision", "so, so")) {
       assertTrue(report.contains(part), report);
     }
+    assertTrue(Files.readString(out.resolve("report.json")).contains("a bad film"));
     List<JsonNode> told = predict(out, data);
     assertEquals(2, told.size());
     double sum = 0;
