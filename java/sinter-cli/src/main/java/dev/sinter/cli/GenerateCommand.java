@@ -3,6 +3,9 @@ package dev.sinter.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.sinter.align.Chat;
+import dev.sinter.align.ChatTemplate;
+import dev.sinter.align.Conversation;
 import dev.sinter.generate.BeamSearch;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
@@ -32,6 +35,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
@@ -54,7 +58,8 @@ import picocli.CommandLine.Spec;
       "--json prints one object when all is done:",
       "  {\"completions\": [{\"prompt\": 0, \"text\": \"…\", \"ids\": […], \"logprobs\": […],",
       "    \"score\": …, \"finish\": \"length\"}, …]}",
-      "prompt: its number; text: not with --ids; logprobs: of each token under the",
+      "prompt: its number; adapter: its name, if one completed it; text: not with",
+      "--ids; logprobs: of each token under the",
       "model's own distribution; score: their sum, with --beams that of the beam;",
       "finish: length, context, end_of_text or stop.",
       "",
@@ -63,6 +68,8 @@ import picocli.CommandLine.Spec;
       "  echo 'public static' | ./sinter generate --model model --prompt - --count 3 --stop '}'",
       "  ./sinter generate --model model --prompt 'To be' --beams 4 --no-repeat-ngram 3",
       "  ./sinter generate --model gpt2.gguf --prompt 'To be' --weights q8",
+      "  ./sinter generate --model model --adapter a=polite --adapter b=brief \\",
+      "      --prompt Hello --use a --prompt Hello --use b",
       "  ./sinter generate --model model --ids 15496,11 --ids 995 --eos 50256 --json"
     })
 final class GenerateCommand implements Callable<Integer> {
@@ -101,6 +108,13 @@ final class GenerateCommand implements Callable<Integer> {
       description = "Completions, each of the next seed (default: ${DEFAULT-VALUE}).")
   private int count;
 
+  @Option(
+      names = "--chat",
+      description =
+          "Answer each prompt as what a user says, in the template of the model's chat.json; prints"
+              + " the answer alone.")
+  private boolean chat;
+
   @Option(names = "--json", description = "Print one JSON object.")
   private boolean json;
 
@@ -133,10 +147,12 @@ final class GenerateCommand implements Callable<Integer> {
       description = "A small model of the same vocabulary that guesses instead; no token changes.")
   private Path draft;
 
+  @Mixin private AdapterOptions adapters;
+
   @Mixin private DeviceOptions device;
 
-  /** A completion and the number of its prompt. */
-  private record Numbered(int prompt, Completion completion) {}
+  /** A completion, the number of its prompt, and the adapter. */
+  private record Numbered(int prompt, Optional<String> adapter, Completion completion) {}
 
   @Override
   public Integer call() throws IOException {
@@ -149,7 +165,15 @@ final class GenerateCommand implements Callable<Integer> {
     for (String text : prompts.texts == null ? List.<String>of() : prompts.texts) {
       texts.add(text.equals("-") ? standardInput() : text);
     }
+    List<Optional<String>> choices =
+        adapters.choices(texts.isEmpty() ? prompts.ids.size() : texts.size());
+    if (chat && (search.isPresent() || texts.isEmpty())) {
+      throw new IllegalArgumentException("--chat answers texts, without beams");
+    }
     if (search.isPresent()) {
+      if (adapters.given()) {
+        throw new IllegalArgumentException("--beams search without adapters; merge one first");
+      }
       show(search(texts, first, search.get()), texts);
       return 0;
     }
@@ -159,19 +183,31 @@ final class GenerateCommand implements Callable<Integer> {
         FrozenModel frozen = FrozenModel.load(model, where, format);
         FrozenModel small = draft == null ? null : FrozenModel.load(draft, where, null)) {
       Tokenizer tokenizer = reading == null ? null : tokenizer(reading, frozen.config());
-      List<int[]> ids = ids(texts, tokenizer);
+      Chat talk = chat ? chat(tokenizer) : null;
+      if (chat && first.ending().tokens().isEmpty()) {
+        first = first.withEndTokens(Set.of(talk.endToken()));
+      }
+      List<int[]> ids = ids(texts, tokenizer, talk);
       try (Engine engine = Engine.of(frozen, tokenizer, settings(frozen, small, ids, first))) {
+        adapters.load(engine, frozen);
         if (texts.size() == 1 && !json) {
-          stream(engine, texts.get(0), ids.get(0), first);
+          stream(engine, texts.get(0), ids.get(0), first, choices.get(0));
         } else {
-          show(complete(engine, ids, first), texts);
+          show(complete(engine, ids, first, choices), texts);
         }
       }
     }
     return 0;
   }
 
-  private List<int[]> ids(List<String> texts, Tokenizer tokenizer) {
+  private Chat chat(Tokenizer tokenizer) throws IOException {
+    return new Chat(tokenizer, ChatTemplate.load(model).orElse(ChatTemplate.plain()));
+  }
+
+  private List<int[]> ids(List<String> texts, Tokenizer tokenizer, Chat talk) {
+    if (talk != null) {
+      return texts.stream().map(text -> talk.prompt(Conversation.asking(text))).toList();
+    }
     return texts.isEmpty()
         ? prompts.ids.stream().map(GenerateCommand::parse).toList()
         : texts.stream().map(tokenizer::encode).toList();
@@ -239,15 +275,21 @@ final class GenerateCommand implements Callable<Integer> {
     return ProcessorOptions.ids(ids).stream().mapToInt(Integer::intValue).toArray();
   }
 
-  private void stream(Engine engine, String text, int[] ids, Sampling first) {
+  private static Request request(int[] ids, Sampling first, int number, Optional<String> adapter) {
+    Request request = Request.of(ids, first.withSeed(first.seed() + number));
+    return adapter.map(request::withAdapter).orElse(request);
+  }
+
+  private void stream(
+      Engine engine, String text, int[] ids, Sampling first, Optional<String> adapter) {
     PrintWriter out = spec.commandLine().getOut();
     for (int i = 0; i < count; i++) {
       if (count > 1) {
         spec.commandLine().getErr().println("--- " + (i + 1) + " of " + count);
       }
-      out.print(text);
+      out.print(chat ? "" : text);
       out.flush();
-      try (EngineStream stream = engine.stream(Request.of(ids, first.withSeed(first.seed() + i)))) {
+      try (EngineStream stream = engine.stream(request(ids, first, i, adapter))) {
         for (Token token : stream) {
           out.print(token.text());
           out.flush();
@@ -259,16 +301,18 @@ final class GenerateCommand implements Callable<Integer> {
   }
 
   /** Where there are several prompts, each completion of a prompt has the seed after the last. */
-  private List<Numbered> complete(Engine engine, List<int[]> ids, Sampling first) {
+  private List<Numbered> complete(
+      Engine engine, List<int[]> ids, Sampling first, List<Optional<String>> choices) {
     List<Request> requests = new ArrayList<>();
-    for (int[] prompt : ids) {
+    for (int prompt = 0; prompt < ids.size(); prompt++) {
       for (int i = 0; i < count; i++) {
-        requests.add(Request.of(prompt, first.withSeed(first.seed() + requests.size())));
+        requests.add(request(ids.get(prompt), first, requests.size(), choices.get(prompt)));
       }
     }
     List<Numbered> all = new ArrayList<>();
     for (Completion completion : engine.complete(requests)) {
-      all.add(new Numbered(all.size() / count, completion));
+      int prompt = all.size() / count;
+      all.add(new Numbered(prompt, choices.get(prompt), completion));
     }
     return all;
   }
@@ -276,13 +320,13 @@ final class GenerateCommand implements Callable<Integer> {
   private List<Numbered> search(List<String> texts, Sampling first, Beams how) throws IOException {
     DType dtype = weights == null ? DType.F32 : DType.of(weights);
     Tokenizer tokenizer = texts.isEmpty() ? null : Tokenizer.load(model);
-    List<int[]> ids = ids(texts, tokenizer);
+    List<int[]> ids = ids(texts, tokenizer, null);
     List<Numbered> all = new ArrayList<>();
     try (Device where = device.open();
         LanguageModel plain = ModelFiles.load(model, where, dtype)) {
       for (int i = 0; i < ids.size(); i++) {
         for (Completion one : BeamSearch.complete(plain, tokenizer, ids.get(i), first, how)) {
-          all.add(new Numbered(i, one));
+          all.add(new Numbered(i, Optional.empty(), one));
         }
       }
     }
@@ -308,7 +352,7 @@ final class GenerateCommand implements Callable<Integer> {
               ? one.tokens().stream()
                   .map(token -> Integer.toString(token.id()))
                   .collect(Collectors.joining(","))
-              : texts.get(all.get(i).prompt) + one.text());
+              : (chat ? "" : texts.get(all.get(i).prompt)) + one.text());
       out.flush();
       printEnd(one);
     }
@@ -342,6 +386,7 @@ final class GenerateCommand implements Callable<Integer> {
     ArrayNode completions = root.putArray("completions");
     for (Numbered one : all) {
       ObjectNode node = completions.addObject().put("prompt", one.prompt);
+      one.adapter.ifPresent(name -> node.put("adapter", name));
       if (hasText) {
         node.put("text", one.completion.text());
       }

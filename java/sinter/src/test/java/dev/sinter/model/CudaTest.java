@@ -420,6 +420,23 @@ class CudaTest {
     }
   }
 
+  @ParameterizedTest
+  @EnumSource(
+      value = WeightFormat.class,
+      names = {"F32", "Q4"})
+  void rowsHaveAdaptersOfTheirOwn(WeightFormat format) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedAdaptersTest.assertCompanyChangesNoBit(cuda, Family.GPT2, format);
+    }
+  }
+
+  @Test
+  void adaptersMayBeLoadedBetweenSteps() {
+    try (Device cuda = Device.cuda(0)) {
+      PagedAdaptersTest.assertOthersMayBeLoaded(cuda);
+    }
+  }
+
   /** Company, chunks, shared pages and guesses change no token. */
   @ParameterizedTest
   @EnumSource(
