@@ -49,8 +49,9 @@ import picocli.CommandLine.Spec;
       "              .txt: source, tab, target",
       "",
       "Writes the model in Hugging Face's layout, of all evaluations the best one's, with",
-      "the tokenizer, task.json, metrics.csv and TensorBoard's events. The head is new where",
-      "the model has none for the task, or one for other labels.",
+      "the tokenizer, task.json, metrics.csv, TensorBoard's events, and report.json, which",
+      "./sinter report shows. The head is new where the model has none for the task, or one",
+      "for other labels.",
       "",
       "Examples:",
       "  ./sinter finetune --task classify --model bert --train train.csv --valid valid.csv"
@@ -221,6 +222,7 @@ final class FinetuneCommand implements Callable<Integer> {
         bar.close();
       }
     }
+    FinetuneReport.write(out, Task.named(task), outcome);
     err.println("model: " + out);
     Evaluation best = outcome.best();
     if (best != null) {

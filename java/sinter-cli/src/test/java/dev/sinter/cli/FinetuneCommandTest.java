@@ -151,6 +151,11 @@ class FinetuneCommandTest {
         List.of("config.json", "model.safetensors", "tokenizer.json", "task.json", "metrics.csv")) {
       assertTrue(Files.exists(out.resolve(name)), name);
     }
+    String report = done(Run.run("report", out));
+    for (String part : List.of("accuracy", "precision", "so, so")) {
+      assertTrue(report.contains(part), report);
+    }
+    assertTrue(Files.readString(out.resolve("report.json")).contains("a bad film"));
     List<JsonNode> told = predict(out, data);
     assertEquals(2, told.size());
     double sum = 0;
