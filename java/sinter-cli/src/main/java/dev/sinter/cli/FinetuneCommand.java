@@ -57,6 +57,10 @@ import picocli.CommandLine.Spec;
           + " --out sentiment",
       "  ./sinter finetune --task tag --model bert --train train.conll --valid valid.conll --out"
           + " ner --freeze embeddings,0-5",
+      "  ./sinter finetune --task classify --model bert --train train.csv --valid valid.csv"
+          + " --out small --adapter lora --rank 8 --lr 1e-3",
+      "  ./sinter finetune --task lm --model gpt2 --train text.txt --out style --adapter lora"
+          + " --weights q4",
       "  ./sinter predict --model ner --input lines.txt"
     })
 final class FinetuneCommand implements Callable<Integer> {
@@ -66,8 +70,7 @@ final class FinetuneCommand implements Callable<Integer> {
       names = "--task",
       paramLabel = "TASK",
       required = true,
-      description =
-          "classify, tag, qa, choice, similarity, retrieve, rank, lm or translate.")
+      description = "classify, tag, qa, choice, similarity, retrieve, rank, lm or translate.")
   private String task;
 
   @Option(
@@ -142,7 +145,8 @@ final class FinetuneCommand implements Callable<Integer> {
   @Option(
       names = "--grad-clip",
       defaultValue = "1",
-      description = "Most that the gradients' norm may be; 0: no limit (default: ${DEFAULT-VALUE}).")
+      description =
+          "Most that the gradients' norm may be; 0: no limit (default: ${DEFAULT-VALUE}).")
   private double clip;
 
   @Option(
@@ -180,8 +184,9 @@ final class FinetuneCommand implements Callable<Integer> {
   @Option(
       names = "--patience",
       defaultValue = "0",
-      description = "Evaluations that are no better before it stops; 0: never (default:"
-          + " ${DEFAULT-VALUE}).")
+      description =
+          "Evaluations that are no better before it stops; 0: never (default:"
+              + " ${DEFAULT-VALUE}).")
   private int patience;
 
   @Option(
@@ -189,6 +194,8 @@ final class FinetuneCommand implements Callable<Integer> {
       defaultValue = "42",
       description = "Of the head, the order and dropout (default: ${DEFAULT-VALUE}).")
   private long seed;
+
+  @Mixin private AdapterOptions adapter;
 
   @Mixin private DeviceOptions.DtypeOption dtype;
 
@@ -221,6 +228,13 @@ final class FinetuneCommand implements Callable<Integer> {
             .onStep(step -> show(step, err))
             .onEvaluation(evaluation -> show(evaluation, err))
             .onWarning(warning -> err.println("sinter: " + warning));
+    if (adapter.given()) {
+      tuner.adapter(adapter::config).packed(adapter.packed());
+      adapter.config(Integer.MAX_VALUE); // what is wrong with it is said before data are read
+    }
+    if (adapter.merges()) {
+      tuner.merge();
+    }
     if (length != null) {
       tuner.length(length);
     }

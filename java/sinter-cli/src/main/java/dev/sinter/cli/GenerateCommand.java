@@ -136,7 +136,7 @@ final class GenerateCommand implements Callable<Integer> {
       description = "A small model of the same vocabulary that guesses instead; no token changes.")
   private Path draft;
 
-  @Mixin private AdapterOptions adapters;
+  @Mixin private ServedAdapters adapters;
 
   @Mixin private DeviceOptions device;
 

@@ -26,8 +26,8 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "predict",
     description =
-        "Runs a tuned model on your data. What it does, task.json says, or the head that config.json"
-            + " names.",
+        "Runs a tuned model on your data. What it does, task.json says, or the head that"
+            + " config.json names.",
     mixinStandardHelpOptions = true,
     sortOptions = false,
     footer = {
@@ -66,6 +66,13 @@ final class PredictCommand implements Callable<Integer> {
   private Path model;
 
   @Option(
+      names = "--base",
+      paramLabel = "DIR",
+      description =
+          "The model under an adapter (default: where it was when the adapter was trained).")
+  private Path base;
+
+  @Option(
       names = "--input",
       paramLabel = "FILE",
       required = true,
@@ -85,7 +92,7 @@ final class PredictCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     PrintWriter out = spec.commandLine().getOut();
     try (Device where = device.open();
-        Predictor predictor = Predictor.load(model, where, dtype.get())) {
+        Predictor predictor = Predictor.load(model, base, where, dtype.get())) {
       List<Sample> samples = samples(predictor);
       for (int from = 0; from < samples.size(); from += AT_ONCE) {
         int to = Math.min(samples.size(), from + AT_ONCE);

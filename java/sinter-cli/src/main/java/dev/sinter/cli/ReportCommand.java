@@ -28,8 +28,8 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     footer = {
       "",
-      "A run leaves report.json in its folder. The page needs nothing but itself: curves, tables,",
-      "samples and settings in one file of HTML.",
+      "A run leaves report.json in its folder; of one that goes on metrics.csv gives the curves.",
+      "The page is one file of HTML that needs nothing else: curves, tables, samples, settings.",
       "",
       "Examples:",
       "  ./sinter report runs/ner",

@@ -20,18 +20,20 @@ import java.util.function.Consumer;
  * inputs and outputs predictions, and which metric chooses the best checkpoint.
  */
 public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, TranslateTask {
-  /** The tasks, by name. */
-  static final List<Task> ALL =
-      List.of(
-          new ClassifyTask(),
-          new TagTask(),
-          new AnswerTask(),
-          new ChoiceTask(),
-          new SimilarityTask(),
-          new RetrieveTask(),
-          new RankTask(),
-          new LmTask(),
-          new TranslateTask());
+  /** Held apart: a class that makes its own subclasses could wait for itself. */
+  private static final class All {
+    static final List<Task> TASKS =
+        List.of(
+            new ClassifyTask(),
+            new TagTask(),
+            new AnswerTask(),
+            new ChoiceTask(),
+            new SimilarityTask(),
+            new RetrieveTask(),
+            new RankTask(),
+            new LmTask(),
+            new TranslateTask());
+  }
 
   Task() {}
 
@@ -124,7 +126,7 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
    * @throws IllegalArgumentException where there is none of that name
    */
   public static Task named(String name) {
-    for (Task task : ALL) {
+    for (Task task : All.TASKS) {
       if (task.name().equals(name)) {
         return task;
       }
@@ -139,7 +141,7 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
    * @return as the command line has them
    */
   public static List<String> names() {
-    return ALL.stream().map(Task::name).toList();
+    return All.TASKS.stream().map(Task::name).toList();
   }
 
   /**

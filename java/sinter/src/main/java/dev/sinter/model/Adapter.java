@@ -83,7 +83,7 @@ public final class Adapter {
     SplittableRandom seeds = new SplittableRandom(seed);
     for (Update update : plan.updates()) {
       if (update.of().scale() == null) {
-        double bound = 1 / Math.sqrt(update.in());
+        double bound = 1 / Math.sqrt((double) update.in());
         SplittableRandom random = seeds.split();
         draw(update.of().a(), () -> bound * (2 * random.nextDouble() - 1));
       }

@@ -231,11 +231,13 @@ public final class ModelFiles {
         .load(
             folder,
             optional,
-            () ->
-                start.apply(
-                    bert != null
-                        ? new TaskModel(bert, head, device, dtype)
-                        : new TaskModel(gpt, head, device, dtype)));
+            there -> {
+              TaskModel model =
+                  bert != null
+                      ? new TaskModel(bert, head, device, dtype)
+                      : new TaskModel(gpt, head, device, dtype);
+              return start.apply(model).withDrawn(there);
+            });
   }
 
   private static WeightFiles files(boolean bert, List<ParameterSpec> parameters) {

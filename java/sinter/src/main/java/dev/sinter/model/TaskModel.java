@@ -22,6 +22,7 @@ import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -53,6 +54,9 @@ public final class TaskModel implements Model {
   private final Parameters parameters;
   private final Adapter adapter;
   private final boolean owned;
+
+  /** Modules whose weights no file had: an adapter has to train them whole. */
+  private Set<String> drawn = Set.of();
 
   /** Whether a parameter of that name belongs to a head, BERT's pooler included. */
   static boolean isOfHead(String name) {
@@ -150,7 +154,7 @@ public final class TaskModel implements Model {
 
   /**
    * Lays a new adapter over this model, which stays as it is. The task's head is copied and trains
-   * whole.
+   * whole, as does all else that no file had weights of, such as a pooler.
    *
    * @param config how many parameters it adds, and where
    * @param seed equal seeds give equal adapters
@@ -158,7 +162,25 @@ public final class TaskModel implements Model {
    * @throws IllegalArgumentException where this model has no such modules, or is adapted
    */
   public TaskModel adapted(AdapterConfig config, long seed) {
-    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(), config), seed));
+    Set<String> whole = new LinkedHashSet<>(config.modulesToSave());
+    whole.addAll(drawn);
+    AdapterConfig all = config.withModulesToSave(whole.toArray(String[]::new));
+    return over(Adapter.create(device, weights, AdapterPlan.of(adaptable(), all), seed));
+  }
+
+  /**
+   * Notes which modules have new weights.
+   *
+   * @param there the parameters' parts that files hold
+   */
+  TaskModel withDrawn(Set<String> there) {
+    drawn = new LinkedHashSet<>();
+    for (String part : partsOf(parameters.specs())) {
+      if (!there.contains(part)) {
+        drawn.add(part.substring(0, part.lastIndexOf('.')));
+      }
+    }
+    return this;
   }
 
   /** The same model with an adapter over its weights, which it closes. */

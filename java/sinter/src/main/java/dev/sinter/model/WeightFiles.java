@@ -12,6 +12,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
 
@@ -52,8 +53,19 @@ final class WeightFiles {
    */
   <M extends Model> M load(Path folder, Predicate<String> optional, Supplier<M> allocate)
       throws IOException {
+    return load(folder, optional, stored -> allocate.get());
+  }
+
+  /**
+   * The same.
+   *
+   * @param allocate gives a model with these parameters, of which it is told which ones are there
+   */
+  <M extends Model> M load(
+      Path folder, Predicate<String> optional, Function<Set<String>, M> allocate)
+      throws IOException {
     try (StoredWeights stored = open(folder, optional)) {
-      M model = allocate.get();
+      M model = allocate.apply(stored.parts());
       try {
         for (String part : stored.parts()) {
           model.parameters().write(Parameters.Part.WEIGHT, part, stored.elements(part));

@@ -31,6 +31,9 @@ public final class HtmlReport {
   /** More labels than these make no grid that a page holds; the commonest mistakes are listed. */
   private static final int MOST_COLUMNS = 40;
 
+  /** Labels of more characters than these stand upright over their columns. */
+  private static final int WIDE = 60;
+
   private static final int MISTAKES = 10;
 
   /** The share of its cell that a full bar takes; the rest is the number's. */
@@ -247,9 +250,11 @@ public final class HtmlReport {
   /** Shaded by the share of a row: blue for what is right, orange for what is not. */
   private void grid(Confusion confusion) {
     List<String> labels = confusion.labels();
-    html.open("div", "class", "wide").open("table", "class", "grid").open("thead").open("tr");
+    boolean isWide = labels.stream().mapToInt(String::length).sum() > WIDE;
+    html.open("div", "class", "wide").open("table", "class", isWide ? "grid upright" : "grid");
+    html.open("thead").open("tr");
     html.leaf("td", "is ↓   taken for →");
-    labels.forEach(label -> html.leaf("th", label, "dir", "auto"));
+    labels.forEach(label -> html.open("th").leaf("span", label, "dir", "auto").close());
     html.close(2).open("tbody");
     for (int i = 0; i < labels.size(); i++) {
       html.open("tr").leaf("th", labels.get(i), "dir", "auto");
@@ -297,8 +302,8 @@ public final class HtmlReport {
     }
     mistakes.sort(Comparator.comparingLong(Mistake::count).reversed());
     html.open("div").open("table").leaf("caption", "The commonest mistakes");
-    head("is", "taken for", "times", "of all mistakes");
-    html.open("tbody");
+    html.open("thead").open("tr").leaf("th", "is").leaf("th", "taken for", "class", "name");
+    html.leaf("th", "times").leaf("th", "of all mistakes").close(2).open("tbody");
     for (Mistake mistake : mistakes.subList(0, Math.min(MISTAKES, mistakes.size()))) {
       html.open("tr").leaf("th", mistake.gold, "dir", "auto");
       html.leaf("td", mistake.predicted, "class", "name", "dir", "auto");

@@ -8,7 +8,7 @@ final class LinePlot {
   private static final int WIDTH = 540;
   private static final int HEIGHT = 270;
   private static final int LEFT = 58;
-  private static final int RIGHT = 12;
+  private static final int RIGHT = 18;
   private static final int TOP = 10;
   private static final int BOTTOM = 40;
 
@@ -122,7 +122,7 @@ final class LinePlot {
             "class",
             series.style(),
             "cx",
-            at(x.place(point.step())),
+            at(x.place((double) point.step())),
             "cy",
             at(y.place(point.value())),
             "r",
@@ -146,7 +146,7 @@ final class LinePlot {
     for (RunRecord.Point point : points) {
       boolean isThere = isThere(point.value());
       if (isThere) {
-        path.append(drawing ? 'L' : 'M').append(at(x.place(point.step()))).append(' ');
+        path.append(drawing ? 'L' : 'M').append(at(x.place((double) point.step()))).append(' ');
         path.append(at(y.place(point.value())));
       }
       drawing = isThere;

@@ -130,6 +130,9 @@ final class RecordFile {
 
   static RunRecord read(Path folder) throws IOException {
     Path file = Files.isDirectory(folder) ? folder.resolve(RunRecord.FILE) : folder;
+    if (Files.notExists(file) && Files.isRegularFile(folder.resolve(MetricsLog.FILE))) {
+      return MetricsLog.read(folder);
+    }
     if (!Files.isRegularFile(file)) { // reading a pipe would wait forever
       throw new FormatException(
           file, "there is no such file; name the folder of a run that has ended");
@@ -332,7 +335,7 @@ final class RecordFile {
 
     private long whole(JsonNode node) {
       if (!node.isIntegralNumber() || !node.canConvertToLong()) {
-        throw isNo(node == json ? "whole number" : "list of whole numbers");
+        throw isNo(json.isArray() ? "list of whole numbers" : "whole number");
       }
       return node.longValue();
     }
@@ -353,7 +356,7 @@ final class RecordFile {
         return Double.NaN;
       }
       if (!node.isNumber() || !Double.isFinite(node.doubleValue())) {
-        throw isNo(node == json ? "number" : "list of numbers");
+        throw isNo(json.isArray() ? "list of numbers" : "number");
       }
       return node.doubleValue();
     }

@@ -3,6 +3,7 @@ package dev.sinter.report;
 import dev.sinter.evaluate.Calibration;
 import dev.sinter.evaluate.Confusion;
 import dev.sinter.evaluate.LabelReport;
+import dev.sinter.io.CsvLog;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.time.Instant;
@@ -144,7 +145,8 @@ public record RunRecord(
   }
 
   /**
-   * Reads a record.
+   * Reads a record. Of a folder that has no {@code report.json} yet but a {@code metrics.csv}, as a
+   * training writes it, it has the curves.
    *
    * @param folder a run's folder, or the file itself
    * @return what it says
@@ -249,6 +251,19 @@ public record RunRecord(
      */
     public Builder curve(String curve, Map<Long, Double> values) {
       values.forEach((step, value) -> point(curve, step, value));
+      return this;
+    }
+
+    /**
+     * Adds a curve for each column of a log, such as metrics.csv.
+     *
+     * @param log of which {@code train_loss} becomes {@code train/loss}, {@code validation_loss}
+     *     {@code validation/loss}, and {@code gradient_norm} {@code gradient norm}
+     * @return this
+     * @throws IllegalArgumentException where a step is not later than one that the curve has
+     */
+    public Builder curves(CsvLog.Table log) {
+      log.columns().forEach(column -> curve(MetricsLog.curve(column), log.column(column)));
       return this;
     }
 

@@ -61,11 +61,8 @@ final class SampleView {
       html.open("span", "class", isOutside ? "outside" : isRight ? "tag" : "tag mistaken");
       html.leaf("span", words.get(i));
       if (!isOutside) {
-        html.open("small");
-        if (!isRight) {
-          html.leaf("del", predicted.get(i)).text(" ");
-        }
-        html.text(gold.get(i)).close();
+        String not = isRight ? "" : ", not " + predicted.get(i);
+        html.leaf("small", gold.get(i) + not);
       }
       html.close().text(" ");
     }

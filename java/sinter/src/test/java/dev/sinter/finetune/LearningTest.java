@@ -136,7 +136,8 @@ class LearningTest {
   private static String opinion(Random random, List<String> frames, boolean turned) {
     boolean good = random.nextBoolean();
     boolean negated = turned && random.nextBoolean();
-    String word = Made.any(good ? List.of("good", "fine", "great") : List.of("bad", "awful"), random);
+    String word =
+        Made.any(good ? List.of("good", "fine", "great") : List.of("bad", "awful"), random);
     String frame = Made.any(frames, random).replace("{W}", (negated ? "not " : "so ") + word);
     return (good != negated ? "positive" : "negative") + ",\"" + frame + "\"";
   }
@@ -184,7 +185,9 @@ class LearningTest {
       assertTrue(best(outcome) > 0.95, family + " accuracy " + best(outcome));
       try (Predictor predictor = Predictor.load(out, device, DType.F32)) {
         assertEquals(
-            outcome.predictions(), predictor.predict(predictor.task().read(held, false)), "" + family);
+            outcome.predictions(),
+            predictor.predict(predictor.task().read(held, false)),
+            "" + family);
       }
     }
   }
@@ -223,8 +226,9 @@ class LearningTest {
     String context =
         none
             ? "we know that " + name + " works at home"
-            : random.nextBoolean() ? name + " lives in " + place + " and works at home"
-            : "we know that " + name + " lives in " + place;
+            : random.nextBoolean()
+                ? name + " lives in " + place + " and works at home"
+                : "we know that " + name + " lives in " + place;
     return String.format(
         "{\"id\": \"%d\", \"question\": \"where does %s live\", \"context\": \"%s\", \"answers\":"
             + " {\"text\": [%s], \"answer_start\": [%s]}}",
@@ -359,15 +363,15 @@ class LearningTest {
         };
     List<String> train = csv("text", 300, row);
     List<String> valid = csv("text", 50, row);
-    Path model =
-        Made.gpt(folder.resolve("gpt-lm"), String.join(" ", train), Family.GPT2, 32, 32);
+    Path model = Made.gpt(folder.resolve("gpt-lm"), String.join(" ", train), Family.GPT2, 32, 32);
     Path out = folder.resolve("lm");
     FineTuner.Outcome outcome =
         tuner(Task.languageModel(), model, write("l.csv", train), write("lh.csv", valid))
             .epochs(10)
             .out(out)
             .run();
-    // A name is drawn from eight, and all else follows from it: 8 to the power of one over the tokens.
+    // A name is drawn from eight, and all else follows from it: 8 to the power of one over the
+    // tokens.
     assertTrue(best(outcome) < 2.2, "perplexity " + best(outcome));
     try (Predictor predictor = Predictor.load(out, device, DType.F32)) {
       List<Prediction> told =

@@ -255,7 +255,7 @@ class HtmlReportTest {
       String source = HtmlReport.of(List.of(run.build()));
       assertFalse(source.contains("NaN") || source.contains("Infinity"), source);
       for (Element path : elements(parse(source), "path")) {
-        for (String place : path.getAttribute("d").split("[MLHhVv ]+")) {
+        for (String place : path.getAttribute("d").split("[MLHhVv ]+", -1)) {
           double value = place.isEmpty() ? 0 : Double.parseDouble(place);
           assertTrue(value >= 0 && value <= 540, path.getAttribute("d"));
         }

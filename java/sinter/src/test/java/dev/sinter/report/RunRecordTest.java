@@ -113,7 +113,7 @@ class RunRecordTest {
     long width = points.get(1).step() - points.get(0).step();
     for (int i = 1; i < points.size() - 1; i++) {
       assertEquals(width, points.get(i).step() - points.get(i - 1).step());
-      assertEquals(points.get(i).step(), points.get(i).value());
+      assertEquals((double) points.get(i).step(), points.get(i).value());
     }
   }
 
@@ -149,6 +149,34 @@ class RunRecordTest {
     assertTrue(new RunRecord.Sample("", "yes", "no", "").isWrong());
     assertFalse(new RunRecord.Sample("", "yes", "yes", "").isWrong());
     assertFalse(new RunRecord.Sample("", "", "anything", "").isWrong());
+  }
+
+  @Test
+  void aTrainingThatGoesOnHasItsCurves() throws IOException {
+    Path file = folder.resolve("metrics.csv");
+    Files.writeString(
+        file,
+        "step,train_loss,validation_loss,learning_rate\n1,3,,0.1\n2,2.5,,0.2\n2,,2.75,\n4,2,,0.1\n"
+            + "4,,2.5,\n5,1.");
+    RunRecord run = RunRecord.read(folder);
+    assertEquals(folder.getFileName().toString(), run.name());
+    assertEquals(
+        List.of(new RunRecord.Metric("best validation loss", 2.5, Better.LOWER)), run.metrics());
+    assertEquals(
+        List.of("train/loss", "validation/loss", "learning rate"),
+        run.curves().stream().map(RunRecord.Curve::name).toList());
+    assertEquals(
+        List.of(new RunRecord.Point(2, 2.75), new RunRecord.Point(4, 2.5)),
+        run.curves().get(1).points());
+    assertEquals(
+        1, HtmlReport.of(List.of(run)).split("<figcaption dir=\"auto\">loss", -1).length - 1);
+    full().write(folder);
+    assertEquals(full().name(), RunRecord.read(folder).name());
+    Files.delete(folder.resolve(RunRecord.FILE));
+    for (String broken : List.of("no,metrics\n", "step,a,a\n1,2,3\n", "step,a\n1,x\n", "")) {
+      Files.writeString(file, broken);
+      assertThrows(FormatException.class, () -> RunRecord.read(folder));
+    }
   }
 
   @Test

@@ -98,7 +98,7 @@ final class SyntheticRuns {
 
   private static void add(List<String> words, List<String> tags, String text, String type) {
     String prefix = "B-";
-    for (String word : text.split(" ")) {
+    for (String word : text.split(" ", -1)) {
       words.add(word);
       tags.add(type == null ? "O" : prefix + type);
       prefix = "I-";
