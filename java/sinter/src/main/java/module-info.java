@@ -12,6 +12,7 @@ module dev.sinter {
   requires org.slf4j;
 
   exports dev.sinter;
+  exports dev.sinter.align;
   exports dev.sinter.data;
   exports dev.sinter.evaluate;
   exports dev.sinter.finetune;

@@ -3,6 +3,9 @@ package dev.sinter.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.sinter.align.Chat;
+import dev.sinter.align.ChatTemplate;
+import dev.sinter.align.Conversation;
 import dev.sinter.generate.BeamSearch;
 import dev.sinter.generate.Beams;
 import dev.sinter.generate.Completion;
@@ -32,6 +35,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.FutureTask;
@@ -104,6 +108,13 @@ final class GenerateCommand implements Callable<Integer> {
       description = "Completions, each of the next seed (default: ${DEFAULT-VALUE}).")
   private int count;
 
+  @Option(
+      names = "--chat",
+      description =
+          "Answer each prompt as what a user says, in the template of the model's chat.json; prints"
+              + " the answer alone.")
+  private boolean chat;
+
   @Option(names = "--json", description = "Print one JSON object.")
   private boolean json;
 
@@ -136,7 +147,7 @@ final class GenerateCommand implements Callable<Integer> {
       description = "A small model of the same vocabulary that guesses instead; no token changes.")
   private Path draft;
 
-  @Mixin private ServedAdapters adapters;
+  @Mixin private AdapterOptions adapters;
 
   @Mixin private DeviceOptions device;
 
@@ -156,6 +167,9 @@ final class GenerateCommand implements Callable<Integer> {
     }
     List<Optional<String>> choices =
         adapters.choices(texts.isEmpty() ? prompts.ids.size() : texts.size());
+    if (chat && (search.isPresent() || texts.isEmpty())) {
+      throw new IllegalArgumentException("--chat answers texts, without beams");
+    }
     if (search.isPresent()) {
       if (adapters.given()) {
         throw new IllegalArgumentException("--beams search without adapters; merge one first");
@@ -169,7 +183,11 @@ final class GenerateCommand implements Callable<Integer> {
         FrozenModel frozen = FrozenModel.load(model, where, format);
         FrozenModel small = draft == null ? null : FrozenModel.load(draft, where, null)) {
       Tokenizer tokenizer = reading == null ? null : tokenizer(reading, frozen.config());
-      List<int[]> ids = ids(texts, tokenizer);
+      Chat talk = chat ? chat(tokenizer) : null;
+      if (chat && first.ending().tokens().isEmpty()) {
+        first = first.withEndTokens(Set.of(talk.endToken()));
+      }
+      List<int[]> ids = ids(texts, tokenizer, talk);
       try (Engine engine = Engine.of(frozen, tokenizer, settings(frozen, small, ids, first))) {
         adapters.load(engine, frozen);
         if (texts.size() == 1 && !json) {
@@ -182,7 +200,14 @@ final class GenerateCommand implements Callable<Integer> {
     return 0;
   }
 
-  private List<int[]> ids(List<String> texts, Tokenizer tokenizer) {
+  private Chat chat(Tokenizer tokenizer) throws IOException {
+    return new Chat(tokenizer, ChatTemplate.load(model).orElse(ChatTemplate.plain()));
+  }
+
+  private List<int[]> ids(List<String> texts, Tokenizer tokenizer, Chat talk) {
+    if (talk != null) {
+      return texts.stream().map(text -> talk.prompt(Conversation.asking(text))).toList();
+    }
     return texts.isEmpty()
         ? prompts.ids.stream().map(GenerateCommand::parse).toList()
         : texts.stream().map(tokenizer::encode).toList();
@@ -262,7 +287,7 @@ final class GenerateCommand implements Callable<Integer> {
       if (count > 1) {
         spec.commandLine().getErr().println("--- " + (i + 1) + " of " + count);
       }
-      out.print(text);
+      out.print(chat ? "" : text);
       out.flush();
       try (EngineStream stream = engine.stream(request(ids, first, i, adapter))) {
         for (Token token : stream) {
@@ -295,7 +320,7 @@ final class GenerateCommand implements Callable<Integer> {
   private List<Numbered> search(List<String> texts, Sampling first, Beams how) throws IOException {
     DType dtype = weights == null ? DType.F32 : DType.of(weights);
     Tokenizer tokenizer = texts.isEmpty() ? null : Tokenizer.load(model);
-    List<int[]> ids = ids(texts, tokenizer);
+    List<int[]> ids = ids(texts, tokenizer, null);
     List<Numbered> all = new ArrayList<>();
     try (Device where = device.open();
         LanguageModel plain = ModelFiles.load(model, where, dtype)) {
@@ -327,7 +352,7 @@ final class GenerateCommand implements Callable<Integer> {
               ? one.tokens().stream()
                   .map(token -> Integer.toString(token.id()))
                   .collect(Collectors.joining(","))
-              : texts.get(all.get(i).prompt) + one.text());
+              : (chat ? "" : texts.get(all.get(i).prompt)) + one.text());
       out.flush();
       printEnd(one);
     }

@@ -181,6 +181,19 @@ public final class GraphBuilder {
   }
 
   /**
+   * Multiplies by a number.
+   *
+   * @param name for {@code describe()}
+   * @param x any shape
+   * @param factor of each element
+   * @return like x
+   */
+  public Tensor scale(String name, Tensor x, float factor) {
+    Tensor out = Tensor.activation(name, x.dtype(), x.shape());
+    return append(new ScaleColumns(x, null, factor, out), out);
+  }
+
+  /**
    * Takes the same elements in other sizes.
    *
    * @param x an activation

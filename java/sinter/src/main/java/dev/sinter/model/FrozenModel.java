@@ -180,7 +180,7 @@ public final class FrozenModel implements AutoCloseable {
    * @return the graph; the caller closes it
    */
   public EvaluationGraph lossGraph(int batch, int length) {
-    return layers.lossGraph(parameters, batch, length);
+    return layers.lossGraph(parameters, batch, length, 1);
   }
 
   /**

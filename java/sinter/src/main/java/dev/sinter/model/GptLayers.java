@@ -124,7 +124,14 @@ final class GptLayers implements Backbone {
 
   /** Logits of hidden states: the final norm, then the token table. */
   Tensor head(GraphBuilder g, Weights p, Tensor x) {
-    return logits(g, p, finalNorm(g, p, x));
+    return head(g, p, x, 1);
+  }
+
+  /** The same divided by a temperature. */
+  Tensor head(GraphBuilder g, Weights p, Tensor x, float temperature) {
+    Tensor normed = finalNorm(g, p, x);
+    // The product is linear: to scale its input costs less than to scale all logits.
+    return logits(g, p, temperature == 1 ? normed : g.scale("cooled", normed, 1 / temperature));
   }
 
   /** Logits of hidden states behind the final norm. */
@@ -133,12 +140,12 @@ final class GptLayers implements Backbone {
   }
 
   /** A pass that gives the loss of each token. */
-  EvaluationGraph lossGraph(Weights p, int batch, int length) {
+  EvaluationGraph lossGraph(Weights p, int batch, int length, float temperature) {
     checkLength(length);
     GraphBuilder g = new GraphBuilder(p, Mode.INFERENCE, Recompute.NONE, 0);
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
-    Tensor logits = head(g, p, blocks(g, p, tokens, null, within(g)));
+    Tensor logits = head(g, p, blocks(g, p, tokens, null, within(g)), temperature);
     Tensor losses = g.output(g.crossEntropy(logits, targets, null, 0, 0));
     return new EvaluationGraph(g.build(), tokens, targets, losses);
   }

@@ -210,12 +210,29 @@ public final class LanguageModel implements Model {
    * @return the graph; the caller closes it
    */
   public LikelihoodGraph likelihoodGraph(int batch, int length, Recompute recompute, long seed) {
+    return likelihoodGraph(batch, length, 1, recompute, seed);
+  }
+
+  /**
+   * Traces a training pass whose loss the caller computes, from the log-likelihood that each token
+   * has where tokens are sampled at a temperature.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @param temperature that logits are divided by, more than 0
+   * @param recompute what the backward pass computes again
+   * @param seed of dropout
+   * @return the graph; the caller closes it
+   */
+  public LikelihoodGraph likelihoodGraph(
+      int batch, int length, float temperature, Recompute recompute, long seed) {
     layers.checkLength(length);
     GraphBuilder g = new GraphBuilder(weights, Mode.TRAIN, recompute, seed);
     Tensor tokens = g.input("tokens", batch, length);
     Tensor targets = g.input("targets", batch, length);
     Tensor hidden = layers.blocks(g, weights, tokens, null, layers.within(g));
-    Tensor losses = g.negativeLogLikelihood(layers.head(g, weights, hidden), targets);
+    Tensor logits = layers.head(g, weights, hidden, temperature);
+    Tensor losses = g.negativeLogLikelihood(logits, targets);
     Tensor gradient = g.callersGradient(losses);
     return new LikelihoodGraph(g.build(), tokens, targets, losses, gradient);
   }
@@ -228,7 +245,19 @@ public final class LanguageModel implements Model {
    * @return the graph; the caller closes it
    */
   public EvaluationGraph lossGraph(int batch, int length) {
-    return layers.lossGraph(weights, batch, length);
+    return lossGraph(batch, length, 1);
+  }
+
+  /**
+   * Traces a pass that gives the loss of each token where tokens are sampled at a temperature.
+   *
+   * @param batch number of sequences
+   * @param length tokens of each
+   * @param temperature that logits are divided by, more than 0
+   * @return the graph; the caller closes it
+   */
+  public EvaluationGraph lossGraph(int batch, int length, float temperature) {
+    return layers.lossGraph(weights, batch, length, temperature);
   }
 
   /**
