@@ -1,7 +1,6 @@
 package dev.sinter.cli;
 
 import dev.sinter.align.Chat;
-import dev.sinter.align.ChatTemplate;
 import dev.sinter.io.CsvLog;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
@@ -36,20 +35,6 @@ final class AlignmentOptions {
   Path out;
 
   @Option(
-      names = "--template",
-      paramLabel = "KIND",
-      description =
-          "How conversations are written: plain, chatml, or the markers of system, user and"
-              + " assistant, separated by | (default: the model's chat.json, else plain).")
-  private String template;
-
-  @Option(
-      names = "--length",
-      paramLabel = "N",
-      description = "Most tokens of an example; longer ones are left out (default: the context).")
-  private Integer length;
-
-  @Option(
       names = "--seed",
       defaultValue = "1337",
       description = "Of order, new weights and dropout (default: ${DEFAULT-VALUE}).")
@@ -65,30 +50,6 @@ final class AlignmentOptions {
       throw new IllegalArgumentException(
           out + ": holds a model already; name another folder, or remove it");
     }
-  }
-
-  Chat chat() throws IOException {
-    Chat chat = Chat.load(model, ChatTemplate.plain());
-    return template == null ? chat : new Chat(chat.tokenizer(), parse(template));
-  }
-
-  private static ChatTemplate parse(String kind) {
-    if (kind.equals("plain")) {
-      return ChatTemplate.plain();
-    }
-    if (kind.equals("chatml")) {
-      return ChatTemplate.chatMl();
-    }
-    String[] markers = kind.translateEscapes().split("\\|", -1);
-    if (markers.length != 3) {
-      throw new IllegalArgumentException(
-          "--template " + kind + "; plain, chatml, or three markers separated by |");
-    }
-    return ChatTemplate.of(markers[0], markers[1], markers[2]);
-  }
-
-  int length(GptConfig config) {
-    return length == null ? config.context() : length;
   }
 
   /** The rate falls to a tenth, as GPT-3.5's first two steps have it. */
@@ -113,11 +74,6 @@ final class AlignmentOptions {
         record.setting(option.longestName().substring(2), value);
       }
     }
-    CsvLog.Table table = CsvLog.read(out.resolve("metrics.csv"));
-    for (String column : table.columns().subList(1, table.columns().size())) {
-      String name = column.replaceFirst("^(train|validation)_", "$1/");
-      record.curve(name.contains("/") ? name : "train/" + name, table.column(column));
-    }
-    return record;
+    return record.curves(CsvLog.read(out.resolve("metrics.csv")));
   }
 }

@@ -45,6 +45,8 @@ final class DpoCommand implements Callable<Integer> {
 
   @Mixin private AlignmentOptions options;
 
+  @Mixin private ExampleOptions examples;
+
   @Option(
       names = "--train",
       paramLabel = "FILE",
@@ -90,11 +92,11 @@ final class DpoCommand implements Callable<Integer> {
     options.checkOut();
     List<Ranking> rankings = AlignmentFiles.rankings(train);
     List<Ranking> held = valid == null ? List.of() : AlignmentFiles.rankings(valid);
-    Chat chat = options.chat();
+    Chat chat = examples.chat(options.model);
     PrintWriter err = spec.commandLine().getErr();
     try (Device where = options.device.open();
         LanguageModel model = ModelFiles.load(options.model, where, options.dtype.get())) {
-      int length = options.length(model.config());
+      int length = examples.length(model.config());
       Dpo dpo = new Dpo(model, chat, rankings, held, batch, length, beta, smoothing, options.seed);
       long steps = dpo.steps(epochs);
       err.printf(

@@ -45,6 +45,8 @@ final class RewardCommand implements Callable<Integer> {
 
   @Mixin private AlignmentOptions options;
 
+  @Mixin private ExampleOptions examples;
+
   @Option(
       names = "--train",
       paramLabel = "FILE",
@@ -87,12 +89,12 @@ final class RewardCommand implements Callable<Integer> {
     List<Ranking> held = valid == null ? List.of() : AlignmentFiles.rankings(valid);
     List<Conversation> shown =
         demonstrations == null ? List.of() : AlignmentFiles.conversations(demonstrations);
-    Chat chat = options.chat();
+    Chat chat = examples.chat(options.model);
     PrintWriter err = spec.commandLine().getErr();
     try (Device where = options.device.open();
         RewardModel reward =
             RewardModel.create(options.model, chat, where, options.dtype.get(), options.seed)) {
-      int length = options.length(reward.model().gptConfig());
+      int length = examples.length(reward.model().gptConfig());
       RewardTrainer trainer = new RewardTrainer(reward, rankings, batch, length, options.seed);
       long steps = trainer.steps(epochs);
       err.printf(

@@ -45,6 +45,8 @@ final class SftCommand implements Callable<Integer> {
 
   @Mixin private AlignmentOptions options;
 
+  @Mixin private ExampleOptions examples;
+
   @Option(
       names = "--train",
       paramLabel = "FILE",
@@ -81,11 +83,11 @@ final class SftCommand implements Callable<Integer> {
     options.checkOut();
     List<Conversation> conversations = AlignmentFiles.conversations(train);
     List<Conversation> held = valid == null ? List.of() : AlignmentFiles.conversations(valid);
-    Chat chat = options.chat();
+    Chat chat = examples.chat(options.model);
     PrintWriter err = spec.commandLine().getErr();
     try (Device where = options.device.open();
         LanguageModel model = ModelFiles.load(options.model, where, options.dtype.get())) {
-      int length = options.length(model.config());
+      int length = examples.length(model.config());
       SupervisedTuning tuning =
           new SupervisedTuning(model, chat, conversations, batch, length, options.seed);
       long steps = tuning.steps(epochs);

@@ -206,6 +206,9 @@ class AlignmentCommandsTest {
     assertTrue(metrics.startsWith("step,score,reward,kl,beta"), metrics);
     assertEquals(4, metrics.lines().count());
     assertEquals("ppo", RunRecord.read(aligned).task());
+    List<String> curves =
+        RunRecord.read(aligned).curves().stream().map(RunRecord.Curve::name).toList();
+    assertTrue(curves.stream().anyMatch(name -> name.contains("score")), "" + curves);
     assertFalse(RunRecord.read(aligned).samples().isEmpty());
     done("chat", "--model", aligned, "--message", "What does the cow say?");
     // A reward model is no policy, and a policy no reward model.

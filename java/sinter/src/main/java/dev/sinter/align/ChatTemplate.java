@@ -42,7 +42,7 @@ public record ChatTemplate(String system, String user, String assistant, String 
 
   private static final String LINE_END = "\n";
   private static final int MOST_CHARACTERS = 1000;
-  private static final Set<String> FIELDS = Set.of("system", "user", "assistant", "end");
+  private static final List<String> FIELDS = List.of("system", "user", "assistant", "end");
 
   private static final ObjectMapper JSON =
       new ObjectMapper()

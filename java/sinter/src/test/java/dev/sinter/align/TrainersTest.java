@@ -10,10 +10,17 @@ import dev.sinter.align.Message.Role;
 import dev.sinter.align.Ppo.Iteration;
 import dev.sinter.data.DataException;
 import dev.sinter.data.Tokens;
+import dev.sinter.generate.Completion;
+import dev.sinter.generate.Engine;
+import dev.sinter.generate.EngineSettings;
+import dev.sinter.generate.Request;
+import dev.sinter.generate.Sampling;
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Recompute;
+import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.EvaluationGraph;
+import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.LoraConfig;
@@ -214,6 +221,28 @@ class TrainersTest {
       }
       assertArrayEquals(expected, frozen.logProbabilities(0), 1e-5);
       assertArrayEquals(expected, training.logProbabilities(0), 1e-5);
+    }
+  }
+
+  @Test
+  void theEngineSamplesWithTheProbabilitiesThatTrainingSees() {
+    int[] prompt = CHAT.prompt(Conversation.asking("hello"));
+    try (LanguageModel model = model();
+        FrozenModel frozen = FrozenModel.of(model, WeightFormat.F32);
+        Engine engine = Engine.of(frozen, null, EngineSettings.defaults().withSlots(1));
+        Likelihoods likelihoods = Likelihoods.of(model, 1, CONTEXT, 1)) {
+      Sampling sampling = Sampling.defaults().withMaxNewTokens(12).withSeed(4);
+      Completion answer = engine.complete(List.of(Request.of(prompt, sampling))).get(0);
+      int[] tokens = Arrays.copyOf(prompt, prompt.length + answer.tokens().size());
+      boolean[] answers = new boolean[tokens.length];
+      double[] sampled = new double[answer.tokens().size()];
+      for (int i = 0; i < sampled.length; i++) {
+        tokens[prompt.length + i] = answer.tokens().get(i).id();
+        answers[prompt.length + i] = true;
+        sampled[i] = answer.tokens().get(i).logprob();
+      }
+      likelihoods.forward(List.of(new Example(tokens, answers)), 0);
+      assertArrayEquals(sampled, likelihoods.logProbabilities(0), 1e-5);
     }
   }
 
