@@ -5,6 +5,7 @@ import dev.sinter.finetune.FineTuner;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.DeviceMemoryException;
 import dev.sinter.io.AtomicFiles;
+import dev.sinter.io.CsvLog;
 import dev.sinter.report.RunRecord;
 import dev.sinter.search.Goal;
 import dev.sinter.search.Objective;
@@ -203,7 +204,7 @@ final class FinetuneTrials {
     return metric.equals("loss") ? evaluation.loss() : evaluation.metrics().get(metric);
   }
 
-  private RunRecord record(Trial trial, int epochs, FineTuner.Outcome outcome) {
+  private RunRecord record(Trial trial, int epochs, FineTuner.Outcome outcome) throws IOException {
     RunRecord.Builder record =
         RunRecord.of("trial " + trial.number(), fixed.get("task"), Instant.now());
     record.setting("epochs", epochs);
@@ -218,13 +219,7 @@ final class FinetuneTrials {
                 record.metric(name, value, better(name));
               }
             });
-    outcome.steps().forEach(step -> record.point("train/loss", step.step(), step.loss()));
-    for (Evaluation evaluation : outcome.evaluations()) {
-      record.point("validation/loss", evaluation.step(), evaluation.loss());
-      evaluation
-          .metrics()
-          .forEach((name, value) -> record.point("validation/" + name, evaluation.step(), value));
-    }
+    record.curves(CsvLog.read(out.resolve(WORK).resolve("metrics.csv")));
     return record.build();
   }
 
