@@ -106,8 +106,6 @@ final class FinetuneReport {
 
   private String note(Prediction prediction) {
     boolean shares = Set.of("classify", "choice", "qa").contains(task.name());
-    return shares
-        ? String.format(Locale.ROOT, "%.3f", Collections.max(prediction.scores()))
-        : "";
+    return shares ? String.format(Locale.ROOT, "%.3f", Collections.max(prediction.scores())) : "";
   }
 }
