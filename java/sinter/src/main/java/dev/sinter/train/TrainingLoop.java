@@ -28,20 +28,8 @@ public final class TrainingLoop {
   }
 
   /**
-   * Starts before the first step.
-   *
-   * @param parameters of the model
-   * @param optimizer its settings
-   * @param steps the last step, which the schedule leads to
-   * @param accumulate passes a step
-   */
-  public TrainingLoop(Parameters parameters, AdamW optimizer, long steps, int accumulate) {
-    this(parameters, null, optimizer, steps, accumulate);
-  }
-
-  /**
-   * Starts before the first step of a model that may be adapted: AdaLoRA's regulariser then counts
-   * in the loss, and its budget is kept to.
+   * Starts before the first step. Of an adapted model the adapter trains; AdaLoRA's regulariser
+   * then counts in the loss, and its budget is kept to.
    *
    * @param model to train
    * @param optimizer its settings
@@ -49,17 +37,12 @@ public final class TrainingLoop {
    * @param accumulate passes a step
    */
   public TrainingLoop(Model model, AdamW optimizer, long steps, int accumulate) {
-    this(model.parameters(), RankAllocator.of(model), optimizer, steps, accumulate);
-  }
-
-  private TrainingLoop(
-      Parameters parameters, RankAllocator allocator, AdamW optimizer, long steps, int accumulate) {
     if (steps < 1 || accumulate < 1) {
       throw new IllegalArgumentException(
           "steps " + steps + ", accumulate " + accumulate + "; each 1 or more");
     }
-    this.parameters = parameters;
-    this.allocator = allocator;
+    this.parameters = model.parameters();
+    this.allocator = RankAllocator.of(model);
     this.optimizer = optimizer;
     this.steps = steps;
     this.accumulate = accumulate;

@@ -70,7 +70,7 @@ class FinetuneGoldenTest {
     try (Device device = Device.cpu(2)) {
       TaskModel model = ModelFiles.loadTask(folder, task.head(spec), device, DType.F32);
       try (HeadLearner learner = new HeadLearner(task, model, spec, null, tuning)) {
-        TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, batches.size(), 1);
+        TrainingLoop loop = new TrainingLoop(model, optimizer, batches.size(), 1);
         for (JsonNode loss : golden.get("losses")) {
           double ours =
               loop.step(
