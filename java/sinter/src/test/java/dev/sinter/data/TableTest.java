@@ -52,8 +52,11 @@ class TableTest {
   @Test
   void jsonLinesHaveArraysObjectsAndNumbers() throws IOException {
     String text =
-        "{\"tokens\": [\"a\", \"b\"], \"tags\": [1, 2], \"label\": 3}\n\n"
-            + "{\"answers\": {\"text\": [\"x\"], \"answer_start\": [7]}, \"tokens\": null}\n";
+        """
+        {"tokens": ["a", "b"], "tags": [1, 2], "label": 3}
+
+        {"answers": {"text": ["x"], "answer_start": [7]}, "tokens": null}
+        """;
     Table table = Table.read(file("a.jsonl", text));
     assertEquals(List.of("tokens", "tags", "label", "answers"), table.columns());
     Table.Row first = table.rows().get(0);

@@ -235,7 +235,10 @@ class FineTunerTest {
     Path data =
         Files.writeString(
             folder.resolve("n.jsonl"),
-            "{\"text\": \"anna\", \"label\": 1}\n" + "{\"text\": \"berlin\", \"label\": 0}\n");
+            """
+            {"text": "anna", "label": 1}
+            {"text": "berlin", "label": 0}
+            """);
     FineTuner.Outcome outcome =
         FineTuner.of(Task.classify(), first).train(data).validation(data).device(device).run();
     assertEquals(List.of("place", "person"), outcome.labels());
