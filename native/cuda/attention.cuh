@@ -51,14 +51,6 @@ struct Sight {
   }
   __device__ int last(int row) const { return causal ? min(max(row + offset + 1, 0), keys) : keys; }  // exclusive
 
-  // Of the rows first .. last (inclusive) and keys key .. key + count: do all see all? Does none see any?
-  __device__ bool all(int firstRow, int lastRow, int key, int count) const {
-    return last(firstRow) >= key + count && first(lastRow) <= key;
-  }
-  __device__ bool none(int firstRow, int lastRow, int key, int count) const {
-    return last(lastRow) <= key || first(firstRow) >= key + count;
-  }
-
   // The rows that see any of the keys key .. key + count.
   __device__ int firstRow(int key) const { return causal ? max(key - offset, 0) : 0; }
   __device__ int lastRow(int key, int count, int rows) const {  // exclusive
@@ -74,6 +66,23 @@ struct Sight {
       }
     }
     return end;
+  }
+};
+
+// What the rows of a tile see, where `first` finds a row's first key in shared memory: registers are for products.
+template <typename First>
+struct TileSight {
+  Sight sight;
+  First first;
+
+  __device__ int last(int row) const { return sight.last(row); }
+
+  // Of the rows from .. to (inclusive) and keys key .. key + count: do all see all? Does none see any?
+  __device__ bool all(int from, int to, int key, int count) const {
+    return last(from) >= key + count && first(to) <= key;
+  }
+  __device__ bool none(int from, int to, int key, int count) const {
+    return last(to) <= key || first(from) >= key + count;
   }
 };
 
@@ -271,9 +280,10 @@ cudaError_t launchForward(const sn_stream *stream, ForwardArguments<bf16> argume
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<float> arguments);
 
 // What the backward pass needs to know of a row.
-struct alignas(8) RowNumbers {
+struct alignas(16) RowNumbers {
   float lse;  // log-sum-exp of the row's scores, in base 2; infinite where it sees nothing, so that its powers are 0
   float sum;  // of dout * out over the columns: what softmax's gradient subtracts
+  int first;  // the first key that it sees
 };
 
 // The backward pass.

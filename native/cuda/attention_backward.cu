@@ -26,11 +26,14 @@ struct GradientTile {
   static constexpr int kChunk = Chunk;        // and of them, in a product
   static constexpr int kOwnElements = kRows * HeadSize;
   static constexpr int kStageElements = Streamed * HeadSize;
-  // Two tiles of own rows, two stages of two streamed ones, and numbers of streamed rows.
-  static constexpr size_t kSharedBytes =
-      (2 * kOwnElements + 4 * kStageElements) * sizeof(bf16) + 2 * Streamed * sizeof(RowNumbers);
-  static_assert(kSharedBytes <= (99u << 10));
+  // Two tiles of own rows and two stages of two streamed ones.
+  static constexpr size_t kTileBytes = (2 * kOwnElements + 4 * kStageElements) * sizeof(bf16);
   static_assert(Streamed <= kThreads && Streamed % Chunk == 0);
+};
+
+// The rows that see a block of keys.
+struct RowRange {
+  int first, end;
 };
 
 // Where the sums of dk and dv are too wide for registers, several blocks share their columns.
@@ -38,6 +41,14 @@ template <typename Tile, int Parts>
 struct KeyGradientTile : Tile {
   static constexpr int kParts = Parts;
   static constexpr int kColumns = Tile::kHeadSize / Parts;
+  static constexpr size_t kSharedBytes = Tile::kTileBytes + 2 * Tile::kStreamed * sizeof(RowNumbers) + sizeof(RowRange);
+  static_assert(kSharedBytes <= (99u << 10));
+};
+
+template <typename Tile>
+struct QueryGradientTile : Tile {
+  static constexpr size_t kSharedBytes = Tile::kTileBytes + Tile::kRows * sizeof(int);
+  static_assert(kSharedBytes <= (99u << 10) && Tile::kRows <= Tile::kThreads);
 };
 
 constexpr int kRowWarps = 8;
@@ -62,7 +73,8 @@ __global__ void __launch_bounds__(kRowWarps *kWarp) prepareRows(BackwardArgument
   sum = warpSum(sum);
   if (threadIdx.x % kWarp == 0) {
     float lse = arguments.lse[row];
-    arguments.rows[row] = {lse == -INFINITY ? INFINITY : lse * kLog2E, sum};
+    int first = size.sight(batch).first(static_cast<int>(query));
+    arguments.rows[row] = {lse == -INFINITY ? INFINITY : lse * kLog2E, sum, first};
   }
 }
 
@@ -85,6 +97,7 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
   bf16 *valueTile = keyTile + Tile::kOwnElements, *queryTiles = valueTile + Tile::kOwnElements;
   bf16 *doutTiles = queryTiles + 2 * kStage;
   auto *rowTiles = reinterpret_cast<RowNumbers *>(doutTiles + 2 * kStage);
+  auto *range = reinterpret_cast<RowRange *>(rowTiles + 2 * kRows);  // registers are for products
 
   const auto &size = arguments.size;
   auto [batch, headAndPart, block] = arguments.order.turn(blockIdx.x);
@@ -96,12 +109,13 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
 
   const int firstRow = sight.firstRow(blockKey) / kRows * kRows;
   const int lastRow = sight.lastRow(blockKey, min(Tile::kRows, size.keys - blockKey), size.queries);
+  if (threadIdx.x == 0) *range = {firstRow, lastRow};
   // The rows of one query head of the group, then those of the next.
-  const int endHead = firstRow < lastRow ? (shared + 1) * size.group : 0;
+  const int endHead = (shared + 1) * size.group;
   auto next = [&](int *head, int *row) {
     *row += kRows;
-    if (*row < lastRow) return;
-    *row = firstRow;
+    if (*row < range->end) return;
+    *row = range->first;
     ++*head;
   };
   auto numberOf = [&](int head, int row) {
@@ -116,15 +130,15 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
                                                arguments.piecesIn);
     auto own = static_cast<int>(threadIdx.x);
     if (own < kRows) {
-      copyAsync<8>(rowTiles + stage * kRows + own, arguments.rows + numberOf(head, row) + own,
-                   row + own < size.queries);
+      copyAsync<16>(rowTiles + stage * kRows + own, arguments.rows + numberOf(head, row) + own,
+                    row + own < size.queries);
     }
   };
   copyRows<Tile::kRows, kHeadSize, Tile::kThreads>(keyTile, arguments.k.at(batch, shared), arguments.k.rowStride,
                                                    blockKey, size.keys, size.headSize, arguments.piecesIn);
   copyRows<Tile::kRows, kHeadSize, Tile::kThreads>(valueTile, arguments.v.at(batch, shared), arguments.v.rowStride,
                                                    blockKey, size.keys, size.headSize, arguments.piecesIn);
-  int head = shared * size.group, tileRow = firstRow;
+  int head = firstRow < lastRow ? shared * size.group : endHead, tileRow = firstRow;
   if (head < endHead) copyQueries(head, tileRow, 0);
   commitCopies();
   waitForCopies<0>();
@@ -147,10 +161,11 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
 #pragma unroll 1
     for (int first = 0; first < kRows; first += kChunk) {
       const int row = tileRow + first, there = min(kChunk, size.queries - row);
-      if (keys <= 0 || there <= 0 || sight.none(row, row + there - 1, key, keys)) continue;
+      const RowNumbers *rows = rowTiles + stage * kRows + first;
+      const TileSight seen{sight, [=](int of) { return rows[of - row].first; }};
+      if (keys <= 0 || there <= 0 || seen.none(row, row + there - 1, key, keys)) continue;
       const bf16 *queries = queryTiles + stage * kStage + first * kHeadSize;
       const bf16 *douts = doutTiles + stage * kStage + first * kHeadSize;
-      const RowNumbers *rows = rowTiles + stage * kRows + first;
       uint32_t kept[kM];  // drawn before the products, which need all registers
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
@@ -158,7 +173,7 @@ __global__ void __launch_bounds__(Tile::kThreads) keyGradients(BackwardArguments
       }
       float p[kM][kN][4], dp[kM][kN][4];
       multiplyTransposed<kHeadSize>(p, keyRows, queries);
-      if (!sight.all(row, row + there - 1, key, Tile::kWarpRows)) maskQueries(p, sight, row, key);
+      if (!seen.all(row, row + there - 1, key, Tile::kWarpRows)) maskQueries(p, seen, row, key);
       multiplyTransposed<kHeadSize>(dp, valueRows, douts);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
@@ -202,6 +217,7 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
   auto *queryTile = reinterpret_cast<bf16 *>(memory);
   bf16 *doutTile = queryTile + Tile::kOwnElements, *keyTiles = doutTile + Tile::kOwnElements;
   bf16 *valueTiles = keyTiles + 2 * kStage;
+  auto *firsts = reinterpret_cast<int *>(valueTiles + 2 * kStage);
 
   const auto &size = arguments.size;
   auto [batch, head, block] = arguments.order.turn(blockIdx.x);
@@ -227,6 +243,7 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
                                                    blockRow, size.queries, size.headSize, arguments.piecesIn);
   if (firstKey < lastKey) copyKeys(firstKey, 0);
   commitCopies();
+  if (threadIdx.x < Tile::kRows) firsts[threadIdx.x] = sight.first(blockRow + static_cast<int>(threadIdx.x));
 
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   const int64_t rowNumber = (static_cast<int64_t>(batch) * size.heads + head) * size.queries + row;
@@ -248,6 +265,7 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
   auto doutRows = [&](uint32_t(&a)[4], int m, int step) {
     loadLeft<kHeadSize>(a, warpDouts + 16 * m * kHeadSize, step);
   };
+  const TileSight seen{sight, [=](int of) { return firsts[warpRow + of - row]; }};
   float dq[kM][kHeadSize / 8][4] = {};
   const float scale = size.scale * kLog2E, left = Drops ? 1.0f / (1.0f - arguments.dropout.p) : 1.0f;
   const auto dropout = Drops ? arguments.dropout.now() : ProbabilityDropout{};
@@ -258,7 +276,7 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
 #pragma unroll 1
     for (int first = 0; first < kKeys; first += kChunk) {
       const int key = tileKey + first;
-      if (rows <= 0 || sight.none(row, row + rows - 1, key, kChunk)) continue;
+      if (rows <= 0 || seen.none(row, row + rows - 1, key, kChunk)) continue;
       const bf16 *keys = keyTiles + stage * kStage + first * kHeadSize;
       const bf16 *values = valueTiles + stage * kStage + first * kHeadSize;
       uint32_t kept[kM];
@@ -266,7 +284,7 @@ __global__ void __launch_bounds__(Tile::kThreads) queryGradients(BackwardArgumen
       for (int m = 0; m < kM; ++m) kept[m] = Drops ? keptByQuery<kN>(dropout, rowNumber + 16 * m, key) : 0;
       float p[kM][kN][4], dp[kM][kN][4];
       multiplyTransposed<kHeadSize>(p, queryRows, keys);
-      if (!sight.all(row, row + rows - 1, key, kChunk)) maskKeys(p, sight, row, key);
+      if (!seen.all(row, row + rows - 1, key, kChunk)) maskKeys(p, seen, row, key);
       multiplyTransposed<kHeadSize>(dp, doutRows, values);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
@@ -317,7 +335,7 @@ auto queryTileOf() {
 template <int HeadSize, bool Drops>
 cudaError_t launchTiles(const sn_stream *stream, BackwardArguments<bf16> arguments) {
   using KeyTile = decltype(keyTileOf<HeadSize, Drops>());
-  using QueryTile = decltype(queryTileOf<HeadSize, Drops>());
+  using QueryTile = QueryGradientTile<decltype(queryTileOf<HeadSize, Drops>())>;
   const auto &size = arguments.size;
   const Device &device = deviceOf(stream);
   int64_t rowBytes = size.headSize * 2 * static_cast<int64_t>(sizeof(bf16));

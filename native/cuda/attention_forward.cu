@@ -24,7 +24,8 @@ struct ForwardTile {
   static constexpr bool kHoldQueries = RowBlocks * kSteps <= 8;
   static constexpr int kQueryElements = kRows * HeadSize;
   static constexpr int kStageElements = Keys * HeadSize;
-  static constexpr size_t kSharedBytes = (kQueryElements + 4 * kStageElements) * sizeof(bf16);
+  static constexpr size_t kSharedBytes = (kQueryElements + 4 * kStageElements) * sizeof(bf16) + kRows * sizeof(int);
+  static_assert(kRows <= kThreads);
   static_assert(kSharedBytes <= (227u << 10));
 };
 
@@ -98,6 +99,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attend(ForwardArguments<bf16> 
   SN_DYNAMIC_SHARED(memory);
   auto *queryTile = reinterpret_cast<bf16 *>(memory);
   bf16 *keyTiles = queryTile + Tile::kQueryElements, *valueTiles = keyTiles + 2 * kStage;
+  auto *firsts = reinterpret_cast<int *>(valueTiles + 2 * kStage);
 
   const auto &size = arguments.size;
   auto [batch, head, block] = arguments.order.turn(blockIdx.x);
@@ -124,6 +126,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attend(ForwardArguments<bf16> 
                                                    blockRow, size.queries, size.headSize, arguments.piecesIn);
   if (firstKey < lastKey) copyKeys(firstKey, 0);
   commitCopies();
+  if (threadIdx.x < Tile::kRows) firsts[threadIdx.x] = sight.first(blockRow + static_cast<int>(threadIdx.x));
   waitForCopies<0>();
   __syncthreads();
 
@@ -146,6 +149,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attend(ForwardArguments<bf16> 
     }
   }
 
+  const TileSight seen{sight, [=](int of) { return firsts[of - blockRow]; }};
   float sums[kM][kHeadSize / 8][4] = {};
   OnlineSoftmax<kM> softmax;
   const float scale = size.scale * kLog2E;
@@ -155,10 +159,10 @@ __global__ void __launch_bounds__(Tile::kThreads) attend(ForwardArguments<bf16> 
   for (int key = firstKey, stage = 0; key < lastKey; key += kKeys, stage ^= 1) {
     if (key + kKeys < lastKey) copyKeys(key + kKeys, stage ^ 1);
     commitCopies();
-    if (rows > 0 && !sight.none(row, row + rows - 1, key, kKeys)) {
+    if (rows > 0 && !seen.none(row, row + rows - 1, key, kKeys)) {
       float scores[kM][kKeys / 8][4];
       multiplyTransposed<kHeadSize>(scores, query, keyTiles + stage * kStage);
-      if (!sight.all(row, row + rows - 1, key, kKeys)) maskKeys(scores, sight, row, key);
+      if (!seen.all(row, row + rows - 1, key, kKeys)) maskKeys(scores, seen, row, key);
       softmax.update(scores, scale, sums);
       if constexpr (Drops) drop(scores, dropout, rowNumber, key);
       multiplyRounded<kHeadSize>(sums, scores, valueTiles + stage * kStage);

@@ -16,7 +16,8 @@ struct ForwardTile {
   static constexpr int kQueryElements = kRows * kTileStride<HeadSize>;
   static constexpr int kKeyElements = kKeys * kTileStride<HeadSize>;
   static constexpr int kScoreElements = kRows * kTileStride<kKeys>;
-  static constexpr size_t kSharedBytes = (kQueryElements + kKeyElements + kScoreElements) * sizeof(float);
+  static constexpr size_t kSharedBytes =
+      (kQueryElements + kKeyElements + kScoreElements) * sizeof(float) + kRows * sizeof(int);
   static_assert(kSharedBytes <= (99u << 10));
 };
 
@@ -40,6 +41,7 @@ __global__ void __launch_bounds__(kSimtThreads) attend(ForwardArguments<float> a
   SN_DYNAMIC_SHARED(memory);
   auto *queryTile = reinterpret_cast<float *>(memory);
   float *keyTile = queryTile + Tile::kQueryElements, *scoreTile = keyTile + Tile::kKeyElements;
+  auto *firsts = reinterpret_cast<int *>(scoreTile + Tile::kScoreElements);
 
   const auto &size = arguments.size;
   auto [batch, head, block] = arguments.order.turn(blockIdx.x);
@@ -58,6 +60,7 @@ __global__ void __launch_bounds__(kSimtThreads) attend(ForwardArguments<float> a
 
   copyRows<Tile::kRows, HeadSize>(queryTile, arguments.q.at(batch, head), arguments.q.rowStride, blockRow, size.queries,
                                   size.headSize, arguments.piecesIn);
+  if (threadIdx.x < Tile::kRows) firsts[threadIdx.x] = sight.first(blockRow + static_cast<int>(threadIdx.x));
   float sums[kR][HeadSize / kSide] = {}, most[kR], total[kR] = {};
 #pragma unroll
   for (float &highest : most) highest = -INFINITY;
@@ -71,7 +74,7 @@ __global__ void __launch_bounds__(kSimtThreads) attend(ForwardArguments<float> a
     multiplyTransposed<HeadSize>(scores, queryTile, keyTile);
 #pragma unroll
     for (int r = 0; r < kR; ++r) {
-      int first = sight.first(row + r) - key, last = sight.last(row + r) - key;
+      int first = firsts[y * kR + r] - key, last = sight.last(row + r) - key;
       float highest = -INFINITY, own = 0;
 #pragma unroll
       for (int c = 0; c < kC; ++c) {

@@ -191,8 +191,8 @@ __device__ __forceinline__ void multiplyRounded(float (&sums)[M][N][4], const fl
 // ---- masks
 
 // Hides the keys from `key` on that the rows from `row` on do not see.
-template <int M, int N>
-__device__ __forceinline__ void maskKeys(float (&scores)[M][N][4], const Sight &sight, int row, int key) {
+template <int M, int N, typename First>
+__device__ __forceinline__ void maskKeys(float (&scores)[M][N][4], const TileSight<First> &sight, int row, int key) {
   int lane = static_cast<int>(threadIdx.x % kWarp), column = key + 2 * (lane % 4);
 #pragma unroll
   for (int m = 0; m < M; ++m) {
@@ -213,8 +213,8 @@ __device__ __forceinline__ void maskKeys(float (&scores)[M][N][4], const Sight &
 }
 
 // The same where keys are the rows, from `key` on, and the columns are queries from `row` on.
-template <int M, int N>
-__device__ __forceinline__ void maskQueries(float (&scores)[M][N][4], const Sight &sight, int row, int key) {
+template <int M, int N, typename First>
+__device__ __forceinline__ void maskQueries(float (&scores)[M][N][4], const TileSight<First> &sight, int row, int key) {
   int lane = static_cast<int>(threadIdx.x % kWarp);
 #pragma unroll
   for (int n = 0; n < N; ++n) {

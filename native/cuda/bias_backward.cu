@@ -9,6 +9,7 @@ namespace {
 
 template <typename T>
 struct Rows {
+  static constexpr int kAtOnce = 4;
   const T *dout;
 
   __device__ void operator()(int64_t at, int count, float (&x)[8]) const { loadEight(dout + at, count, x); }

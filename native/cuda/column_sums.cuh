@@ -11,11 +11,9 @@ namespace sn::cuda {
 
 constexpr int kSumThreads = 1024, kSumWarps = kSumThreads / kWarp;
 constexpr int kSumLanes = 2, kSumColumns = 8 * kSumLanes, kSumRows = kSumThreads / kSumLanes;
-// Rows that a thread reads before it adds them.
-constexpr int kSumAtOnce = 4;
 
 // sums[j] = factor * the sum over rows i of the elements that read(i * columns + j, count, x) gives, `count` of the
-// eight from column j on; plus sums[j] where accumulate.
+// eight from column j on; plus sums[j] where accumulate. A thread reads F::kAtOnce rows before it adds them.
 template <typename F>
 __global__ void __launch_bounds__(kSumThreads)
     sumColumns(int64_t rows, int64_t columns, float factor, F read, bool accumulate, float *sums) {
@@ -24,12 +22,12 @@ __global__ void __launch_bounds__(kSumThreads)
   auto present = static_cast<int>(min(int64_t{8}, columns - column));
   float mine[8] = {};
   int64_t row = threadIdx.x / kSumLanes;
-  for (; row + (kSumAtOnce - 1) * kSumRows < rows; row += kSumAtOnce * kSumRows) {
-    float x[kSumAtOnce][8];
+  for (; row + (F::kAtOnce - 1) * kSumRows < rows; row += F::kAtOnce * kSumRows) {
+    float x[F::kAtOnce][8];
 #pragma unroll
-    for (int i = 0; i < kSumAtOnce; ++i) read((row + i * kSumRows) * columns + column, present, x[i]);
+    for (int i = 0; i < F::kAtOnce; ++i) read((row + i * kSumRows) * columns + column, present, x[i]);
 #pragma unroll
-    for (int i = 0; i < kSumAtOnce; ++i) {
+    for (int i = 0; i < F::kAtOnce; ++i) {
 #pragma unroll
       for (int j = 0; j < 8; ++j) mine[j] += x[i][j];
     }

@@ -58,6 +58,7 @@ struct Scale {
 
 template <typename T>
 struct Products {
+  static constexpr int kAtOnce = 2;
   const T *x, *dout;
 
   __device__ void operator()(int64_t at, int count, float (&values)[8]) const {

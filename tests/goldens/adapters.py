@@ -185,7 +185,7 @@ def main():
     with_peft("lora-gpt2", "gpt2", peft.LoraConfig(task_type="CAUSAL_LM", r=4))
     with_peft("lora-bert", "bert-sequence", peft.LoraConfig(
         task_type="SEQ_CLS", r=3, lora_alpha=6, rank_pattern={"layer.1.attention.self.query": 2},
-        alpha_pattern={r"\.0\..*\.value": 5}))
+        alpha_pattern={r"0\..*\.value": 5}))
     with_peft("rslora-gpt2", "gpt2", peft.LoraConfig(
         task_type="CAUSAL_LM", r=4, lora_alpha=4, use_rslora=True, target_modules=r".*\.(c_fc|c_proj|c_attn)"), clip=0.5)
     # Without a task type: PEFT 0.21 looks for a method that transformers 5 has renamed.

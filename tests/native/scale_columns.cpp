@@ -8,7 +8,7 @@ struct Shape {
   int64_t rows, columns;
 };
 
-constexpr Shape kShapes[] = {{1, 1}, {1, 70}, {3, 17}, {5, 64}, {7, 4099}, {33, 129}, {129, 33}, {257, 768}};
+constexpr Shape kShapes[] = {{1, 1}, {1, 70}, {3, 17}, {5, 64}, {7, 4099}, {33, 129}, {129, 33}, {257, 768}, {2600, 9}};
 
 }  // namespace
 

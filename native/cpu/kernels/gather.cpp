@@ -32,17 +32,16 @@ sn_status gather_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_
 sn_status gather_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, int64_t count,
                           const int32_t *indices, const void *dout, void *din) {
   auto bytes = width * (dtype == SN_F32 ? 4 : 2);
-  // Each thread has columns of its own: whatever the indices are, no two write one place.
-  constexpr int64_t kPiece = 64;
-  int64_t pieces = (bytes + kPiece - 1) / kPiece, perPart = kGrain * 4 / ((rows + count) * kPiece) + 1;
-  parallelRange(poolOf(stream), pieces, perPart, [&](int64_t begin, int64_t end) {
-    int64_t first = begin * kPiece, last = end * kPiece < bytes ? end * kPiece : bytes;
-    auto size = static_cast<size_t>(last - first);
-    auto *target = static_cast<char *>(din) + first;
-    for (int64_t row = 0; row < rows; ++row) std::memset(target + row * bytes, 0, size);
+  // Each part has rows of its own and looks through all indices for them: whatever those are, no two threads write one
+  // place. Few parts, so that looking costs less than copying.
+  constexpr int64_t kMostParts = 64;
+  int64_t least = rowsPerPart(width), share = (rows + kMostParts - 1) / kMostParts;
+  parallelRange(poolOf(stream), rows, least > share ? least : share, [&](int64_t begin, int64_t end) {
+    auto *target = static_cast<char *>(din);
+    std::memset(target + begin * bytes, 0, static_cast<size_t>((end - begin) * bytes));
     for (int64_t i = 0; i < count; ++i) {
-      if (indices[i] < 0 || indices[i] >= rows) continue;
-      std::memcpy(target + indices[i] * bytes, static_cast<const char *>(dout) + i * bytes + first, size);
+      if (indices[i] < begin || indices[i] >= end) continue;
+      std::memcpy(target + indices[i] * bytes, static_cast<const char *>(dout) + i * bytes, static_cast<size_t>(bytes));
     }
   });
   return SN_OK;

@@ -10,6 +10,7 @@ import dev.sinter.generate.Token;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.FrozenModel;
+import dev.sinter.model.LoadedAdapter;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.text.Tokenizer;
 import java.io.IOException;
@@ -173,6 +174,30 @@ public final class Generator implements AutoCloseable {
    */
   public EngineStream stream(String prompt, Sampling sampling) {
     return engine.stream(Request.of(prompt, sampling));
+  }
+
+  /**
+   * Reads a low-rank adapter and takes it in, while other requests run: see {@link
+   * Engine#loadAdapter}. Requests have it by {@link Request#withAdapter}.
+   *
+   * @param name under which requests ask for it
+   * @param folder in the layout of PEFT: adapter_config.json, adapter_model.safetensors
+   * @throws IOException where a file is missing or not what it should be, or the adapter is for
+   *     another model, or has more than low-rank updates
+   * @throws IllegalArgumentException where there is one of this name
+   */
+  public void loadAdapter(String name, Path folder) throws IOException {
+    engine.loadAdapter(LoadedAdapter.read(name, folder, model));
+  }
+
+  /**
+   * Takes an adapter out; requests that have it keep it until they end.
+   *
+   * @param name of the adapter
+   * @throws IllegalArgumentException where there is none of this name
+   */
+  public void unloadAdapter(String name) {
+    engine.unloadAdapter(name);
   }
 
   /** Closes engine and model; what runs ends as cancelled. Closing twice is harmless. */

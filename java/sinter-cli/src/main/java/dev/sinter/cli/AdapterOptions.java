@@ -1,138 +1,92 @@
 package dev.sinter.cli;
 
-import dev.sinter.graph.WeightFormat;
-import dev.sinter.model.AdaLoraConfig;
-import dev.sinter.model.AdapterConfig;
-import dev.sinter.model.BottleneckConfig;
-import dev.sinter.model.LoraConfig;
-import dev.sinter.model.Targets;
-import java.util.ArrayList;
+import dev.sinter.generate.Engine;
+import dev.sinter.model.FrozenModel;
+import dev.sinter.model.LoadedAdapter;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import picocli.CommandLine.Option;
 
-/** Which adapter is trained instead of the model. */
+/** Low-rank adapters, and which of them completes a prompt. */
 final class AdapterOptions {
-  private static final int SIZE = 64;
+  private static final String NONE = "none";
 
   @Option(
       names = "--adapter",
-      paramLabel = "KIND",
+      paramLabel = "NAME=DIR",
       description =
-          "lora, adalora or bottleneck: train few parameters beside the model, and write those.")
-  private String kind;
+          "Folder of a low-rank adapter in PEFT's layout, and a name for it. May be given several"
+              + " times.")
+  private List<String> adapters = List.of();
 
   @Option(
-      names = "--rank",
-      paramLabel = "N",
-      description = "Of lora (default: 8); of adalora the one that is left (default: 8).")
-  private Integer rank;
-
-  @Option(
-      names = "--first-rank",
-      paramLabel = "N",
-      description = "Of adalora at its start (default: one and a half times --rank).")
-  private Integer firstRank;
-
-  @Option(names = "--size", paramLabel = "N", description = "Of bottlenecks (default: 64).")
-  private Integer size;
-
-  @Option(
-      names = "--alpha",
-      paramLabel = "A",
-      description = "An update is multiplied by alpha / rank (default: PEFT's 8).")
-  private Double alpha;
-
-  @Option(names = "--rslora", description = "Of lora: by alpha over the root of the rank.")
-  private boolean rankStabilized;
-
-  @Option(
-      names = "--adapter-dropout",
-      paramLabel = "P",
-      defaultValue = "0",
-      description = "Of what an update reads (default: ${DEFAULT-VALUE}).")
-  private double dropout;
-
-  @Option(
-      names = "--targets",
-      paramLabel = "M,M…",
-      split = ",",
+      names = "--use",
+      paramLabel = "NAME",
       description =
-          "Ends of the updated modules' names (default: as PEFT has it: c_attn of GPT-2,"
-              + " query and value of BERT).")
-  private List<String> targets = new ArrayList<>();
+          "Which adapter completes the prompts, or, as often as there are prompts, each of them;"
+              + " none: the model itself (default: the one that there is).")
+  private List<String> uses = List.of();
 
-  @Option(
-      names = "--weights",
-      paramLabel = "F",
-      description = "How weights under an adapter are held: f32, bf16, q8 or q4, packed.")
-  private String weights;
-
-  @Option(names = "--merge", description = "Write the model with its adapter in it, whole.")
-  private boolean merge;
-
-  /** Whether one was asked for. */
   boolean given() {
-    if (kind == null
-        && (rank != null
-            || firstRank != null
-            || size != null
-            || alpha != null
-            || rankStabilized
-            || dropout != 0
-            || !targets.isEmpty()
-            || weights != null
-            || merge)) {
+    return !adapters.isEmpty() || !uses.isEmpty();
+  }
+
+  private Map<String, Path> folders() {
+    Map<String, Path> all = new LinkedHashMap<>();
+    for (String adapter : adapters) {
+      int at = adapter.indexOf('=');
+      if (at < 1 || at == adapter.length() - 1) {
+        throw new IllegalArgumentException(
+            "--adapter " + adapter + "; NAME=DIR, for example --adapter polite=out");
+      }
+      String name = adapter.substring(0, at);
+      if (name.equals(NONE) || all.put(name, Path.of(adapter.substring(at + 1))) != null) {
+        throw new IllegalArgumentException(
+            "--adapter " + name + (name.equals(NONE) ? " means no adapter" : " is there twice"));
+      }
+    }
+    return all;
+  }
+
+  /** Reads them all into an engine. */
+  void load(Engine engine, FrozenModel model) throws IOException {
+    for (Map.Entry<String, Path> adapter : folders().entrySet()) {
+      engine.loadAdapter(LoadedAdapter.read(adapter.getKey(), adapter.getValue(), model));
+    }
+  }
+
+  /** The name of each prompt's adapter; empty: the model itself. */
+  List<Optional<String>> choices(int prompts) {
+    List<String> names = List.copyOf(folders().keySet());
+    if (uses.isEmpty() && names.size() > 1) {
       throw new IllegalArgumentException(
-          "--rank, --first-rank, --size, --alpha, --rslora, --adapter-dropout, --targets,"
-              + " --weights, --merge: with --adapter");
+          "--adapter names " + String.join(", ", names) + "; --use says which completes a prompt");
     }
-    return kind != null;
-  }
-
-  /** The adapter for a training of so many steps. */
-  AdapterConfig config(long steps) {
-    int least = rank == null ? 8 : rank;
-    boolean isLora = kind.equals("lora");
-    boolean isAdaLora = kind.equals("adalora");
-    check(
-        isLora || isAdaLora || kind.equals("bottleneck"),
-        "--adapter " + kind + "; lora, adalora or bottleneck");
-    check(isAdaLora || firstRank == null, "--first-rank is of adalora");
-    check(isLora || !rankStabilized, "--rslora is of lora");
-    if (!isLora && !isAdaLora) {
-      check(
-          rank == null && alpha == null && dropout == 0 && targets.isEmpty(),
-          "--rank, --alpha, --adapter-dropout, --targets are of lora and adalora");
-      return BottleneckConfig.of(size == null ? SIZE : size);
+    List<String> chosen = uses.isEmpty() && !names.isEmpty() ? names : uses;
+    if (chosen.size() > 1 && chosen.size() != prompts) {
+      throw new IllegalArgumentException(
+          chosen.size() + " --use and " + prompts + " prompts; as many, or one");
     }
-    check(size == null, "--size is of bottlenecks");
-    Targets at = targets.isEmpty() ? Targets.USUAL : Targets.of(targets.toArray(String[]::new));
-    if (isAdaLora) {
-      int first = firstRank == null ? (3 * least + 1) / 2 : firstRank;
-      AdaLoraConfig config =
-          AdaLoraConfig.of(first, least, steps)
-              .withSchedule(steps / 10, steps / 3, Math.max(1, steps / 100))
-              .withTargets(at)
-              .withDropout(dropout);
-      return alpha == null ? config : config.withAlpha(alpha);
+    for (String name : chosen) {
+      if (!name.equals(NONE) && !names.contains(name)) {
+        throw new IllegalArgumentException(
+            "--use "
+                + name
+                + "; "
+                + (names.isEmpty()
+                    ? "there is no --adapter"
+                    : String.join(", ", names) + ", none"));
+      }
     }
-    LoraConfig config = LoraConfig.of(least).withTargets(at).withDropout(dropout);
-    config = alpha == null ? config : config.withAlpha(alpha);
-    return rankStabilized ? config.withRankStabilized() : config;
-  }
-
-  private static void check(boolean right, String message) {
-    if (!right) {
-      throw new IllegalArgumentException(message);
-    }
-  }
-
-  /** How the weights under it are held; null: plain. */
-  WeightFormat packed() {
-    return weights == null ? null : WeightFormat.of(weights);
-  }
-
-  boolean merges() {
-    return merge;
+    List<Optional<String>> all =
+        chosen.stream().map(Optional::of).map(one -> one.filter(n -> !n.equals(NONE))).toList();
+    return all.size() == prompts && !all.isEmpty()
+        ? all
+        : Collections.nCopies(prompts, all.isEmpty() ? Optional.empty() : all.get(0));
   }
 }

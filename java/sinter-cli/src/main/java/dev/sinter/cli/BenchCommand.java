@@ -44,6 +44,7 @@ import picocli.CommandLine.Spec;
       "  ./sinter bench --pp 0 --overhead                 what JNI and the graph cost a token",
       "  ./sinter bench --weights all --batch 1,2,4,8,16,32",
       "  ./sinter bench --model model --weights q8 --pp 512 --tg 128 --batch 8",
+      "  ./sinter bench --pp 0 --batch 8 --adapters 8     a sequence each, beside one for all",
       "  ./sinter bench --tokenizer bpe:8192 --data corpus.txt"
     })
 final class BenchCommand implements Callable<Integer> {
@@ -106,6 +107,21 @@ final class BenchCommand implements Callable<Integer> {
   private int lora;
 
   @Option(
+      names = "--adapters",
+      paramLabel = "N",
+      description =
+          "Decoding with N adapters mixed, with one for all sequences, and without, in turn.")
+  private int adapters;
+
+  @Option(
+      names = "--rank",
+      paramLabel = "RANK",
+      defaultValue = "8",
+      description =
+          "Rank of these adapters, which change all linear layers (default: ${DEFAULT-VALUE}).")
+  private int rank;
+
+  @Option(
       names = "--runs",
       paramLabel = "N",
       defaultValue = "5",
@@ -143,6 +159,9 @@ final class BenchCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     if (runs < 1 || prefill < 0 || decode < 0 || batches.stream().anyMatch(n -> n < 1)) {
       throw new IllegalArgumentException("--runs, --batch: 1 or more; --pp, --tg: 0 or more");
+    }
+    if (adapters < 0 || rank < 1) {
+      throw new IllegalArgumentException("--adapters: 0 or more; --rank: 1 or more");
     }
     if ((tokenizer == null) != (data == null)) {
       throw new IllegalArgumentException("--tokenizer and --data go together");
@@ -216,7 +235,11 @@ final class BenchCommand implements Callable<Integer> {
     }
     if (decode > 0) {
       for (int batch : batches) {
-        benchDecode("tg" + decode, model, batch, where);
+        if (adapters > 0) {
+          benchAdapters(model, batch, where);
+        } else {
+          benchDecode("tg" + decode, model, batch, where);
+        }
       }
       if (overhead) {
         benchOverhead(model, where);
@@ -275,15 +298,57 @@ final class BenchCommand implements Callable<Integer> {
           test + (batch == 1 ? "" : " x" + batch),
           model.format().text(),
           where,
-          () -> {
-            int[] fed = tokens(model.config(), batch);
-            step(decoder, fed, 0);
-            long started = System.nanoTime();
-            for (int i = 1; i <= decode; i++) {
-              step(decoder, fed, i);
-            }
-            return (double) batch * decode * 1e9 / (System.nanoTime() - started);
-          });
+          () -> tokensPerSecond(decoder, tokens(model.config(), batch), decode));
+    }
+  }
+
+  /** Decodes so many tokens after one of each sequence. */
+  static double tokensPerSecond(PagedDecoder decoder, int[] fed, int count) {
+    step(decoder, fed, 0);
+    long started = System.nanoTime();
+    for (int i = 1; i <= count; i++) {
+      step(decoder, fed, i);
+    }
+    return (double) fed.length * count * 1e9 / (System.nanoTime() - started);
+  }
+
+  private void benchAdapters(FrozenModel model, int batch, Device where) {
+    try (PagedDecoder plain = decoder(model, batch, decode + 1, batch);
+        AdapterSteps adapted =
+            new AdapterSteps(model, decoder(model, batch, decode + 1, batch), adapters, rank)) {
+      List<DoubleSupplier> ways =
+          List.of(
+              () -> tokensPerSecond(plain, tokens(model.config(), batch), decode),
+              () -> adapted.tokensPerSecond(1, tokens(model.config(), batch), decode),
+              () -> adapted.tokensPerSecond(adapters, tokens(model.config(), batch), decode));
+      double[][] rates = inTurn(ways);
+      String test = "tg" + decode + " x" + batch;
+      String type = model.format().text();
+      print(test, type, where, rates[0]);
+      print(test + " adapter", type, where, rates[1]);
+      print(test + " " + adapters + " mixed", type, where, rates[2]);
+      double mixed = median(rates[2]);
+      share(batch, type, mixed / median(rates[1]), mixed / median(rates[0]));
+    }
+  }
+
+  /** How adapters mixed in one batch compare. */
+  private void share(int batch, String type, double ofOne, double ofNone) {
+    PrintWriter out = spec.commandLine().getOut();
+    if (json) {
+      ObjectNode row = new ObjectMapper().createObjectNode();
+      row.put("engine", "sinter");
+      row.put("what", adapters + " adapters of rank " + rank + " mixed, x" + batch + " " + type);
+      row.put("share_of_one", ofOne).put("share_of_none", ofNone);
+      out.println(row);
+    } else {
+      out.printf(
+          Locale.ROOT,
+          "%d adapters of rank %d mixed: %.0f%% of one's tokens/s, %.0f%% of none's%n",
+          adapters,
+          rank,
+          100 * ofOne,
+          100 * ofNone);
     }
   }
 

@@ -49,8 +49,9 @@ import picocli.CommandLine.Spec;
       "              .txt: source, tab, target",
       "",
       "Writes the model in Hugging Face's layout, of all evaluations the best one's, with",
-      "the tokenizer, task.json, metrics.csv and TensorBoard's events. The head is new where",
-      "the model has none for the task, or one for other labels.",
+      "the tokenizer, task.json, metrics.csv, TensorBoard's events, and report.json, which",
+      "./sinter report shows. The head is new where the model has none for the task, or one",
+      "for other labels.",
       "",
       "Examples:",
       "  ./sinter finetune --task classify --model bert --train train.csv --valid valid.csv"
@@ -195,7 +196,7 @@ final class FinetuneCommand implements Callable<Integer> {
       description = "Of the head, the order and dropout (default: ${DEFAULT-VALUE}).")
   private long seed;
 
-  @Mixin private AdapterOptions adapter;
+  @Mixin private AdaptingOptions adapter;
 
   @Mixin private DeviceOptions.DtypeOption dtype;
 
@@ -207,6 +208,31 @@ final class FinetuneCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     PrintWriter err = spec.commandLine().getErr();
+    FineTuner.Outcome outcome;
+    try (Device where = device.open()) {
+      outcome =
+          tuner()
+              .onStep(step -> show(step, err))
+              .onEvaluation(evaluation -> show(evaluation, err))
+              .onWarning(warning -> err.println("sinter: " + warning))
+              .device(where)
+              .run();
+    } finally {
+      if (bar != null) {
+        bar.close();
+      }
+    }
+    FinetuneReport.write(out, Task.named(task), outcome);
+    err.println("model: " + out);
+    Evaluation best = outcome.best();
+    if (best != null) {
+      spec.commandLine().getOut().println(metrics(best));
+    }
+    return 0;
+  }
+
+  /** The run that the options ask for. */
+  FineTuner tuner() {
     FineTuner tuner =
         FineTuner.of(Task.named(task), model)
             .train(train)
@@ -224,10 +250,7 @@ final class FinetuneCommand implements Callable<Integer> {
             .layerDecay(layerDecay)
             .patience(patience)
             .seed(seed)
-            .dtype(dtype.get())
-            .onStep(step -> show(step, err))
-            .onEvaluation(evaluation -> show(evaluation, err))
-            .onWarning(warning -> err.println("sinter: " + warning));
+            .dtype(dtype.get());
     if (adapter.given()) {
       tuner.adapter(adapter::config).packed(adapter.packed());
       adapter.config(Integer.MAX_VALUE); // what is wrong with it is said before data are read
@@ -244,20 +267,7 @@ final class FinetuneCommand implements Callable<Integer> {
     if (classWeights != null) {
       tuner.classWeights(weights());
     }
-    FineTuner.Outcome outcome;
-    try (Device where = device.open()) {
-      outcome = tuner.device(where).run();
-    } finally {
-      if (bar != null) {
-        bar.close();
-      }
-    }
-    err.println("model: " + out);
-    Evaluation best = outcome.best();
-    if (best != null) {
-      spec.commandLine().getOut().println(metrics(best));
-    }
-    return 0;
+    return tuner;
   }
 
   private Map<String, Double> weights() {

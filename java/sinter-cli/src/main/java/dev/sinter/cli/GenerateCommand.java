@@ -58,7 +58,8 @@ import picocli.CommandLine.Spec;
       "--json prints one object when all is done:",
       "  {\"completions\": [{\"prompt\": 0, \"text\": \"…\", \"ids\": […], \"logprobs\": […],",
       "    \"score\": …, \"finish\": \"length\"}, …]}",
-      "prompt: its number; text: not with --ids; logprobs: of each token under the",
+      "prompt: its number; adapter: its name, if one completed it; text: not with",
+      "--ids; logprobs: of each token under the",
       "model's own distribution; score: their sum, with --beams that of the beam;",
       "finish: length, context, end_of_text or stop.",
       "",
@@ -67,6 +68,8 @@ import picocli.CommandLine.Spec;
       "  echo 'public static' | ./sinter generate --model model --prompt - --count 3 --stop '}'",
       "  ./sinter generate --model model --prompt 'To be' --beams 4 --no-repeat-ngram 3",
       "  ./sinter generate --model gpt2.gguf --prompt 'To be' --weights q8",
+      "  ./sinter generate --model model --adapter a=polite --adapter b=brief \\",
+      "      --prompt Hello --use a --prompt Hello --use b",
       "  ./sinter generate --model model --ids 15496,11 --ids 995 --eos 50256 --json"
     })
 final class GenerateCommand implements Callable<Integer> {
@@ -144,10 +147,12 @@ final class GenerateCommand implements Callable<Integer> {
       description = "A small model of the same vocabulary that guesses instead; no token changes.")
   private Path draft;
 
+  @Mixin private AdapterOptions adapters;
+
   @Mixin private DeviceOptions device;
 
-  /** A completion and the number of its prompt. */
-  private record Numbered(int prompt, Completion completion) {}
+  /** A completion, the number of its prompt, and the adapter. */
+  private record Numbered(int prompt, Optional<String> adapter, Completion completion) {}
 
   @Override
   public Integer call() throws IOException {
@@ -160,10 +165,15 @@ final class GenerateCommand implements Callable<Integer> {
     for (String text : prompts.texts == null ? List.<String>of() : prompts.texts) {
       texts.add(text.equals("-") ? standardInput() : text);
     }
+    List<Optional<String>> choices =
+        adapters.choices(texts.isEmpty() ? prompts.ids.size() : texts.size());
     if (chat && (search.isPresent() || texts.isEmpty())) {
       throw new IllegalArgumentException("--chat answers texts, without beams");
     }
     if (search.isPresent()) {
+      if (adapters.given()) {
+        throw new IllegalArgumentException("--beams search without adapters; merge one first");
+      }
       show(search(texts, first, search.get()), texts);
       return 0;
     }
@@ -179,10 +189,11 @@ final class GenerateCommand implements Callable<Integer> {
       }
       List<int[]> ids = ids(texts, tokenizer, talk);
       try (Engine engine = Engine.of(frozen, tokenizer, settings(frozen, small, ids, first))) {
+        adapters.load(engine, frozen);
         if (texts.size() == 1 && !json) {
-          stream(engine, texts.get(0), ids.get(0), first);
+          stream(engine, texts.get(0), ids.get(0), first, choices.get(0));
         } else {
-          show(complete(engine, ids, first), texts);
+          show(complete(engine, ids, first, choices), texts);
         }
       }
     }
@@ -264,7 +275,13 @@ final class GenerateCommand implements Callable<Integer> {
     return ProcessorOptions.ids(ids).stream().mapToInt(Integer::intValue).toArray();
   }
 
-  private void stream(Engine engine, String text, int[] ids, Sampling first) {
+  private static Request request(int[] ids, Sampling first, int number, Optional<String> adapter) {
+    Request request = Request.of(ids, first.withSeed(first.seed() + number));
+    return adapter.map(request::withAdapter).orElse(request);
+  }
+
+  private void stream(
+      Engine engine, String text, int[] ids, Sampling first, Optional<String> adapter) {
     PrintWriter out = spec.commandLine().getOut();
     for (int i = 0; i < count; i++) {
       if (count > 1) {
@@ -272,7 +289,7 @@ final class GenerateCommand implements Callable<Integer> {
       }
       out.print(chat ? "" : text);
       out.flush();
-      try (EngineStream stream = engine.stream(Request.of(ids, first.withSeed(first.seed() + i)))) {
+      try (EngineStream stream = engine.stream(request(ids, first, i, adapter))) {
         for (Token token : stream) {
           out.print(token.text());
           out.flush();
@@ -284,16 +301,18 @@ final class GenerateCommand implements Callable<Integer> {
   }
 
   /** Where there are several prompts, each completion of a prompt has the seed after the last. */
-  private List<Numbered> complete(Engine engine, List<int[]> ids, Sampling first) {
+  private List<Numbered> complete(
+      Engine engine, List<int[]> ids, Sampling first, List<Optional<String>> choices) {
     List<Request> requests = new ArrayList<>();
-    for (int[] prompt : ids) {
+    for (int prompt = 0; prompt < ids.size(); prompt++) {
       for (int i = 0; i < count; i++) {
-        requests.add(Request.of(prompt, first.withSeed(first.seed() + requests.size())));
+        requests.add(request(ids.get(prompt), first, requests.size(), choices.get(prompt)));
       }
     }
     List<Numbered> all = new ArrayList<>();
     for (Completion completion : engine.complete(requests)) {
-      all.add(new Numbered(all.size() / count, completion));
+      int prompt = all.size() / count;
+      all.add(new Numbered(prompt, choices.get(prompt), completion));
     }
     return all;
   }
@@ -307,7 +326,7 @@ final class GenerateCommand implements Callable<Integer> {
         LanguageModel plain = ModelFiles.load(model, where, dtype)) {
       for (int i = 0; i < ids.size(); i++) {
         for (Completion one : BeamSearch.complete(plain, tokenizer, ids.get(i), first, how)) {
-          all.add(new Numbered(i, one));
+          all.add(new Numbered(i, Optional.empty(), one));
         }
       }
     }
@@ -367,6 +386,7 @@ final class GenerateCommand implements Callable<Integer> {
     ArrayNode completions = root.putArray("completions");
     for (Numbered one : all) {
       ObjectNode node = completions.addObject().put("prompt", one.prompt);
+      one.adapter.ifPresent(name -> node.put("adapter", name));
       if (hasText) {
         node.put("text", one.completion.text());
       }

@@ -3,11 +3,14 @@ package dev.sinter.cli;
 import dev.sinter.io.AtomicFiles;
 import java.awt.BasicStroke;
 import java.awt.Color;
+import java.awt.image.BufferedImage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Map;
+import java.util.function.Supplier;
+import javax.imageio.ImageIO;
 import org.knowm.xchart.BitmapEncoder;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
@@ -36,9 +39,18 @@ final class LossPlot {
    * @throws IOException where the file cannot be written, or this Java has no fonts to draw with
    */
   static void draw(String title, Curve train, Curve validation, Path file) throws IOException {
-    byte[] png;
+    write(file, () -> BitmapEncoder.getBufferedImage(chart(title, train, validation)));
+  }
+
+  /**
+   * Writes an image as a PNG.
+   *
+   * @throws IOException where the file cannot be written, or this Java has no fonts to draw with
+   */
+  static void write(Path file, Supplier<BufferedImage> drawing) throws IOException {
+    BufferedImage image;
     try {
-      png = render(title, train, validation);
+      image = drawing.get();
     } catch (LinkageError | RuntimeException e) {
       // A headless JDK without fontconfig fails in many ways, all of them here.
       throw new IOException(
@@ -47,10 +59,12 @@ final class LossPlot {
               + " fonts-dejavu-core",
           e);
     }
-    AtomicFiles.write(file, png);
+    ByteArrayOutputStream png = new ByteArrayOutputStream();
+    ImageIO.write(image, "png", png);
+    AtomicFiles.write(file, png.toByteArray());
   }
 
-  private static byte[] render(String title, Curve train, Curve validation) throws IOException {
+  private static XYChart chart(String title, Curve train, Curve validation) {
     XYChart chart =
         new XYChartBuilder()
             .width(1000)
@@ -87,9 +101,7 @@ final class LossPlot {
       series.setMarker(SeriesMarkers.CIRCLE).setLineColor(new Color(214, 39, 40));
       series.setMarkerColor(new Color(214, 39, 40)).setLineStyle(new BasicStroke(2f));
     }
-    ByteArrayOutputStream out = new ByteArrayOutputStream();
-    BitmapEncoder.saveBitmap(chart, out, BitmapEncoder.BitmapFormat.PNG);
-    return out.toByteArray();
+    return chart;
   }
 
   /** A running mean over a fiftieth of the curve: single batches are noisy. */

@@ -29,6 +29,7 @@ public final class Main {
           RewardCommand.class,
           PpoCommand.class,
           DpoCommand.class,
+          SearchCommand.class,
           GenerateCommand.class,
           ChatCommand.class,
           QuantizeCommand.class,

@@ -5,11 +5,14 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
+import java.lang.reflect.Method;
 import java.net.URL;
 import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.stream.Stream;
 import javax.tools.ToolProvider;
@@ -28,8 +31,12 @@ class ExamplesTest {
 
   /** What an example returned, a record, and what it printed. */
   private record Result(Object outcome, String out) {
+    Object get(String name) throws ReflectiveOperationException {
+      return outcome.getClass().getMethod(name).invoke(outcome);
+    }
+
     double number(String name) throws ReflectiveOperationException {
-      return ((Number) outcome.getClass().getMethod(name).invoke(outcome)).doubleValue();
+      return ((Number) get(name)).doubleValue();
     }
   }
 
@@ -66,11 +73,16 @@ class ExamplesTest {
     loader.close();
   }
 
-  private static Result run(String example) throws Exception {
+  /** Some make files and take a folder for them. */
+  private static Result run(String example, Path... folder) throws Exception {
     ByteArrayOutputStream out = new ByteArrayOutputStream();
-    var method = loader.loadClass(example).getDeclaredMethod("run", PrintStream.class);
-    method.setAccessible(true);
-    Object outcome = method.invoke(null, new PrintStream(out, true, StandardCharsets.UTF_8));
+    List<Class<?>> types = new ArrayList<>(Collections.nCopies(folder.length, Path.class));
+    types.add(PrintStream.class);
+    List<Object> arguments = new ArrayList<>(List.of((Object[]) folder));
+    arguments.add(new PrintStream(out, true, StandardCharsets.UTF_8));
+    Method run = loader.loadClass(example).getDeclaredMethod("run", types.toArray(Class[]::new));
+    run.setAccessible(true);
+    Object outcome = run.invoke(null, arguments.toArray());
     return new Result(outcome, out.toString(StandardCharsets.UTF_8));
   }
 
@@ -80,6 +92,29 @@ class ExamplesTest {
       long lines = Files.readAllLines(source).size();
       assertTrue(lines < MOST_LINES, source + " has " + lines + " lines");
     }
+  }
+
+  @Test
+  void theAssistantAnswersWithItsSourceAndSaysWhenItDoesNotKnow(@TempDir Path folder)
+      throws Exception {
+    Result result = run("CustomerService", folder);
+    assertTrue(result.number("answered") >= 0.85, result.out);
+    assertTrue(result.number("refused") >= 0.75, result.out);
+    assertTrue(result.out.contains("[returns.md]"), result.out);
+    assertTrue(result.out.contains("I do not know"), result.out);
+  }
+
+  @Test
+  void theMonitorRaisesOneAlertAtTheSpike(@TempDir Path folder) throws Exception {
+    Result result = run("OpinionMonitor", folder);
+    assertTrue(result.number("accuracy") >= 0.95, result.out);
+    assertEquals(List.of("17:00 delivery"), result.get("alerts"), result.out);
+  }
+
+  @Test
+  void theRecommenderRanksTheRightCandidateFirst(@TempDir Path folder) throws Exception {
+    Result result = run("Recommender", folder);
+    assertTrue(result.number("hits") >= 0.8, result.out);
   }
 
   @Test

@@ -92,7 +92,10 @@ public final class NotebookTest {
             .build()) {
       System.setOut(new PrintStream(printed, true, StandardCharsets.UTF_8));
       evaluate(
-          shell, "void display(Object shown) { " + getClass().getName() + ".SHOWN.add(shown); }");
+          shell,
+          String.format(
+              "String display(Object shown) { %s.SHOWN.add(shown); return \"id\"; }",
+              getClass().getName()));
       for (String cell : code()) {
         evaluate(
             shell,

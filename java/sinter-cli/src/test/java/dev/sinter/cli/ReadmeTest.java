@@ -21,6 +21,7 @@ class ReadmeTest {
       """
       import dev.sinter.*;
       import dev.sinter.data.*;
+      import dev.sinter.finetune.*;
       import dev.sinter.generate.*;
       import dev.sinter.graph.*;
       import dev.sinter.model.*;
@@ -43,6 +44,11 @@ class ReadmeTest {
     assertTrue(masks.contains("capital 0.") && masks.endsWith("32\n"), masks);
     String translation = run("Translation", blocks.get(4));
     assertTrue(translation.contains("Ein Mann."), translation);
+    String rows = "it is a text,good\nof the capital,bad\n";
+    Files.writeString(folder.resolve("train.csv"), "text,label\n" + rows.repeat(80));
+    Files.writeString(folder.resolve("valid.csv"), "text,label\n" + rows);
+    String tuned = run("Tune", blocks.get(5));
+    assertTrue(tuned.contains("accuracy=1.0") && tuned.contains("label="), tuned);
   }
 
   private void train(String command, String text, String out, String... more) throws Exception {

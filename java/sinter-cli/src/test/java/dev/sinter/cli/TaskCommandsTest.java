@@ -286,7 +286,7 @@ class TaskCommandsTest {
         graph.targets().put(i, BIRDS.contains(animals.get(i)) ? 1 : 0);
       }
       AdamW optimizer = AdamW.of(Schedule.cosine(1e-3, 1e-4));
-      TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, 60, 1);
+      TrainingLoop loop = new TrainingLoop(model, optimizer, 60, 1);
       while (loop.goesOn()) {
         loop.step(graph::run, (long) batch * length);
       }

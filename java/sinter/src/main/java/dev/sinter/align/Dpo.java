@@ -144,7 +144,7 @@ public final class Dpo {
   public void run(AdamW optimizer, long steps, Consumer<Step> onStep) {
     Epochs order = new Epochs(pairs.size(), seed);
     try (Likelihoods policy = Likelihoods.training(model, 2 * batch, length - 1, 1, seed)) {
-      TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, steps, 1);
+      TrainingLoop loop = new TrainingLoop(model, optimizer, steps, 1);
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(

@@ -404,8 +404,8 @@ public final class Ppo implements AutoCloseable {
       windows = text == null ? null : new Batches(text, length, seed);
       held = heldText == null ? null : new Perplexity(policy, length, length);
       long steps = iterations * epochs * (batch / minibatch);
-      policyLoop = new TrainingLoop(policy.parameters(), policyOptimizer, steps, 1);
-      valueLoop = new TrainingLoop(value.parameters(), valueOptimizer, steps, 1);
+      policyLoop = new TrainingLoop(policy, policyOptimizer, steps, 1);
+      valueLoop = new TrainingLoop(value, valueOptimizer, steps, 1);
       responses = responses();
       order = new Epochs(prompts.size(), seed);
     }

@@ -79,7 +79,7 @@ public final class RewardTrainer {
   public void run(AdamW optimizer, long steps, Consumer<Step> onStep) {
     Epochs order = new Epochs(ranked.size(), seed);
     try (TaskGraph graph = reward.model().outputGraph(rows, length, Recompute.NONE, seed)) {
-      TrainingLoop loop = new TrainingLoop(reward.model().parameters(), optimizer, steps, 1);
+      TrainingLoop loop = new TrainingLoop(reward.model(), optimizer, steps, 1);
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(

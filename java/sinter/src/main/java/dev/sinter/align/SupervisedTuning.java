@@ -128,7 +128,7 @@ public final class SupervisedTuning {
   public void run(AdamW optimizer, long steps, Consumer<Step> onStep) {
     Epochs order = new Epochs(rows.size(), seed);
     try (PackedGraph graph = model.packedGraph(batch, length, 1, Recompute.NONE, seed)) {
-      TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, steps, 1);
+      TrainingLoop loop = new TrainingLoop(model, optimizer, steps, 1);
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(

@@ -4,15 +4,12 @@ import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.WeightFormat;
-import dev.sinter.model.AdaLoraConfig;
-import dev.sinter.model.Adapter;
 import dev.sinter.model.AdapterConfig;
 import dev.sinter.model.Head;
 import dev.sinter.model.ModelFiles;
 import dev.sinter.model.PeftFiles;
 import dev.sinter.text.Tokenizer;
 import dev.sinter.train.AdamW;
-import dev.sinter.train.RankAllocator;
 import dev.sinter.train.Schedule;
 import dev.sinter.train.Step;
 import dev.sinter.train.TrainingLoop;
@@ -620,11 +617,11 @@ public final class FineTuner {
         parameters.learningRates(layers.rates(layerDecay));
       }
       if (out == null) {
-        loop(parameters, null);
+        loop(null);
       } else {
         Files.createDirectories(out);
         try (RunLog log = new RunLog(out, learner.metricNames())) {
-          loop(parameters, log);
+          loop(log);
         }
       }
       return new Outcome(
@@ -637,14 +634,10 @@ public final class FineTuner {
           predictions);
     }
 
-    private void loop(Parameters parameters, RunLog log) throws IOException {
+    private void loop(RunLog log) throws IOException {
       Schedule schedule = Schedule.linear(learningRate, 0).warmup((long) Math.ceil(warmup * steps));
       AdamW optimizer = new AdamW(schedule, 0.9, 0.999, 1e-8, weightDecay, clip);
-      TrainingLoop loop = new TrainingLoop(parameters, optimizer, steps, accumulate);
-      Adapter over = learner.model().adapter();
-      if (over != null && over.config() instanceof AdaLoraConfig) {
-        loop.with(RankAllocator.of(learner.model()));
-      }
+      TrainingLoop loop = new TrainingLoop(learner.model(), optimizer, steps, accumulate);
       while (loop.goesOn() && !stopping && (patience == 0 || worse < patience)) {
         long first = loop.done() * accumulate;
         long tokens = 0;

@@ -28,7 +28,7 @@ final class LengthBatches {
   }
 
   long perEpoch() {
-    return (examples.size() + batch - 1) / batch;
+    return ((long) examples.size() + batch - 1) / batch;
   }
 
   /** The batch of a pass, from 0 on, over all epochs. */

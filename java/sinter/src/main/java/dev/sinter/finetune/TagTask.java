@@ -102,7 +102,7 @@ final class TagTask extends HeadTask {
   }
 
   @Override
-  String shown(Sample sample) {
+  public String shown(Sample sample) {
     return String.join(" ", sample.texts());
   }
 

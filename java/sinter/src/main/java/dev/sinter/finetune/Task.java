@@ -237,8 +237,13 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
 
   abstract Sample sample(Table table, Table.Row row, boolean labelled) throws DataException;
 
-  /** How a sample is shown in reports. */
-  String shown(Sample sample) {
+  /**
+   * Shows what the model reads of a sample.
+   *
+   * @param sample of this task
+   * @return its texts, a tab between them; of words, blanks
+   */
+  public String shown(Sample sample) {
     return String.join("\t", sample.texts());
   }
 

@@ -37,7 +37,7 @@ final class TranslateTask extends Task {
     for (String line : TextFiles.read(List.of(file)).lines().toList()) {
       number++;
       String[] sides = line.split("\t", -1);
-      if (sides.length != (labelled ? 2 : 1) && labelled || sides[0].isBlank()) {
+      if (labelled && sides.length != 2 || sides[0].isBlank()) {
         throw new DataException(file, number, null, "is not a source, a tab and its target");
       }
       samples.add(sample(file, number, sides[0], labelled ? sides[1] : null));

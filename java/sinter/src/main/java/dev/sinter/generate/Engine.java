@@ -2,15 +2,19 @@ package dev.sinter.generate;
 
 import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
+import dev.sinter.model.LoadedAdapter;
 import dev.sinter.text.Tokenizer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
+import java.util.concurrent.FutureTask;
 import java.util.concurrent.SynchronousQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
@@ -41,6 +45,9 @@ public final class Engine implements AutoCloseable {
   private final Condition work = lock.newCondition(); // or the end
   private final Condition room = lock.newCondition(); // in the queue, or the end
   private final Deque<Job> waiting = new ArrayDeque<>();
+  private final Deque<FutureTask<Void>> errands = new ArrayDeque<>(); // between steps
+  private final Map<String, EngineAdapter> adapters = new TreeMap<>();
+  private final List<EngineAdapter> leaving = new ArrayList<>(); // as soon as no job has them
   private boolean closed;
   private long refused;
   private EngineStats stats;
@@ -123,7 +130,8 @@ public final class Engine implements AutoCloseable {
    *     ArithmeticException} where the model's logits are not finite, and with whatever a processor
    *     throws
    * @throws IllegalArgumentException for a prompt that is empty, has tokens that the model does not
-   *     know, or does not fit the context or all pages together
+   *     know, or does not fit the context or all pages together, and for an adapter that the engine
+   *     does not have
    * @throws QueueFullException where as many requests wait as may; nothing of this one remains
    * @throws IllegalStateException where the engine is closed
    */
@@ -211,15 +219,120 @@ public final class Engine implements AutoCloseable {
   }
 
   private void add(Job job) {
-    if (closed) {
-      throw new IllegalStateException("the engine is closed");
-    }
+    checkOpen();
+    job.setAdapter(job.request().adapter().map(this::adapter).orElse(null));
     if (full()) {
       refused++;
       throw new QueueFullException(settings.queue());
     }
     waiting.add(job);
     work.signal();
+  }
+
+  private void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the engine is closed");
+    }
+  }
+
+  private EngineAdapter adapter(String name) {
+    EngineAdapter adapter = adapters.get(name);
+    check(adapter != null, "adapter " + name + " is not loaded; " + names());
+    return adapter;
+  }
+
+  private String names() {
+    return adapters.isEmpty() ? "none is" : "there are " + String.join(", ", adapters.keySet());
+  }
+
+  /**
+   * Takes a low-rank adapter in, while requests run: between two steps, which it waits for. From
+   * then on requests may name it.
+   *
+   * @param adapter for the engine's model
+   * @throws IllegalArgumentException where the engine has one of this name, or the adapter is for
+   *     another model
+   * @throws dev.sinter.graph.DeviceMemoryException where it does not fit; the engine goes on
+   *     without it
+   * @throws CancellationException where the thread is interrupted meanwhile; it still is then
+   * @throws IllegalStateException where the engine is closed, and from within a {@link Processor}
+   */
+  public void loadAdapter(LoadedAdapter adapter) {
+    if (Thread.currentThread() == thread) {
+      throw new IllegalStateException("a step is being computed; load adapters elsewhere");
+    }
+    FutureTask<Void> errand = new FutureTask<>(() -> take(adapter), null);
+    lock.lock();
+    try {
+      checkOpen();
+      errands.add(errand);
+      work.signal();
+    } finally {
+      lock.unlock();
+    }
+    try {
+      errand.get();
+    } catch (ExecutionException e) {
+      throw e.getCause() instanceof RuntimeException unchecked
+          ? unchecked
+          : new IllegalStateException(e.getCause());
+    } catch (InterruptedException e) {
+      errand.cancel(false);
+      Thread.currentThread().interrupt();
+      throw new CancellationException("interrupted while an adapter was loaded");
+    } catch (CancellationException e) {
+      throw new IllegalStateException("the engine is closed", e);
+    }
+  }
+
+  /** For the engine's thread, which alone adds adapters. */
+  private void take(LoadedAdapter adapter) {
+    lock.lock();
+    try {
+      check(
+          !adapters.containsKey(adapter.name()),
+          "adapter " + adapter.name() + " is loaded already; unload it first");
+    } finally {
+      lock.unlock();
+    }
+    EngineAdapter taken = scheduler.load(adapter);
+    lock.lock();
+    try {
+      adapters.put(adapter.name(), taken);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /**
+   * Takes an adapter out: from now on requests that name it are refused. Those that wait or run
+   * keep it until they end; then its memory is free for another.
+   *
+   * @param name of the adapter
+   * @throws IllegalArgumentException where the engine has none of this name
+   */
+  public void unloadAdapter(String name) {
+    lock.lock();
+    try {
+      leaving.add(adapter(name));
+      adapters.remove(name);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /**
+   * Names the adapters that requests may have.
+   *
+   * @return names, sorted
+   */
+  public List<String> adapters() {
+    lock.lock();
+    try {
+      return List.copyOf(adapters.keySet());
+    } finally {
+      lock.unlock();
+    }
   }
 
   private Job job(Request request, EngineStream stream) {
@@ -283,6 +396,7 @@ public final class Engine implements AutoCloseable {
     boolean orderly = false;
     try {
       while (prepare()) {
+        runErrands();
         scheduler.step();
         publish();
         scheduler.flush();
@@ -297,10 +411,11 @@ public final class Engine implements AutoCloseable {
   private boolean prepare() {
     lock.lock();
     try {
-      while (!closed && waiting.isEmpty() && !scheduler.busy()) {
+      while (!closed && waiting.isEmpty() && errands.isEmpty() && !scheduler.busy()) {
         work.awaitUninterruptibly();
       }
       waiting.removeIf(scheduler::cancelledWhileWaiting);
+      leaving.removeIf(this::unloaded);
       while (!waiting.isEmpty() && scheduler.admits(waiting.peek())) {
         scheduler.start(waiting.poll());
       }
@@ -308,6 +423,30 @@ public final class Engine implements AutoCloseable {
         room.signalAll();
       }
       return !closed;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Lets an adapter go if no request has it any more. */
+  private boolean unloaded(EngineAdapter adapter) {
+    if (scheduler.uses(adapter) || waiting.stream().anyMatch(job -> job.adapter() == adapter)) {
+      return false;
+    }
+    scheduler.unload(adapter);
+    return true;
+  }
+
+  private void runErrands() {
+    for (FutureTask<Void> errand = nextErrand(); errand != null; errand = nextErrand()) {
+      errand.run();
+    }
+  }
+
+  private FutureTask<Void> nextErrand() {
+    lock.lock();
+    try {
+      return errands.poll();
     } finally {
       lock.unlock();
     }
@@ -332,6 +471,7 @@ public final class Engine implements AutoCloseable {
       closed = true;
       left = List.copyOf(waiting);
       waiting.clear();
+      errands.forEach(errand -> errand.cancel(false));
       room.signalAll();
     } finally {
       lock.unlock();

@@ -20,6 +20,7 @@ final class Job {
   private final EngineStream stream;
   private final Speculation speculation;
   private final int context;
+  private EngineAdapter adapter;
   private final long submitted = System.nanoTime();
   private long started;
   private long first;
@@ -96,6 +97,20 @@ final class Job {
 
   Sequence sequence() {
     return sequence;
+  }
+
+  /** The adapter of a request's name, from before it waits. */
+  void setAdapter(EngineAdapter value) {
+    adapter = value;
+  }
+
+  /** Null: the model itself. */
+  EngineAdapter adapter() {
+    return adapter;
+  }
+
+  Request request() {
+    return request;
   }
 
   Speculation speculation() {

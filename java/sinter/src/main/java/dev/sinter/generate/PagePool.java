@@ -1,10 +1,12 @@
 package dev.sinter.generate;
 
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -101,13 +103,31 @@ final class PagePool {
   /**
    * Finds a shared page.
    *
-   * @param before the shared page of the tokens before it; null: none
+   * @param before the shared page of the tokens before it, or a {@link #root}; null: none
    * @param ids the sequence's
    * @param from the place of the page's first token
    * @return null where there is none; to be held, it is to be retained
    */
   Page find(Page before, int[] ids, int from) {
     return branch(before).get(tokens(ids, from));
+  }
+
+  /** A place of its own for first pages: what is shared below it nothing else finds. */
+  static Page root() {
+    return new Page(-1);
+  }
+
+  /** Forgets what pages below a root hold, none of which is held. */
+  void forgetBelow(Page root) {
+    List<Page> below = new ArrayList<>(root.next.values());
+    for (int i = 0; i < below.size(); i++) {
+      below.addAll(below.get(i).next.values());
+    }
+    for (Page page : below) {
+      idle.remove(page);
+      forget(page);
+      free.push(page);
+    }
   }
 
   private Map<Tokens, Page> branch(Page before) {

@@ -2,6 +2,7 @@ package dev.sinter.generate;
 
 import dev.sinter.graph.Sampler;
 import dev.sinter.model.FrozenModel;
+import dev.sinter.model.LoadedAdapter;
 import dev.sinter.model.PagedDecoder;
 
 /** The steps of a {@link PagedDecoder}. */
@@ -58,6 +59,21 @@ final class PagedSteps implements Steps {
   @Override
   public void setToken(int slot, int position, int token) {
     decoder.setToken(slot, position, token);
+  }
+
+  @Override
+  public int loadAdapter(LoadedAdapter adapter) {
+    return decoder.loadAdapter(adapter);
+  }
+
+  @Override
+  public void unloadAdapter(int index) {
+    decoder.unloadAdapter(index);
+  }
+
+  @Override
+  public void setAdapter(int slot, int index) {
+    decoder.setAdapter(slot, index);
   }
 
   @Override

@@ -13,13 +13,21 @@ public final class Request {
   private final Sampling sampling;
   private final int kept;
   private final Speculation speculation;
+  private final String adapter;
 
-  private Request(String text, int[] ids, Sampling sampling, int kept, Speculation speculation) {
+  private Request(
+      String text,
+      int[] ids,
+      Sampling sampling,
+      int kept,
+      Speculation speculation,
+      String adapter) {
     this.text = text;
     this.ids = ids;
     this.sampling = Objects.requireNonNull(sampling, "sampling");
     this.kept = kept;
     this.speculation = speculation;
+    this.adapter = adapter;
   }
 
   /**
@@ -30,7 +38,8 @@ public final class Request {
    * @return the request
    */
   public static Request of(String prompt, Sampling sampling) {
-    return new Request(Objects.requireNonNull(prompt, "prompt"), null, sampling, NOT_SLIDING, null);
+    return new Request(
+        Objects.requireNonNull(prompt, "prompt"), null, sampling, NOT_SLIDING, null, null);
   }
 
   /**
@@ -41,7 +50,7 @@ public final class Request {
    * @return the request
    */
   public static Request of(int[] prompt, Sampling sampling) {
-    return new Request(null, prompt.clone(), sampling, NOT_SLIDING, null);
+    return new Request(null, prompt.clone(), sampling, NOT_SLIDING, null, null);
   }
 
   /**
@@ -55,7 +64,7 @@ public final class Request {
     if (first < 0) {
       throw new IllegalArgumentException("first " + first + " tokens; 0 or more");
     }
-    return new Request(text, ids, sampling, first, speculation);
+    return new Request(text, ids, sampling, first, speculation, adapter);
   }
 
   /**
@@ -65,7 +74,20 @@ public final class Request {
    * @return a new request
    */
   public Request withSpeculation(Speculation value) {
-    return new Request(text, ids, sampling, kept, Objects.requireNonNull(value, "speculation"));
+    return new Request(
+        text, ids, sampling, kept, Objects.requireNonNull(value, "speculation"), adapter);
+  }
+
+  /**
+   * Has the model complete it with an adapter. Other requests, which decode together with it, have
+   * their own, or none.
+   *
+   * @param name of an adapter that the engine has when the request is submitted
+   * @return a new request
+   */
+  public Request withAdapter(String name) {
+    return new Request(
+        text, ids, sampling, kept, speculation, Objects.requireNonNull(name, "adapter"));
   }
 
   /** The text of the prompt, where it is one. */
@@ -99,5 +121,10 @@ public final class Request {
   /** The request's own, where it has one. */
   Optional<Speculation> speculation() {
     return Optional.ofNullable(speculation);
+  }
+
+  /** The name of its adapter, where it has one. */
+  Optional<String> adapter() {
+    return Optional.ofNullable(adapter);
   }
 }

@@ -1,11 +1,14 @@
 package dev.sinter.generate;
 
 import dev.sinter.generate.PagePool.Page;
+import dev.sinter.model.LoadedAdapter;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.Deque;
 import java.util.List;
 import java.util.function.LongSupplier;
+import java.util.stream.Stream;
 
 /**
  * Which rows a step has, and what becomes of them. Each sequence that decodes has its row in every
@@ -96,7 +99,7 @@ final class Scheduler {
   /** The pages of a job's beginning that others hold. */
   private int held(Job job) {
     int held = 0;
-    Page page = null;
+    Page page = root(job);
     for (int at = 0; at + steps.pageSize() < job.length(); at += steps.pageSize()) {
       page = pool.find(page, job.ids(), at);
       if (page == null || !PagePool.held(page)) {
@@ -116,10 +119,15 @@ final class Scheduler {
       }
     }
     job.start(slots.pop());
+    steps.setAdapter(job.slot, adapter(job));
     for (int at = 0; at < job.length(); at++) {
       remember(job, at, job.ids()[at]);
     }
     running.add(job);
+  }
+
+  private static int adapter(Job job) {
+    return job.adapter() == null ? EngineAdapter.NONE : job.adapter().index();
   }
 
   private void remember(Job job, int position, int token) {
@@ -129,6 +137,27 @@ final class Scheduler {
         draftSteps.setToken(job.slot, position, token);
       }
     }
+  }
+
+  /**
+   * Takes an adapter in, between steps.
+   *
+   * @throws IllegalArgumentException where it is another model's
+   */
+  EngineAdapter load(LoadedAdapter adapter) {
+    return new EngineAdapter(steps.loadAdapter(adapter));
+  }
+
+  /** Lets an adapter go that nothing {@link #uses}, with what the cache knows of it. */
+  void unload(EngineAdapter adapter) {
+    pool.forgetBelow(adapter.root());
+    steps.unloadAdapter(adapter.index());
+  }
+
+  /** Whether a job that is begun has this adapter. */
+  boolean uses(EngineAdapter adapter) {
+    return Stream.concat(running.stream(), preempted.stream())
+        .anyMatch(job -> job.adapter() == adapter);
   }
 
   /** Ends what nobody wants, computes a step, and takes what came of it. */
@@ -165,7 +194,8 @@ final class Scheduler {
     planKnown();
     propose();
     steps.begin();
-    running.forEach(this::addRows);
+    // Neighbours with one adapter are multiplied by it together.
+    running.stream().sorted(Comparator.comparingInt(Scheduler::adapter)).forEach(this::addRows);
     steps.run();
     stepCount++;
     if (!prefilling) {
@@ -222,7 +252,15 @@ final class Scheduler {
   }
 
   private static Page last(Job job) {
-    return job.pages.isEmpty() ? null : job.pages.get(job.pages.size() - 1);
+    return before(job, job.pages.size());
+  }
+
+  private static Page before(Job job, int index) {
+    return index == 0 ? root(job) : job.pages.get(index - 1);
+  }
+
+  private static Page root(Job job) {
+    return job.adapter() == null ? null : job.adapter().root();
   }
 
   private void hold(Job job, Page page) {
@@ -278,8 +316,7 @@ final class Scheduler {
     while ((job.shared + 1) * size <= tokens) {
       int at = job.shared;
       Page own = job.pages.get(at);
-      Page before = at == 0 ? null : job.pages.get(at - 1);
-      Page page = pool.share(before, own, job.ids(), at * size);
+      Page page = pool.share(before(job, at), own, job.ids(), at * size);
       if (page != own) {
         job.pages.set(at, page);
         setPage(job, at);

@@ -1,6 +1,7 @@
 package dev.sinter.generate;
 
 import dev.sinter.graph.Sampler;
+import dev.sinter.model.LoadedAdapter;
 
 /**
  * A model's decoder as the engine sees it: a step computes rows, each a token of a sequence at its
@@ -29,6 +30,20 @@ interface Steps extends AutoCloseable {
 
   /** Writes a slot's history, which the repetition penalty reads. */
   void setToken(int slot, int position, int token);
+
+  /**
+   * Takes an adapter in, between steps.
+   *
+   * @return its index
+   * @throws IllegalArgumentException where it is another model's
+   */
+  int loadAdapter(LoadedAdapter adapter);
+
+  /** Lets an adapter go, between steps; its index may be the next one's. */
+  void unloadAdapter(int index);
+
+  /** Says which adapter a slot's sequence has; -1: none. */
+  void setAdapter(int slot, int index);
 
   /** Starts a step without rows. */
   void begin();

@@ -41,6 +41,8 @@ public final class GraphBuilder {
   private final List<Tensor> callersGradients = new ArrayList<>();
   private final Set<Tensor> kept = Collections.newSetFromMap(new IdentityHashMap<>());
   private long randomTensors;
+  private AdapterBank adapters;
+  private Tensor adapterOfRow;
 
   /**
    * Starts a graph.
@@ -272,6 +274,18 @@ public final class GraphBuilder {
     return append(new LayerNorm(x, gain, bias, epsilon, out, mean, rstd), out);
   }
 
+  /**
+   * Has the products that follow ({@link #linear}) add low-rank updates: each row those of an
+   * adapter of its own. Weights that no adapter changes are multiplied as without.
+   *
+   * @param bank of the model's adapters; what it has now is what the graph knows
+   * @param ofRow int32, an adapter for each row of what is multiplied; -1: none
+   */
+  public void adapters(AdapterBank bank, Tensor ofRow) {
+    adapters = bank;
+    adapterOfRow = ofRow;
+  }
+
   /** The layout of a linear layer's weight that is not packed. */
   public enum Layout {
     /** [in, out]: y = x W. */
@@ -295,7 +309,7 @@ public final class GraphBuilder {
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Tensor residual) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
     product(x, weight, layout, bias, residual, null, out, null);
-    return update(name, x, weight, out);
+    return adapted(x, weight, update(name, x, weight, out));
   }
 
   /**
@@ -312,7 +326,7 @@ public final class GraphBuilder {
   public Tensor linear(
       String name, Tensor x, Tensor weight, Layout layout, Tensor bias, Activation activation) {
     Tensor out = linearOutput(name, x, weight, layout, dtype());
-    if (!parameters.lowRanks(weight.name()).isEmpty()) {
+    if (!parameters.lowRanks(weight.name()).isEmpty() || hasAdapters(weight)) {
       Tensor pre = linear(name + " before activation", x, weight, layout, bias, (Tensor) null);
       return append(new Elementwise.ActivationForward(activation, pre, out), out);
     }
@@ -395,6 +409,25 @@ public final class GraphBuilder {
     Tensor out = linearOutput("logits", x, weight, Layout.OUT_IN, training() ? dtype() : DType.F32);
     product(x, weight, Layout.OUT_IN, bias, null, null, out, null);
     return update("logits", x, weight, out);
+  }
+
+  private boolean hasAdapters(Tensor weight) {
+    return adapters != null && adapters.a(weight) != null;
+  }
+
+  /**
+   * Adds to each row of a product the update of its own adapter, where the bank has any.
+   *
+   * @param product of x and the weight, which they are added to in place
+   */
+  private Tensor adapted(Tensor x, Tensor weight, Tensor product) {
+    if (!hasAdapters(weight)) {
+      return product;
+    }
+    Tensor a = adapters.a(weight);
+    Tensor b = adapters.b(weight);
+    Tensor out = Tensor.alias(product.name(), product);
+    return append(new LowRankRows(adapterOfRow, x, a, b, product, out), out);
   }
 
   private void product(

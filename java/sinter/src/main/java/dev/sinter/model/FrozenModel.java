@@ -156,6 +156,18 @@ public final class FrozenModel implements AutoCloseable {
     return parameters;
   }
 
+  /**
+   * Names the weights that a low-rank adapter may change: those of the blocks' linear layers.
+   *
+   * @return names, in the model's order; their tensors are [in, out]
+   */
+  public List<String> linearWeights() {
+    return parameters.specs().stream()
+        .map(ParameterSpec::name)
+        .filter(layers.linear()::containsKey)
+        .toList();
+  }
+
   GptLayers layers() {
     return layers;
   }

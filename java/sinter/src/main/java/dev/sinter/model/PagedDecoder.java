@@ -1,5 +1,6 @@
 package dev.sinter.model;
 
+import dev.sinter.graph.AdapterBank;
 import dev.sinter.graph.Arena;
 import dev.sinter.graph.Graph;
 import dev.sinter.graph.GraphBuilder;
@@ -23,6 +24,9 @@ import java.util.stream.Stream;
  * <p>A step is {@link #begin}, {@link #add} for each row, {@link #choose} or {@link #wantLogits}
  * for those that something is wanted of, {@link #run}, and then the results. A step of a size that
  * was there before allocates nothing. To be used by one thread at a time.
+ *
+ * <p>Sequences may have low-rank adapters ({@link #loadAdapter}), each its own: the rows of a step
+ * share the products with the weights, and each adds the update of its own sequence's adapter.
  */
 public final class PagedDecoder implements AutoCloseable {
   /** The most sequences, and the most rows of a step. */
@@ -40,6 +44,8 @@ public final class PagedDecoder implements AutoCloseable {
   private final PagedCache cache;
   private final Sampler sampler;
   private final Arena arena;
+  private final AdapterBank adapters;
+  private int tracedVersion; // of the adapters
 
   /** What numbers of rows are rounded up to, so that few graphs serve all. */
   private final int[] sizes;
@@ -55,6 +61,10 @@ public final class PagedDecoder implements AutoCloseable {
   private final int[] tokens;
   private final int[] rowSlots;
   private final int[] positions;
+  private final int[] rowAdapters;
+
+  /** The adapter of each slot. */
+  private final int[] slotAdapters;
 
   private int chosen;
 
@@ -79,6 +89,9 @@ public final class PagedDecoder implements AutoCloseable {
     final Tensor slots;
     final Tensor positions;
 
+    /** Null where there are no adapters. */
+    final Tensor adapters;
+
     /** Null where no row gives logits, as are those that follow. */
     final Tensor chosenRows;
 
@@ -91,6 +104,7 @@ public final class PagedDecoder implements AutoCloseable {
         Tensor tokens,
         Tensor slots,
         Tensor positions,
+        Tensor adapters,
         Tensor chosenRows,
         Tensor logits,
         Tensor chosen) {
@@ -98,6 +112,7 @@ public final class PagedDecoder implements AutoCloseable {
       this.tokens = tokens;
       this.slots = slots;
       this.positions = positions;
+      this.adapters = adapters;
       this.chosenRows = chosenRows;
       this.logits = logits;
       this.chosen = chosen;
@@ -138,11 +153,15 @@ public final class PagedDecoder implements AutoCloseable {
             pagesPerSlot);
     sampler = new Sampler(model.parameters(), maxRows, slots, config.context() + 1);
     arena = new Arena(model.parameters());
+    adapters = new AdapterBank(model.parameters());
     sizes = sizes(maxRows);
     steps = new Step[sizes.length][sizes.length + 1];
     tokens = new int[maxRows];
     rowSlots = new int[maxRows];
     positions = new int[maxRows];
+    rowAdapters = new int[maxRows];
+    slotAdapters = new int[slots];
+    Arrays.fill(slotAdapters, NONE);
     chosenRows = new int[maxRows];
     choices = new int[maxRows];
     lastRows = new int[slots];
@@ -194,6 +213,57 @@ public final class PagedDecoder implements AutoCloseable {
     sampler.put(slot, position, token);
   }
 
+  /**
+   * Takes a low-rank adapter in, between steps. Where the memory of all adapters has to grow, the
+   * next step of each size is traced anew.
+   *
+   * @param adapter for this model
+   * @return its index, for {@link #setAdapter}
+   * @throws IllegalArgumentException where it changes weights that the model does not have, or that
+   *     have another shape: it is another model's
+   * @throws dev.sinter.graph.DeviceMemoryException where it does not fit; all is then as before
+   */
+  public int loadAdapter(LoadedAdapter adapter) {
+    checkOpen();
+    return adapters.load(adapter.updatesOf(model));
+  }
+
+  /**
+   * Lets an adapter go, whose index may then be another's. No sequence computes with it any more.
+   *
+   * @param index that {@link #loadAdapter} gave
+   * @throws IndexOutOfBoundsException where there is none
+   */
+  public void unloadAdapter(int index) {
+    checkOpen();
+    adapters.clear(index);
+    for (int slot = 0; slot < slots; slot++) {
+      slotAdapters[slot] = slotAdapters[slot] == index ? NONE : slotAdapters[slot];
+    }
+  }
+
+  /**
+   * Says which adapter a sequence has, from its next row on.
+   *
+   * @param slot the sequence's
+   * @param index that {@link #loadAdapter} gave; -1: none, as at first
+   * @throws IndexOutOfBoundsException where one of them is not there
+   */
+  public void setAdapter(int slot, int index) {
+    checkOpen();
+    checkSlot(slot);
+    if (index != NONE) {
+      adapters.check(index);
+    }
+    slotAdapters[slot] = index;
+  }
+
+  private void checkSlot(int slot) {
+    if (slot < 0 || slot >= slots) {
+      throw new IndexOutOfBoundsException("slot " + slot + "; 0 to " + (slots - 1));
+    }
+  }
+
   private void checkOpen() {
     if (state == State.CLOSED) {
       throw new IllegalStateException("the decoder is closed");
@@ -243,9 +313,7 @@ public final class PagedDecoder implements AutoCloseable {
     if (rows == maxRows) {
       throw new IllegalStateException("the step is full: it has " + rows + " rows");
     }
-    if (slot < 0 || slot >= slots) {
-      throw new IndexOutOfBoundsException("slot " + slot + "; 0 to " + (slots - 1));
-    }
+    checkSlot(slot);
     checkToken(token);
     if (position < 0 || position >= Math.min(cache.positions(slot), model.config().context())) {
       throw new IndexOutOfBoundsException(
@@ -265,6 +333,7 @@ public final class PagedDecoder implements AutoCloseable {
     tokens[row] = token;
     rowSlots[row] = slot;
     positions[row] = position;
+    rowAdapters[row] = slotAdapters[slot];
     choices[row] = NONE;
     lastRows[slot] = row;
     return row;
@@ -327,6 +396,9 @@ public final class PagedDecoder implements AutoCloseable {
     fill(step.graph.ints(step.tokens), tokens, rows, 0);
     fill(step.graph.ints(step.slots), rowSlots, rows, NONE);
     fill(step.graph.ints(step.positions), positions, rows, 0);
+    if (step.adapters != null) {
+      fill(step.graph.ints(step.adapters), rowAdapters, rows, NONE);
+    }
     if (chosen > 0) {
       IntBuffer all = step.graph.ints(step.chosenRows);
       for (int i = chosen; i < all.capacity(); i++) {
@@ -354,6 +426,10 @@ public final class PagedDecoder implements AutoCloseable {
   }
 
   private Step step(int all, int chosenOnes) {
+    if (tracedVersion != adapters.version()) {
+      tracedVersion = adapters.version();
+      closeGraphs();
+    }
     Step step = steps[all][chosenOnes];
     if (step == null) {
       forgetOldest();
@@ -373,6 +449,11 @@ public final class PagedDecoder implements AutoCloseable {
       }
     }
     return count;
+  }
+
+  /** Describes the graph of the last step. */
+  String describe() {
+    return last.graph.describe();
   }
 
   private boolean decodes(int all, int chosenOnes) {
@@ -410,15 +491,20 @@ public final class PagedDecoder implements AutoCloseable {
     Tensor ids = g.input("tokens", all, 1);
     Tensor slot = g.input("slots", all);
     Tensor position = g.input("positions", all);
+    Tensor adapter = null;
+    if (!adapters.isEmpty()) {
+      adapter = g.input("adapters", all);
+      g.adapters(adapters, adapter);
+    }
     Tensor x =
         layers.blocks(g, model.parameters(), ids, position, layers.paged(g, cache, slot, position));
     if (chosenOnes == 0) {
-      return new Step(g.build(arena), ids, slot, position, null, null, null);
+      return new Step(g.build(arena), ids, slot, position, adapter, null, null, null);
     }
     Tensor which = g.input("chosen rows", chosenOnes, 1);
     Tensor logits = g.hold(layers.head(g, model.parameters(), g.gather("chosen hidden", x, which)));
     Tensor next = g.output(g.sample(logits, sampler));
-    return new Step(g.build(arena), ids, slot, position, which, logits, next);
+    return new Step(g.build(arena), ids, slot, position, adapter, which, logits, next);
   }
 
   /** Which of the rows that gave logits a row is. */
@@ -469,6 +555,17 @@ public final class PagedDecoder implements AutoCloseable {
     last.graph.read(last.logits, choice, into);
   }
 
+  private void closeGraphs() {
+    for (Step[] ofSize : steps) {
+      for (Step step : ofSize) {
+        if (step != null) {
+          step.graph.close();
+        }
+      }
+      Arrays.fill(ofSize, null);
+    }
+  }
+
   /** Gives the pages back. Closing twice is harmless. */
   @Override
   public void close() {
@@ -476,13 +573,8 @@ public final class PagedDecoder implements AutoCloseable {
       return;
     }
     state = State.CLOSED;
-    for (Step[] ofSize : steps) {
-      for (Step step : ofSize) {
-        if (step != null) {
-          step.graph.close();
-        }
-      }
-    }
+    closeGraphs();
+    adapters.close();
     arena.close();
     sampler.close();
     cache.close();

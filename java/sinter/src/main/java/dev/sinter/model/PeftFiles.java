@@ -261,8 +261,7 @@ public final class PeftFiles {
       file.requireTensors(
           plan.filed(),
           Set.of(),
-          "its weights are not of an adapter for this model"
-              + (config.base().isEmpty() ? "" : "; it was made over " + quote(config.base())));
+          "its weights are not of an adapter for this model; " + advice(config));
       Adapter adapter = new Adapter(device, base, plan);
       try {
         for (ParameterSpec spec : plan.added()) {
@@ -278,13 +277,18 @@ public final class PeftFiles {
     }
   }
 
+  private static String advice(AdapterConfig config) {
+    return config.base().isEmpty()
+        ? "open it over the model that it was made for"
+        : "open it over " + quote(config.base()) + ", which it was made for";
+  }
+
   private static AdapterPlan plan(Path folder, Adaptable adaptable, AdapterConfig config)
       throws FormatException {
     try {
       return AdapterPlan.of(adaptable, config);
     } catch (IllegalArgumentException e) {
-      String base = config.base().isEmpty() ? "" : "; it was made over " + quote(config.base());
-      throw new FormatException(folder.resolve(CONFIG), e.getMessage() + base, e);
+      throw new FormatException(folder.resolve(CONFIG), e.getMessage() + "; " + advice(config), e);
     }
   }
 

@@ -115,6 +115,6 @@ public sealed interface Choice {
   /** To four digits: so a person can read a trial's value and type it again. */
   private static String rounded(double value, double from, double to) {
     double digits = new BigDecimal(value).round(new MathContext(4)).doubleValue();
-    return Double.toString(Math.min(Math.max(digits, from), to));
+    return Trial.text(Math.min(Math.max(digits, from), to));
   }
 }

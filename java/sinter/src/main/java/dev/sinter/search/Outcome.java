@@ -1,12 +1,12 @@
 package dev.sinter.search;
 
 /**
- * What came of training a trial so far.
+ * A result of a trial.
  *
  * @param trial which
- * @param resource epochs or steps that it was trained for
+ * @param resource epochs or steps that it had been trained for
  * @param metric what was measured then; NaN: it failed
- * @param status how it stands
+ * @param status how the trial stands
  */
 public record Outcome(Trial trial, int resource, double metric, Status status) {
   /** How a trial stands. */
@@ -17,5 +17,9 @@ public record Outcome(Trial trial, int resource, double metric, Status status) {
     STOPPED,
     /** No number came out, and it is not trained further. */
     FAILED
+  }
+
+  Outcome withStatus(Status other) {
+    return new Outcome(trial, resource, metric, other);
   }
 }

@@ -36,7 +36,7 @@ final class Rungs {
   /** The next training: a promotion, from the highest rung that has one, or else a new trial. */
   Optional<Job> next() {
     for (int rung = resources.size() - 2; rung >= 0; rung--) {
-      for (Entry entry : best(rung, rungs.get(rung).size())) {
+      for (Entry entry : promotable(rung)) {
         if (!Double.isNaN(entry.metric) && promoted.add(entry)) {
           return Optional.of(new Job(entry.trial, resources.get(rung), resources.get(rung + 1)));
         }
@@ -53,26 +53,9 @@ final class Rungs {
     rungs.get(rung).sort(bestFirst);
   }
 
-  /** Those at a rung that no result to come can bring to the next. */
-  Set<Integer> settled() {
-    Set<Integer> trials = new HashSet<>();
-    for (int rung = 0; rung < resources.size(); rung++) {
-      // A rung holds all trials at most, and results to come only push the ones that are there
-      // back.
-      List<Entry> hopeful = rung == resources.size() - 1 ? List.of() : best(rung, method.trials());
-      for (Entry entry : rungs.get(rung)) {
-        boolean hopes = hopeful.contains(entry) && !Double.isNaN(entry.metric);
-        if (!promoted.contains(entry) && !hopes) {
-          trials.add(entry.trial);
-        }
-      }
-    }
-    return trials;
-  }
-
-  /** The share of a rung's trials that is promoted, if the rung had so many. */
-  private List<Entry> best(int rung, int size) {
+  /** The best of a rung, one of each so many, those that were promoted before among them. */
+  private List<Entry> promotable(int rung) {
     List<Entry> all = rungs.get(rung);
-    return all.subList(0, Math.min(all.size(), size / method.reduction()));
+    return all.subList(0, all.size() / method.reduction());
   }
 }

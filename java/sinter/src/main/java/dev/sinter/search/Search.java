@@ -277,7 +277,7 @@ public final class Search {
     }
 
     synchronized Standings standings() {
-      return Standings.of(history, goal, rungs.settled());
+      return Standings.of(history, goal);
     }
   }
 }

@@ -203,7 +203,7 @@ public record Space(Map<String, Choice> choices) {
       if (!node.isValueNode() || node.isNull()) {
         throw failure(path, "is no text, number or truth value: " + quote(node.toString()));
       }
-      return node.asText();
+      return node.isFloatingPointNumber() ? Trial.text(node.doubleValue()) : node.asText();
     }
 
     private double[] ends(String path, JsonNode range) throws FormatException {

@@ -49,4 +49,9 @@ public record Trial(int number, Map<String, String> options) {
           "option " + quote(option) + " is no number: " + quote(text(option)), e);
     }
   }
+
+  /** A number as a person writes it: 16 and 1e-5, where Java has 16.0 and 1.0E-5. */
+  static String text(double number) {
+    return Double.toString(number).replaceFirst("\\.0(?=E|$)", "").replace('E', 'e');
+  }
 }

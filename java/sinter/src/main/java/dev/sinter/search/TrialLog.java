@@ -29,7 +29,7 @@ import java.util.Set;
  *
  * <pre>{@code
  * {"search":{"method":"asha", …,"seed":7,"space":{"lr":{"log_uniform":[1.0E-5,0.001]}}}}
- * {"start":{"trial":1,"from":0,"to":1,"options":{"lr":"3.162E-4"}}}
+ * {"start":{"trial":1,"from":0,"to":1,"options":{"lr":"3.162e-4"}}}
  * {"result":{"trial":1,"to":1,"metric":0.81}}
  * }</pre>
  */

@@ -55,7 +55,7 @@ public final class BertTrainer {
    */
   public void run(AdamW optimizer, long steps, Consumer<Step> onStep) {
     try (TaskGraph graph = model.trainingGraph(batch, length, masked, 1, Recompute.NONE, seed)) {
-      TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, steps, 1);
+      TrainingLoop loop = new TrainingLoop(model, optimizer, steps, 1);
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(

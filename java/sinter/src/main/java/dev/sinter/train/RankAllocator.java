@@ -22,7 +22,7 @@ import java.util.Map;
  * Where PEFT would prune all triplets whose importance is the last pruned one's, none is pruned
  * here beyond the budget.
  */
-public final class RankAllocator implements TrainingLoop.Hook {
+final class RankAllocator {
   private final Adapter adapter;
   private final AdaLoraConfig config;
   private final List<Factors> modules = new ArrayList<>();
@@ -32,6 +32,7 @@ public final class RankAllocator implements TrainingLoop.Hook {
   private final boolean decided;
 
   private final boolean[] kept;
+  private long followed;
 
   /** A module's parameters, and the importance of their elements. */
   private static final class Factors {
@@ -98,24 +99,16 @@ public final class RankAllocator implements TrainingLoop.Hook {
     }
   }
 
-  /**
-   * Prepares the training of a model.
-   *
-   * @param model with an adapter of AdaLoRA's
-   * @return for {@link TrainingLoop#with}
-   * @throws IllegalArgumentException where it has none
-   */
-  public static RankAllocator of(Model model) {
+  /** For the training of a model; null: it has no adapter of AdaLoRA's. */
+  static RankAllocator of(Model model) {
     Adapter adapter = model.adapter();
-    if (adapter == null || !(adapter.config() instanceof AdaLoraConfig config)) {
-      throw new IllegalArgumentException("the model has no adapter of AdaLoRA's");
-    }
-    return new RankAllocator(adapter, config);
+    return adapter != null && adapter.config() instanceof AdaLoraConfig config
+        ? new RankAllocator(adapter, config)
+        : null;
   }
 
-  /** Adds the regulariser and its gradient (eq. 4). */
-  @Override
-  public double beforeUpdate() {
+  /** Adds the regulariser's gradient (eq. 4), after the passes of a step; returns its loss. */
+  double regularize() {
     double sum = 0;
     int matrices = 2 * modules.size();
     if (config.orthogonality() == 0 || matrices == 0) {
@@ -169,9 +162,18 @@ public final class RankAllocator implements TrainingLoop.Hook {
     return norm;
   }
 
-  /** Follows the importance and prunes (eq. 7, 11 and 12). */
-  @Override
-  public void afterUpdate(long step, double clipped) {
+  /**
+   * Follows the importance and prunes (eq. 7, 11 and 12), after the update, whose gradients are
+   * still there.
+   *
+   * @param step from 1
+   * @param clipped what the update multiplied the gradients by
+   */
+  void allocate(long step, double clipped) {
+    if (!decided && step != ++followed) {
+      throw new IllegalStateException(
+          "AdaLoRA's importance is not kept from one training to the next; train from step 1 on");
+    }
     long last = config.totalSteps() - config.tfinal();
     boolean prunes = step > config.tinit() && step % config.deltaT() == 0 || step == last;
     if (!decided && step < last) {

@@ -231,8 +231,7 @@ public final class Trainer {
       if (perplexity != null && done == 0) {
         evaluate(perplexity);
       }
-      TrainingLoop loop =
-          new TrainingLoop(model.parameters(), optimizer, steps, accumulate).resumeAt(done);
+      TrainingLoop loop = new TrainingLoop(model, optimizer, steps, accumulate).resumeAt(done);
       TrainingLoop.Pass pass = (number, more) -> pass(graph, batches, number, more);
       long tokens = (long) accumulate * batch * context;
       while (loop.goesOn() && !stopping) {

@@ -1,6 +1,7 @@
 package dev.sinter.train;
 
 import dev.sinter.graph.Parameters;
+import dev.sinter.model.Model;
 
 /**
  * Steps of AdamW over any model: some passes whose gradients add up, the norm of these, one update.
@@ -10,29 +11,8 @@ public final class TrainingLoop {
   private final AdamW optimizer;
   private final long steps;
   private final int accumulate;
-  private Hook hook = new Hook() {};
+  private final RankAllocator allocator;
   private long done;
-
-  /** What else belongs to a step of a certain kind of training. */
-  public interface Hook {
-    /**
-     * Adds to the gradients of all passes.
-     *
-     * @return what it adds to the loss
-     */
-    default double beforeUpdate() {
-      return 0;
-    }
-
-    /**
-     * Changes what was updated. The gradients of the step are still there.
-     *
-     * @param step from 1
-     * @param clipped what the update multiplied the gradients by: less than 1 where their norm was
-     *     more than it may be
-     */
-    default void afterUpdate(long step, double clipped) {}
-  }
 
   /** A forward and backward pass over one batch. */
   @FunctionalInterface
@@ -48,33 +28,24 @@ public final class TrainingLoop {
   }
 
   /**
-   * Starts before the first step.
+   * Starts before the first step. Of an adapted model the adapter trains; AdaLoRA's regulariser
+   * then counts in the loss, and its budget is kept to.
    *
-   * @param parameters of the model
+   * @param model to train
    * @param optimizer its settings
    * @param steps the last step, which the schedule leads to
    * @param accumulate passes a step
    */
-  public TrainingLoop(Parameters parameters, AdamW optimizer, long steps, int accumulate) {
+  public TrainingLoop(Model model, AdamW optimizer, long steps, int accumulate) {
     if (steps < 1 || accumulate < 1) {
       throw new IllegalArgumentException(
           "steps " + steps + ", accumulate " + accumulate + "; each 1 or more");
     }
-    this.parameters = parameters;
+    this.parameters = model.parameters();
+    this.allocator = RankAllocator.of(model);
     this.optimizer = optimizer;
     this.steps = steps;
     this.accumulate = accumulate;
-  }
-
-  /**
-   * Adds what else belongs to each step.
-   *
-   * @param other before and after the update
-   * @return this
-   */
-  public TrainingLoop with(Hook other) {
-    hook = other;
-    return this;
   }
 
   /**
@@ -121,7 +92,9 @@ public final class TrainingLoop {
     for (int micro = 0; micro < accumulate; micro++) {
       loss += pass.run(done * accumulate + micro, micro > 0) / accumulate;
     }
-    loss += hook.beforeUpdate();
+    if (allocator != null) {
+      loss += allocator.regularize();
+    }
     double norm = parameters.gradientNorm();
     if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
       throw new DivergedException(done + 1, loss, norm);
@@ -137,8 +110,10 @@ public final class TrainingLoop {
             (float) optimizer.clip()),
         done + 1);
     done++;
-    double clip = optimizer.clip();
-    hook.afterUpdate(done, clip > 0 && norm > clip ? clip / norm : 1);
+    if (allocator != null) {
+      double clip = optimizer.clip();
+      allocator.allocate(done, clip > 0 && norm > clip ? clip / norm : 1);
+    }
     double seconds = (System.nanoTime() - started) / 1e9;
     return new Step(done, loss, norm, rate, tokens, seconds);
   }

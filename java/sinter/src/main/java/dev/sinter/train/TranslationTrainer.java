@@ -76,7 +76,7 @@ public final class TranslationTrainer {
     try (TransformerGraph graph =
         model.trainingGraph(
             batch, sourceLength, targetLength, smoothing, 1, Recompute.NONE, seed)) {
-      TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, steps, 1);
+      TrainingLoop loop = new TrainingLoop(model, optimizer, steps, 1);
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(

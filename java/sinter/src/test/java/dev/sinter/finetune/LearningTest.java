@@ -85,7 +85,7 @@ class LearningTest {
     if (templates == SEEN && random.nextBoolean()) {
       template += " and " + Made.any(templates, random);
     }
-    for (String word : template.split(" ")) {
+    for (String word : template.split(" ", -1)) {
       switch (word) {
         case "{N}" -> {
           lines.append(Made.any(Made.NAMES, random)).append(" B-PER\n");

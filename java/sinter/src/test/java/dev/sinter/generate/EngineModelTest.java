@@ -10,6 +10,12 @@ import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.FrozenModel;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
+import dev.sinter.model.LoadedAdapter;
+import dev.sinter.model.LoraConfig;
+import dev.sinter.model.PeftFiles;
+import dev.sinter.model.RandomAdapters;
+import java.io.IOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -18,6 +24,7 @@ import java.util.concurrent.CompletableFuture;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -145,7 +152,118 @@ class EngineModelTest {
           Engine.of(frozen, null, settings),
           VOCABULARY,
           CONTEXT - 1,
+          List.of(),
           request -> alone.submit(request.withSpeculation(Speculation.none())).join());
+    }
+  }
+
+  private static final List<String> NAMES = List.of("a", "b", "c", "d", "e", "f", "g", "h");
+
+  private static Engine withAdapters(Engine engine, FrozenModel frozen) {
+    for (String name : NAMES) {
+      engine.loadAdapter(RandomAdapters.of(frozen, name, 1 + NAMES.indexOf(name)));
+    }
+    return engine;
+  }
+
+  /** An engine that has one adapter, one request after the other. */
+  private static Completion alone(FrozenModel frozen, Request request) {
+    try (Engine engine =
+        Engine.of(frozen, null, EngineSettings.defaults().withSlots(1).withPageSize(48))) {
+      request
+          .adapter()
+          .ifPresent(
+              name -> engine.loadAdapter(RandomAdapters.of(frozen, name, 1 + NAMES.indexOf(name))));
+      return engine.submit(request).join();
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(WeightFormat.class)
+  void companyWithOtherAdaptersChangesNoBit(WeightFormat format) {
+    EngineSettings settings = EngineSettings.defaults().withQueue(100);
+    try (FrozenModel frozen = frozen(model, format);
+        FrozenModel close = frozen(model, WeightFormat.BF16);
+        Engine small =
+            Engine.of(
+                frozen, null, settings.withSlots(5).withPageSize(3).withPages(40).withChunk(7));
+        Engine looking =
+            Engine.of(frozen, null, settings.withSpeculation(Speculation.promptLookup(2, 5)));
+        Engine drafting =
+            Engine.of(frozen, null, settings.withSpeculation(Speculation.draft(close, 4)))) {
+      List<Request> requests = new ArrayList<>();
+      for (Request request : mixed(40)) {
+        int which = requests.size() % (NAMES.size() + 1);
+        requests.add(which == NAMES.size() ? request : request.withAdapter(NAMES.get(which)));
+      }
+      List<Completion> expected = requests.stream().map(request -> alone(frozen, request)).toList();
+      for (Engine engine : List.of(small, looking, drafting)) {
+        withAdapters(engine, frozen);
+        List<Completion> all = engine.complete(requests);
+        for (int i = 0; i < all.size(); i++) {
+          assertEquals(expected.get(i).tokens(), all.get(i).tokens(), "request " + i);
+        }
+        assertEquals(0, engine.stats().usedPages());
+      }
+      assertTrue(small.stats().preempted() > 0, small.stats().toString());
+    }
+  }
+
+  @Test
+  void aThousandRequestsWithAdaptersFromManyThreads() {
+    EngineSettings settings =
+        EngineSettings.defaults().withSlots(8).withPages(60).withPageSize(4).withQueue(16);
+    try (FrozenModel frozen = frozen(model, WeightFormat.Q8);
+        Engine alone =
+            withAdapters(Engine.of(frozen, null, settings.withSlots(1).withQueue(64)), frozen)) {
+      Stress.run(
+          withAdapters(Engine.of(frozen, null, settings), frozen),
+          VOCABULARY,
+          CONTEXT - 1,
+          NAMES,
+          request -> alone.submit(request.withSpeculation(Speculation.none())).join());
+    }
+  }
+
+  @Test
+  void adaptersAreReadWhileRequestsRun(@TempDir Path folder) throws IOException {
+    try (FrozenModel frozen = frozen(model, WeightFormat.F32);
+        LanguageModel adapted = model.adapted(LoraConfig.of(2), 1);
+        Engine engine = Engine.of(frozen, null, EngineSettings.defaults().withQueue(400))) {
+      PeftFiles.save(adapted, folder);
+      List<Request> requests = mixed(200);
+      List<CompletableFuture<Completion>> all = requests.stream().map(engine::submit).toList();
+      int during = 0;
+      for (int i = 0; i < 10; i++) {
+        during += all.get(all.size() - 1).isDone() ? 0 : 1;
+        engine.loadAdapter(LoadedAdapter.read("a" + i, folder, frozen));
+      }
+      assertTrue(during > 1, "all was done before");
+      // B is zero at first: each adapter changes nothing.
+      for (int i = 0; i < all.size(); i++) {
+        Request request = requests.get(i).withAdapter("a" + i % 10);
+        assertEquals(all.get(i).join().tokens(), engine.submit(request).join().tokens());
+      }
+    }
+  }
+
+  @Test
+  void anAdapterOfAnotherBaseIsRefusedAndTheEngineGoesOn() {
+    try (LanguageModel other =
+            LanguageModel.create(
+                GptConfig.of(VOCABULARY, CONTEXT, 36, 2, 3), device, DType.F32, 1);
+        FrozenModel frozen = frozen(model, WeightFormat.F32);
+        FrozenModel foreign = frozen(other, WeightFormat.F32);
+        Engine engine = Engine.of(frozen, null, EngineSettings.defaults())) {
+      LoadedAdapter wrong = RandomAdapters.of(foreign, "wrong", 2);
+      String message =
+          assertThrows(IllegalArgumentException.class, () -> engine.loadAdapter(wrong))
+              .getMessage();
+      assertTrue(message.startsWith("adapter wrong changes"), message);
+      assertEquals(List.of(), engine.adapters());
+      engine.loadAdapter(RandomAdapters.of(frozen, "right", 2));
+      Request request = mixed(1).get(0).withAdapter("right");
+      assertTrue(engine.submit(request).join().tokens().size() > 0);
     }
   }
 

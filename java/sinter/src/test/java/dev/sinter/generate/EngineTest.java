@@ -507,6 +507,7 @@ class EngineTest {
             FakeSteps.of(CONTEXT, settings), FakeSteps.draftOf(CONTEXT, settings), null, settings),
         FakeSteps.VOCABULARY - 1,
         45,
+        List.of(),
         request ->
             FakeSteps.alone(request.ids(), request.sampling(), CONTEXT, request.slides() ? 2 : -1));
   }

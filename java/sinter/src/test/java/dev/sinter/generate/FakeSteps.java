@@ -1,6 +1,7 @@
 package dev.sinter.generate;
 
 import dev.sinter.graph.Sampler;
+import dev.sinter.model.LoadedAdapter;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -12,7 +13,7 @@ import java.util.concurrent.Semaphore;
  * A model in a few lines, whose logits depend on all tokens up to a row, as they are found by way
  * of the pages: a page that is given away too soon, or shared wrongly, changes what comes out. Most
  * of a logit comes from the last token alone, so that texts repeat themselves and a draft with
- * another salt is often right.
+ * another salt is often right. An adapter is a salt more, in what pages hold as well.
  */
 class FakeSteps implements Steps {
   static final int VOCABULARY = 32;
@@ -29,6 +30,9 @@ class FakeSteps implements Steps {
   private final int[][] tables;
   private final int[][] history;
   private final int[][] cache;
+  private final int[][] writers; // the adapter's salt of what is in the cache
+  private final int[] adapters; // of each slot; -1: none
+  final List<Integer> salts = new ArrayList<>(); // of adapters; null: the index is free
   private final List<int[]> rows = new ArrayList<>(); // slot, position, token
   private final List<Choice> choices = new ArrayList<>();
   private final List<float[]> logits = new ArrayList<>();
@@ -55,6 +59,9 @@ class FakeSteps implements Steps {
     tables = new int[slots][(context + pageSize - 1) / pageSize];
     history = new int[slots][context];
     cache = new int[pages][pageSize];
+    writers = new int[pages][pageSize];
+    adapters = new int[slots];
+    Arrays.fill(adapters, EngineAdapter.NONE);
     tokens = new int[maxRows];
     logprobs = new float[maxRows];
     for (int[][] all : List.of(tables, history, cache)) {
@@ -111,6 +118,14 @@ class FakeSteps implements Steps {
 
   /** What a request gets by rights: no pages, no batch, no speculation. */
   static Completion alone(int[] prompt, Sampling sampling, int context, int kept) {
+    return alone(Request.of(prompt, sampling), context, kept);
+  }
+
+  /** The same, with the request's adapter. */
+  static Completion alone(Request request, int context, int kept) {
+    int[] prompt = request.ids();
+    Sampling sampling = request.sampling();
+    int salt = 1 + request.adapter().map(FakeSteps::saltOf).orElse(0);
     boolean slides = kept >= 0;
     int room = slides ? Integer.MAX_VALUE : context;
     Sequence sequence = Progress.sequence(0, prompt, room, sampling.ending(), null);
@@ -124,7 +139,7 @@ class FakeSteps implements Steps {
         System.arraycopy(seen, seen.length - half, left, kept, half);
         seen = left;
       }
-      float[] raw = logits(seen, seen.length, 1);
+      float[] raw = logits(seen, seen.length, salt);
       int id = sampler.choose(raw, sequence, sampling.seed(), progress.tokens());
       sequence.add(id);
       progress.add(Distribution.logprob(raw, id));
@@ -136,6 +151,10 @@ class FakeSteps implements Steps {
 
   static Completion alone(int[] prompt, Sampling sampling, int context) {
     return alone(prompt, sampling, context, -1);
+  }
+
+  private static int saltOf(String adapter) {
+    return 100 + Math.floorMod(adapter.hashCode(), 1_000_000);
   }
 
   private static void check(boolean right, String message) {
@@ -183,6 +202,39 @@ class FakeSteps implements Steps {
   @Override
   public void setToken(int slot, int position, int token) {
     history[slot][position] = token;
+  }
+
+  @Override
+  public int loadAdapter(LoadedAdapter adapter) {
+    if (adapter.name().startsWith("foreign")) {
+      throw new IllegalArgumentException("adapter " + adapter.name() + " is another model's");
+    }
+    int index = salts.indexOf(null);
+    if (index < 0) {
+      salts.add(null);
+      index = salts.size() - 1;
+    }
+    salts.set(index, saltOf(adapter.name()));
+    return index;
+  }
+
+  @Override
+  public void unloadAdapter(int index) {
+    check(salts.get(index) != null, "adapter " + index + " is gone already");
+    salts.set(index, null);
+  }
+
+  @Override
+  public void setAdapter(int slot, int index) {
+    adapters[slot] = index;
+  }
+
+  private int saltOf(int slot) {
+    if (adapters[slot] == EngineAdapter.NONE) {
+      return 0;
+    }
+    check(salts.get(adapters[slot]) != null, "adapter " + adapters[slot] + " is gone");
+    return salts.get(adapters[slot]);
   }
 
   @Override
@@ -234,16 +286,20 @@ class FakeSteps implements Steps {
     nanos += rows.size() >= 9 ? nanosOfLarge : 0;
     mostRows = Math.max(mostRows, rows.size());
     for (int[] row : rows) {
-      cache[tables[row[0]][row[1] / pageSize]][row[1] % pageSize] = row[2];
+      int page = tables[row[0]][row[1] / pageSize];
+      cache[page][row[1] % pageSize] = row[2];
+      writers[page][row[1] % pageSize] = saltOf(row[0]);
     }
     for (int[] row : rows) {
       int[] seen = new int[row[1] + 1];
       for (int at = 0; at < seen.length; at++) {
-        seen[at] = cache[tables[row[0]][at / pageSize]][at % pageSize];
+        int page = tables[row[0]][at / pageSize];
+        seen[at] = cache[page][at % pageSize];
+        check(writers[page][at % pageSize] == saltOf(row[0]), "another adapter's keys");
         check(seen[at] != UNSET, "a position that nothing was written to");
       }
       check(seen[row[1]] == row[2], "a page of two minds");
-      logits.add(logits(seen, seen.length, salt));
+      logits.add(logits(seen, seen.length, salt + saltOf(row[0])));
     }
     choices.forEach(this::choose);
   }

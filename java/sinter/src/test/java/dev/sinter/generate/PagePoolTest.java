@@ -49,6 +49,31 @@ class PagePoolTest {
   }
 
   @Test
+  void pagesBelowARootAreItsOwn() {
+    PagePool pool = new PagePool(5, 2);
+    Page root = PagePool.root();
+    Page other = PagePool.root();
+    int[] text = ids(1, 2, 3, 4);
+    Page shared = pool.share(null, pool.allocate(), text, 0);
+    Page first = pool.share(root, pool.allocate(), text, 0);
+    Page second = pool.share(first, pool.allocate(), text, 2);
+    assertNotSame(shared, first);
+    assertSame(shared, pool.find(null, text, 0));
+    assertSame(first, pool.find(root, text, 0));
+    assertSame(second, pool.find(first, text, 2));
+    assertNull(pool.find(other, text, 0));
+    for (Page page : List.of(second, first, shared)) {
+      pool.release(page);
+    }
+    assertEquals(3, pool.cached());
+    pool.forgetBelow(root);
+    assertNull(pool.find(root, text, 0));
+    assertSame(shared, pool.find(null, text, 0));
+    assertEquals(1, pool.cached());
+    assertEquals(4, pool.free());
+  }
+
+  @Test
   void tokensOfOneHashAreNotTheSame() {
     PagePool pool = new PagePool(2, 2);
     assertEquals(Arrays.hashCode(ids(0, 31)), Arrays.hashCode(ids(1, 0)));

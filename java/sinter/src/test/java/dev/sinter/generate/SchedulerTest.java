@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.sinter.model.LoadedAdapter;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -31,6 +32,7 @@ class SchedulerTest {
     private final Map<Job, Completion> completions = new HashMap<>();
     private final Map<Job, Throwable> failures = new HashMap<>();
     private final List<Job> order = new ArrayList<>();
+    private final Map<String, EngineAdapter> adapters = new HashMap<>();
 
     Bench(EngineSettings settings) {
       this.settings = settings;
@@ -58,8 +60,14 @@ class SchedulerTest {
 
     Job add(Request request) {
       Job job = new Job(request, request.ids(), CONTEXT, settings.speculation(), null, null);
+      request.adapter().ifPresent(name -> job.setAdapter(adapter(name)));
       waiting.add(job);
       return job;
+    }
+
+    private EngineAdapter adapter(String name) {
+      return adapters.computeIfAbsent(
+          name, absent -> scheduler.load(new LoadedAdapter(absent, List.of())));
     }
 
     void step() {
@@ -101,11 +109,7 @@ class SchedulerTest {
     requests.forEach(
         (job, request) -> {
           Completion alone =
-              FakeSteps.alone(
-                  request.ids(),
-                  request.sampling(),
-                  CONTEXT,
-                  request.slides() ? request.kept() : -1);
+              FakeSteps.alone(request, CONTEXT, request.slides() ? request.kept() : -1);
           Completion one = bench.completions.get(job);
           assertEquals(ids(alone), ids(one));
           assertEquals(alone.finishReason(), one.finishReason());
@@ -420,6 +424,37 @@ class SchedulerTest {
     EngineStats stats = bench.scheduler.stats();
     assertTrue(stats.acceptedTokens() > 0, stats.toString());
     assertTrue(stats.acceptedTokens() < stats.proposedTokens(), stats.toString());
+  }
+
+  private static List<Request> withAdapters(List<Request> requests) {
+    List<Request> all = new ArrayList<>();
+    for (Request request : requests) {
+      int which = all.size() % 3;
+      all.add(which == 2 ? request : request.withAdapter(which == 0 ? "a" : "b"));
+    }
+    return all;
+  }
+
+  @Test
+  void aDraftWithoutAdaptersChangesNoTokenOfThoseThatHaveOne() {
+    Bench bench =
+        new Bench(SETTINGS.withPages(20).withSlots(7).withSpeculation(Speculation.draft(4)));
+    Map<Job, Request> jobs = addAll(bench, withAdapters(mixed(60, 11)));
+    bench.run();
+    assertAsAlone(bench, jobs);
+    EngineStats stats = bench.scheduler.stats();
+    assertTrue(stats.proposedTokens() > 0, stats.toString());
+    assertTrue(stats.preempted() > 0, stats.toString());
+  }
+
+  @Test
+  void lookingUpChangesNoTokenOfThoseThatHaveAdapters() {
+    Bench bench = new Bench(SETTINGS.withSpeculation(Speculation.promptLookup(3, 7)));
+    Map<Job, Request> jobs = addAll(bench, withAdapters(copies(20)));
+    bench.run();
+    assertAsAlone(bench, jobs);
+    EngineStats stats = bench.scheduler.stats();
+    assertTrue(stats.acceptedTokens() > 0, stats.toString());
   }
 
   @Test

@@ -25,9 +25,15 @@ final class Stress {
 
   /**
    * @param longest tokens of a prompt
+   * @param adapters that the engine has: two of three requests have one of them, if there are any
    * @param alone what a request gets by rights
    */
-  static void run(Engine engine, int vocabulary, int longest, Function<Request, Completion> alone) {
+  static void run(
+      Engine engine,
+      int vocabulary,
+      int longest,
+      List<String> adapters,
+      Function<Request, Completion> alone) {
     AtomicLong refused = new AtomicLong();
     AtomicLong cancelled = new AtomicLong();
     ExecutorService callers = Executors.newFixedThreadPool(THREADS);
@@ -35,7 +41,7 @@ final class Stress {
       List<Future<?>> all = new ArrayList<>();
       for (int i = 0; i < REQUESTS; i++) {
         int number = i;
-        Request request = request(i, vocabulary, longest);
+        Request request = request(i, vocabulary, longest, adapters);
         all.add(
             callers.submit(
                 () -> {
@@ -50,7 +56,7 @@ final class Stress {
       for (Future<?> one : all) {
         one.get();
       }
-      Request last = request(0, vocabulary, longest);
+      Request last = request(0, vocabulary, longest, adapters);
       complete(engine, last, 0, refused); // a step later than all that was cancelled
       EngineStats stats = engine.stats();
       assertEquals(0, stats.usedPages());
@@ -68,7 +74,7 @@ final class Stress {
   }
 
   /** One in three prompts begins as others do. */
-  private static Request request(int number, int vocabulary, int longest) {
+  private static Request request(int number, int vocabulary, int longest, List<String> adapters) {
     Random random = new Random(number);
     int[] prompt = random.ints(1 + random.nextInt(longest), 0, vocabulary).toArray();
     if (number % 3 == 0) {
@@ -83,6 +89,9 @@ final class Stress {
     Request request =
         Request.of(
             prompt, number % 16 == 1 ? sampling.with(Processors.noRepeatNgram(2)) : sampling);
+    if (!adapters.isEmpty() && number % 3 != 2) {
+      request = request.withAdapter(adapters.get(number / 3 % adapters.size()));
+    }
     return number % 8 == 4
         ? request.withSpeculation(Speculation.promptLookup(2, 4))
         : number % 8 == 3 ? request.sliding(2) : request;

@@ -33,6 +33,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -40,6 +41,7 @@ import org.junit.jupiter.api.condition.EnabledIf;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
@@ -133,6 +135,36 @@ class CudaTest {
       }
       assertArrayEquals(expected.tokens, actual.tokens);
       assertTrue(actual.losses[19] < actual.losses[0]);
+    }
+  }
+
+  static Stream<AdapterConfig> adapters() {
+    Targets all = Targets.of("c_attn", "c_fc", "c_proj");
+    return Stream.of(
+        LoraConfig.of(3).withTargets(all),
+        AdaLoraConfig.of(3, 2, 20).withTargets(all),
+        BottleneckConfig.of(5));
+  }
+
+  @ParameterizedTest
+  @MethodSource("adapters")
+  void adaptersTrainAsOnTheCpu(AdapterConfig config) {
+    float[][] losses = new float[4][];
+    try (Device cpu = Device.cpu();
+        Device cuda = Device.cuda(0)) {
+      for (int i = 0; i < 4; i++) {
+        Device device = i % 2 == 0 ? cpu : cuda;
+        try (LanguageModel base = LanguageModel.create(TINY, device, DType.F32, 7);
+            FrozenModel packed = FrozenModel.of(base, WeightFormat.F32);
+            LanguageModel model =
+                i < 2 ? base.adapted(config, 5) : LanguageModel.over(packed, config, 5)) {
+          losses[i] = train(model, 6);
+        }
+      }
+    }
+    for (int step = 0; step < 6; step++) {
+      assertEquals(losses[0][step], losses[1][step], 1e-4f * losses[0][step], "step " + step);
+      assertEquals(losses[2][step], losses[3][step], 1e-4f * losses[2][step], "step " + step);
     }
   }
 
@@ -417,6 +449,23 @@ class CudaTest {
         }
       }
       assertArrayEquals(found[0], found[1]);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = WeightFormat.class,
+      names = {"F32", "Q4"})
+  void rowsHaveAdaptersOfTheirOwn(WeightFormat format) {
+    try (Device cuda = Device.cuda(0)) {
+      PagedAdaptersTest.assertCompanyChangesNoBit(cuda, Family.GPT2, format);
+    }
+  }
+
+  @Test
+  void adaptersMayBeLoadedBetweenSteps() {
+    try (Device cuda = Device.cuda(0)) {
+      PagedAdaptersTest.assertOthersMayBeLoaded(cuda);
     }
   }
 

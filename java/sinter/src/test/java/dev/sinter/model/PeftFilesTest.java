@@ -151,8 +151,8 @@ class PeftFilesTest {
     String message = refusal();
     assertTrue(
         message.endsWith(
-            "its linear modules end in c_attn, c_fc, c_proj; it was made over"
-                + " \"families/bert-sequence\""),
+            "its linear modules end in c_attn, c_fc, c_proj; open it over"
+                + " \"families/bert-sequence\", which it was made for"),
         message);
     copy("lora-gpt2");
     try (LanguageModel wider =
@@ -163,7 +163,8 @@ class PeftFilesTest {
           assertThrows(IOException.class, () -> PeftFiles.load(folder, wider)).getMessage();
       assertTrue(
           other.contains(
-              "not of an adapter for this model; it was made over \"families/gpt2\": base"),
+              "not of an adapter for this model; open it over \"families/gpt2\", which it was"
+                  + " made for: base"),
           other);
       assertTrue(other.contains("h.0.attn.c_attn.lora_A.weight is [4, 12], not [4, 16]"), other);
       other = assertThrows(IOException.class, () -> PeftFiles.load(folder, deeper)).getMessage();

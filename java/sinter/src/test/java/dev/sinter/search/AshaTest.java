@@ -1,7 +1,6 @@
 package dev.sinter.search;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -153,7 +152,6 @@ class AshaTest {
           int from = expected[1] == 0 ? 0 : asha.rungs().get(expected[1] - 1);
           assertEquals(new Job(expected[0], from, asha.rungs().get(expected[1])), job.get());
           assertEquals(reached.getOrDefault(expected[0], 0), from);
-          assertFalse(rungs.settled().contains(expected[0]));
           running.add(job.get());
         }
         if (running.isEmpty()) {
@@ -173,24 +171,6 @@ class AshaTest {
       for (int trial = 1; trial <= asha.trials(); trial++) {
         assertTrue(rungs.next().isEmpty());
       }
-    }
-  }
-
-  @Test
-  void aTrialIsSettledOnlyWhenNothingCanBringItFurther() {
-    Random random = new Random(3);
-    for (int run = 0; run < 100; run++) {
-      Rungs rungs = new Rungs(new Asha(27, 1, 9, 3), Goal.MAXIMIZE);
-      Set<Integer> settled = new HashSet<>();
-      int early = 0;
-      for (Optional<Job> job = rungs.next(); job.isPresent(); job = rungs.next()) {
-        assertFalse(settled.contains(job.get().trial()), "promoted though it was settled");
-        early += job.get().from() == 0 && !settled.isEmpty() ? 1 : 0;
-        rungs.report(job.get(), random.nextInt(50));
-        assertTrue(rungs.settled().containsAll(settled));
-        settled = rungs.settled();
-      }
-      assertTrue(early > 0, "trials are settled before all are drawn");
     }
   }
 }

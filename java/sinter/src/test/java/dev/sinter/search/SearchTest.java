@@ -160,8 +160,8 @@ class SearchTest {
                 (trial, from, to) ->
                     trial.number() % 3 == 0
                         ? trial.number() % 2 == 0 ? Double.NaN : Double.POSITIVE_INFINITY
-                        : trial.number() / 2 + 0.25 * (to - 1));
-    // Of 11, 10, 8, … (5, 5, 4) none of the multiples of three, which fail.
+                        : trial.number() / 2.0 + 0.25 * (to - 1));
+    // The multiples of three fail.
     Outcome best = found.best().orElseThrow();
     assertEquals(found.ranking().get(0), best);
     assertEquals(9, best.resource());
@@ -178,9 +178,36 @@ class SearchTest {
     }
     assertEquals(found.history().size(), heard.size());
     assertEquals(found, heard.get(heard.size() - 1));
-    assertTrue(found.settled().containsAll(Set.of(3, 6, 9, 12)));
     // They are failures in the log as well.
     assertEquals(found, Search.of(space(), ASHA, Goal.MAXIMIZE, 3).run(log, (t, f, to) -> 1));
+  }
+
+  @Test
+  void aTrialIsRankedByItsBestResultWhateverComesOfMoreTraining() throws IOException {
+    Standings found =
+        Search.of(space(), new Asha(4, 1, 2, 2), Goal.MAXIMIZE, 1)
+            .run(
+                log,
+                (trial, from, to) -> {
+                  if (to == 1) {
+                    return trial.number() == 3 ? 5 : trial.number();
+                  }
+                  return trial.number() == 3 ? Double.NaN : trial.number();
+                });
+    // 2 is promoted among two, 3 among three (5) and fails, 4 among four.
+    List<Outcome> expected =
+        List.of(
+            new Outcome(trial(3), 1, 5, Outcome.Status.FAILED),
+            new Outcome(trial(4), 2, 4, Outcome.Status.FINISHED),
+            new Outcome(trial(2), 2, 2, Outcome.Status.FINISHED),
+            new Outcome(trial(1), 1, 1, Outcome.Status.STOPPED));
+    assertEquals(expected, found.ranking());
+    assertEquals(expected.get(0), found.best().orElseThrow());
+    assertEquals(7, found.history().size());
+  }
+
+  private static Trial trial(int number) {
+    return space().draw(number, 1).get(number - 1);
   }
 
   @Test

@@ -80,8 +80,17 @@ class SpaceTest {
       assertTrue(x >= 0.123456789 && x <= 0.123456790, trial::toString);
     }
     for (Trial trial : read("{\"x\": {\"log_uniform\": [1e-7, 1]}}").draw(50, 1)) {
-      assertTrue(trial.text("x").matches("[0-9.]{3,8}(E-[0-9])?"), trial::toString);
+      assertTrue(trial.text("x").matches("[0-9.]{1,8}(e-[0-9])?"), trial::toString);
     }
+  }
+
+  @Test
+  void constantsAreWrittenAsAPersonWritesThem() throws IOException {
+    Trial trial =
+        read("{\"a\": 1e-5, \"b\": 16.0, \"c\": 0.25, \"d\": -3, \"e\": true}").draw(1, 1).get(0);
+    assertEquals(
+        List.of("1e-5", "16", "0.25", "-3", "true"), List.copyOf(trial.options().values()));
+    assertEquals(1e-5, trial.number("a"));
   }
 
   @ParameterizedTest

@@ -36,6 +36,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -94,7 +95,12 @@ class AdaptersGoldenTest {
   }
 
   /** A graph that trains on a golden batch. */
-  private record Training(AutoCloseable graph, TrainingLoop.Pass pass) {}
+  private record Training(Runnable closing, TrainingLoop.Pass pass) implements AutoCloseable {
+    @Override
+    public void close() {
+      closing.run();
+    }
+  }
 
   private static Training training(Model any, SafetensorsFile golden) throws IOException {
     int[] tokens = ints(golden, "tokens");
@@ -104,17 +110,17 @@ class AdaptersGoldenTest {
         graph.tokens().put(i * (LENGTH - 1), tokens, i * LENGTH, LENGTH - 1);
         graph.targets().put(i * (LENGTH - 1), tokens, i * LENGTH + 1, LENGTH - 1);
       }
-      return new Training(graph, graph::run);
+      return new Training(graph::close, graph::run);
     }
     if (any instanceof TaskModel model) {
       TaskGraph graph = model.trainingGraph(BATCH, LENGTH, 0, 1, Recompute.NONE, 1);
       fill(graph, golden);
-      return new Training(graph, graph::run);
+      return new Training(graph::close, graph::run);
     }
     TransformerGraph graph =
         ((TransformerModel) any).trainingGraph(BATCH, LENGTH, TARGETS, 0, 1, Recompute.NONE, 1);
     fill(graph, golden);
-    return new Training(graph, graph::run);
+    return new Training(graph::close, graph::run);
   }
 
   private static void fill(TaskGraph graph, SafetensorsFile golden) throws IOException {
@@ -175,12 +181,8 @@ class AdaptersGoldenTest {
             .withWeightDecay(0)
             .withClip(clip(name));
     List<Double> losses = new ArrayList<>();
-    Training training = training(model, golden);
-    try (AutoCloseable graph = training.graph()) {
-      TrainingLoop loop = new TrainingLoop(model.parameters(), optimizer, steps, 1);
-      if (model.adapter().config() instanceof AdaLoraConfig) {
-        loop.with(RankAllocator.of(model));
-      }
+    try (Training training = training(model, golden)) {
+      TrainingLoop loop = new TrainingLoop(model, optimizer, steps, 1);
       while (loop.goesOn()) {
         losses.add(loop.step(training.pass(), 1).loss());
       }
@@ -263,8 +265,8 @@ class AdaptersGoldenTest {
     }
   }
 
-  private static TreeSet<String> texts(JsonNode node) {
-    TreeSet<String> all = new TreeSet<>();
+  private static Set<String> texts(JsonNode node) {
+    Set<String> all = new TreeSet<>();
     node.forEach(each -> all.add(each.asText()));
     if (node.isTextual()) {
       all.add(node.asText());
