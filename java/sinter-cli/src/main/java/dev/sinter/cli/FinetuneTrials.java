@@ -2,10 +2,10 @@ package dev.sinter.cli;
 
 import dev.sinter.finetune.Evaluation;
 import dev.sinter.finetune.FineTuner;
+import dev.sinter.finetune.Task;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.DeviceMemoryException;
 import dev.sinter.io.AtomicFiles;
-import dev.sinter.io.CsvLog;
 import dev.sinter.report.RunRecord;
 import dev.sinter.search.Goal;
 import dev.sinter.search.Objective;
@@ -17,7 +17,6 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -171,7 +170,9 @@ final class FinetuneTrials {
               .onStep(bar::show)
               .onEvaluation(this::checkMetric)
               .run();
-      record(trial, epochs, outcome).write(folder(out, trial, epochs));
+      Path work = out.resolve(WORK);
+      FinetuneReport.write(work, Task.named(fixed.get("task")), outcome);
+      RunRecord.read(work).named("trial " + trial.number()).write(folder(out, trial, epochs));
       return value(outcome.best());
     } catch (DivergedException | DeviceMemoryException e) {
       err.println("sinter: trial " + trial.number() + ": " + e.getMessage());
@@ -202,31 +203,6 @@ final class FinetuneTrials {
 
   private double value(Evaluation evaluation) {
     return metric.equals("loss") ? evaluation.loss() : evaluation.metrics().get(metric);
-  }
-
-  private RunRecord record(Trial trial, int epochs, FineTuner.Outcome outcome) throws IOException {
-    RunRecord.Builder record =
-        RunRecord.of("trial " + trial.number(), fixed.get("task"), Instant.now());
-    record.setting("epochs", epochs);
-    trial.options().forEach(record::setting);
-    record.metric(metric, value(outcome.best()), better(metric));
-    outcome
-        .best()
-        .metrics()
-        .forEach(
-            (name, value) -> {
-              if (!name.equals(metric)) {
-                record.metric(name, value, better(name));
-              }
-            });
-    record.curves(CsvLog.read(out.resolve(WORK).resolve("metrics.csv")));
-    return record.build();
-  }
-
-  private static RunRecord.Better better(String name) {
-    return SearchCommand.goal(name) == Goal.MAXIMIZE
-        ? RunRecord.Better.HIGHER
-        : RunRecord.Better.LOWER;
   }
 
   /** Shows to a person who watches how far a training is. */

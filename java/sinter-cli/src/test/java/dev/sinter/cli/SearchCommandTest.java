@@ -107,6 +107,7 @@ class SearchCommandTest {
         Run.run("classify", "--model", out.resolve("best"), "--text", "a poor book", "--json");
     assertEquals(0, evaluated.code(), evaluated.err());
     assertTrue(evaluated.out().startsWith("{\"labels\":[{\"id\":0,\"label\":\"bad\""));
+    assertTrue(Files.exists(out.resolve("best/report.json")));
     assertFalse(Files.exists(out.resolve(".trial")));
     assertEquals(1600, ImageIO.read(out.resolve("trials.png").toFile()).getWidth());
     String page = Files.readString(out.resolve("trials.html"));
