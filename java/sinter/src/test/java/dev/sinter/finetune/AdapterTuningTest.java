@@ -107,6 +107,13 @@ class AdapterTuningTest {
     assertFalse(Files.exists(out.resolve(ModelFiles.WEIGHTS)));
     assertEquals(predicted(outcome), predicted(out, null));
     assertEquals(predicted(outcome), predicted(out, bert));
+    Path other = Made.bert(folder.resolve("other"), Files.readString(train), 32, 24);
+    FormatException wrong = assertThrows(FormatException.class, () -> predicted(out, other));
+    assertTrue(
+        wrong.getMessage().startsWith(out.resolve(PeftFiles.WEIGHTS) + ": "), wrong.getMessage());
+    assertTrue(
+        wrong.getMessage().contains("not of an adapter for this model; open it over"),
+        wrong.getMessage());
     Path moved = folder.resolve("moved");
     Files.move(bert, moved);
     try {
