@@ -6,7 +6,8 @@ import java.util.List;
 /**
  * What a model reads and shall give for a sample, or for a part of one.
  *
- * @param inputs the sequences: one, or one for each choice; a query and its documents
+ * @param inputs the sequences: one, or one for each choice; both orders of a pair; a query and its
+ *     documents
  * @param targets the right class, classes of the tokens, start and end, or choice; the tokens of a
  *     target; -100: none
  * @param numbers the right numbers, or probabilities of labels
@@ -27,7 +28,11 @@ record Example(List<Encoding> inputs, int[] targets, float[] numbers, int[] plac
   }
 
   static Example ofNumbers(Encoding input, float... numbers) {
-    return new Example(List.of(input), NO_INTS, numbers, NO_INTS);
+    return ofNumbers(List.of(input), numbers);
+  }
+
+  static Example ofNumbers(List<Encoding> inputs, float... numbers) {
+    return new Example(inputs, NO_INTS, numbers, NO_INTS);
   }
 
   /** Of the longest sequence. */

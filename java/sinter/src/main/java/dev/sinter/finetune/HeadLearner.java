@@ -46,12 +46,18 @@ final class HeadLearner implements Learner {
   }
 
   private TaskGraph graph(int length) {
-    int sequences = model.head().task() == Head.Task.CHOICE ? model.head().labels() : 1;
+    int sequences =
+        model.head().task() == Head.Task.CHOICE ? model.head().labels() : readsBothOrders() ? 2 : 1;
     int rows = Math.multiplyExact(tuning.batch(), sequences);
     int parts = tuning.accumulate();
     return learnsText()
-        ? model.trainingGraphWithText(rows, length, parts, Recompute.NONE, tuning.seed())
+        ? model.trainingGraphWithText(
+            rows, length, parts, readsBothOrders(), Recompute.NONE, tuning.seed())
         : model.trainingGraph(rows, length, 0, parts, Recompute.NONE, tuning.seed());
+  }
+
+  private boolean readsBothOrders() {
+    return task instanceof SimilarityTask && !spec.marks().isEmpty();
   }
 
   private boolean learnsText() {
@@ -203,6 +209,9 @@ final class HeadLearner implements Learner {
     Head head = model.head();
     List<float[]> outputs =
         runner.run(head.task() == Head.Task.CHOICE ? Head.choice(1) : head, sequences);
+    if (readsBothOrders()) {
+      outputs = added(outputs);
+    }
     List<Prediction> predictions = new ArrayList<>();
     double loss = 0;
     double weight = 0;
@@ -210,7 +219,8 @@ final class HeadLearner implements Learner {
     for (int i = 0; i < samples.size(); i++) {
       int from = next;
       for (Example example : parts.get(i)) {
-        List<float[]> own = outputs.subList(next, next + example.inputs().size());
+        int count = readsBothOrders() ? 1 : example.inputs().size();
+        List<float[]> own = outputs.subList(next, next + count);
         next += own.size();
         if (samples.get(i).known()) {
           Losses.Sum sum = Losses.of(head, example, own);
@@ -222,6 +232,19 @@ final class HeadLearner implements Learner {
           task.predict(samples.get(i), spec, parts.get(i), outputs.subList(from, next)));
     }
     return new Outputs(weight == 0 ? Double.NaN : loss / weight, predictions);
+  }
+
+  /** The classifier has no bias: its output for two vectors' sum is the sum of its outputs. */
+  private static List<float[]> added(List<float[]> outputs) {
+    List<float[]> sums = new ArrayList<>();
+    for (int i = 0; i < outputs.size(); i += 2) {
+      float[] sum = outputs.get(i).clone();
+      for (int j = 0; j < sum.length; j++) {
+        sum[j] += outputs.get(i + 1)[j];
+      }
+      sums.add(sum);
+    }
+    return sums;
   }
 
   @Override

@@ -2,7 +2,9 @@ package dev.sinter.finetune;
 
 import dev.sinter.text.Encoding;
 import dev.sinter.text.Tokenizer;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.stream.IntStream;
 
@@ -65,6 +67,19 @@ final class Inputs {
         marks.isEmpty() ? -1 : marks.get(0),
         between,
         marks.isEmpty() ? -1 : marks.get(2));
+  }
+
+  /**
+   * A pair as GPT-1 reads what has no order (Radford et al. 2018, section 3.3): in both; as other
+   * families do, in its own.
+   */
+  List<Encoding> orders(List<String> texts) {
+    if (marks.isEmpty()) {
+      return List.of(of(texts));
+    }
+    List<String> turned = new ArrayList<>(texts);
+    Collections.reverse(turned);
+    return List.of(of(texts), of(turned));
   }
 
   Encoding of(List<String> texts) {

@@ -9,7 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** A number for a pair of texts, or for one: regression, as STS-B's. */
+/** A number for a pair of texts, or for one: regression, as STS-B's. GPT-1 reads both orders. */
 final class SimilarityTask extends HeadTask {
   @Override
   public String name() {
@@ -47,11 +47,11 @@ final class SimilarityTask extends HeadTask {
 
   @Override
   void encode(Sample sample, TaskSpec spec, Inputs inputs, List<Example> to) {
-    Encoding input = inputs.of(sample.texts());
+    List<Encoding> orders = inputs.orders(sample.texts());
     to.add(
         sample.known()
-            ? Example.ofNumbers(input, Float.parseFloat(sample.gold().get(0)))
-            : Example.of(input));
+            ? Example.ofNumbers(orders, Float.parseFloat(sample.gold().get(0)))
+            : Example.of(orders));
   }
 
   @Override

@@ -410,6 +410,7 @@ public final class TaskModel implements Model {
   private enum Objective {
     HEAD,
     HEAD_AND_TEXT,
+    BOTH_ORDERS_AND_TEXT,
     CALLERS
   }
 
@@ -421,18 +422,25 @@ public final class TaskModel implements Model {
    * @param batch number of sequences; for choices, all choices of all questions
    * @param length tokens of each, padding included
    * @param accumulate how many such passes make a step: gradients are divided by it
+   * @param bothOrders whether two sequences at a time are the two orders of a pair, whose vectors
+   *     are added before the classifier (section 3.3, similarity); targets are then half as many
    * @param recompute what the backward pass computes again
    * @param seed of dropout
    * @return the graph; the caller closes it
-   * @throws IllegalArgumentException for a BERT
+   * @throws IllegalArgumentException for a BERT, and of both orders for a head or a number of
+   *     sequences that has none
    */
   public TaskGraph trainingGraphWithText(
-      int batch, int length, int accumulate, Recompute recompute, long seed) {
+      int batch, int length, int accumulate, boolean bothOrders, Recompute recompute, long seed) {
     if (gptConfig == null) {
       throw new IllegalArgumentException("a BERT does not tell the next token");
     }
-    return trace(
-        Mode.TRAIN, batch, length, 0, accumulate, recompute, seed, Objective.HEAD_AND_TEXT);
+    if (bothOrders && (head.task() != Task.SEQUENCE || batch % 2 != 0)) {
+      throw new IllegalArgumentException(
+          batch + " sequences under a head for " + head.task() + " are no pairs in both orders");
+    }
+    Objective objective = bothOrders ? Objective.BOTH_ORDERS_AND_TEXT : Objective.HEAD_AND_TEXT;
+    return trace(Mode.TRAIN, batch, length, 0, accumulate, recompute, seed, objective);
   }
 
   /**
@@ -479,6 +487,10 @@ public final class TaskModel implements Model {
     in.lengths = g.input("lengths", batch);
     Tensor hidden = backbone.hidden(g, weights, in.tokens, in.segments, in.lengths);
     Tensor pooled = head.isPooled() ? pooled(g, hidden, in, batch) : null;
+    int pairs = objective == Objective.BOTH_ORDERS_AND_TEXT ? 2 : 1;
+    if (pairs == 2) {
+      pooled = g.add("both orders", every(g, pooled, in, batch, 0), every(g, pooled, in, batch, 1));
+    }
     List<Tensor> outputs = new ArrayList<>();
     switch (head.task()) {
       case MASKED, PRETRAINING -> {
@@ -505,8 +517,8 @@ public final class TaskModel implements Model {
       Tensor gradient = g.callersGradient(output);
       return new TaskGraph(this, g.build(), in, List.of(), List.of(output), gradient, accumulate);
     }
-    List<Tensor> losses = losses(g, outputs, in, batch, length, masked);
-    if (objective == Objective.HEAD_AND_TEXT) {
+    List<Tensor> losses = losses(g, outputs, in, batch / pairs, length, masked);
+    if (objective != Objective.HEAD) {
       Tensor next = ((GptLayers) backbone).logits(g, weights, hidden);
       losses = List.of(losses.get(0), classLoss(g, next, in, "next tokens", batch, length));
     }
@@ -518,6 +530,18 @@ public final class TaskModel implements Model {
     // In training gradients take the outputs' place.
     List<Tensor> kept = training ? List.of() : outputs.stream().map(g::output).toList();
     return new TaskGraph(this, g.build(), in, sums, kept, null, accumulate);
+  }
+
+  /** Every other row, from the first or from the second on. */
+  private static Tensor every(
+      GraphBuilder g, Tensor rows, TaskGraph.Inputs in, int batch, int first) {
+    int[] places = new int[batch / 2];
+    for (int i = 0; i < places.length; i++) {
+      places[i] = 2 * i + first;
+    }
+    Tensor from = g.input("order " + first, places.length);
+    in.constants.put(from, places);
+    return g.gather("order " + first, rows, from);
   }
 
   private List<Tensor> losses(

@@ -422,6 +422,42 @@ class FineTunerTest {
   }
 
   @Test
+  void gpt1ReadsAPairInBothOrders() throws IOException {
+    StringBuilder rows = new StringBuilder("sentence1,sentence2,score\n");
+    for (String first : List.of("anna", "boris", "berlin", "cairo")) {
+      for (String second : List.of("anna", "boris", "berlin", "cairo")) {
+        rows.append(first).append(',').append(second).append(',');
+        rows.append((first + second).chars().filter(c -> c == 'a').count()).append('\n');
+      }
+    }
+    Path pairs = Files.writeString(folder.resolve("pairs.csv"), rows);
+    Path model = Made.gpt(folder.resolve("gpt"), rows.toString(), Family.GPT1, 32, 24);
+    Path out = folder.resolve("out");
+    FineTuner.Outcome outcome =
+        FineTuner.of(Task.similarity(), model)
+            .train(pairs)
+            .validation(pairs)
+            .device(device)
+            .learningRate(5e-3)
+            .batch(5) // 16 samples: the last batch is not full
+            .epochs(40)
+            .out(out)
+            .run();
+    assertTrue(outcome.best().metrics().get("pearson") > 0.95, outcome.best()::toString);
+    List<Evaluation> all = outcome.evaluations();
+    // What training sums up before the classifier, prediction sums up behind it.
+    double last = outcome.steps().get(outcome.steps().size() - 1).loss();
+    assertTrue(last < outcome.steps().get(0).loss() / 2, () -> "last loss " + last);
+    assertTrue(all.get(all.size() - 1).loss() < 0.5, () -> all.get(all.size() - 1).toString());
+    try (Predictor predictor = Predictor.load(out, device, DType.F32)) {
+      List<Prediction> both =
+          predictor.predict(
+              predictor.task().readLines(Path.of("input"), "anna\tcairo\ncairo\tanna"));
+      assertEquals(both.get(0).scores(), both.get(1).scores());
+    }
+  }
+
+  @Test
   void aHeadOfHuggingFacesTellsTheTask() throws IOException {
     Path out = folder.resolve("out");
     FineTuner.Outcome outcome = tuner().out(out).run();
