@@ -25,6 +25,7 @@ public final class Main {
           TrainPairsCommand.class,
           FinetuneCommand.class,
           PredictCommand.class,
+          MergeCommand.class,
           SftCommand.class,
           RewardCommand.class,
           PpoCommand.class,

@@ -228,6 +228,34 @@ class FinetuneCommandTest {
   }
 
   @Test
+  void anAdapterIsTunedAndMerged() throws IOException {
+    Path data = write("a.csv", "text,label", "a fine film,good", "a bad film,bad");
+    Path out = folder.resolve("adapter");
+    done(tune("classify", bert, data, out, "--adapter", "lora", "--rank", 2));
+    Path whole = folder.resolve("whole");
+    done(Run.run("merge", "--adapter", out, "--out", whole));
+    List<JsonNode> before = predict(out, data);
+    List<JsonNode> after = predict(whole, data);
+    for (int i = 0; i < before.size(); i++) {
+      assertEquals(before.get(i).get("label"), after.get(i).get("label"));
+      assertEquals(
+          before.get(i).get("score").asDouble(), after.get(i).get("score").asDouble(), 1e-5);
+    }
+    Run again = Run.run("merge", "--adapter", out, "--out", whole);
+    assertEquals(2, again.code());
+    assertTrue(again.err().contains(whole + ": holds a model already"), again.err());
+    Run none = Run.run("merge", "--adapter", whole, "--out", folder.resolve("nothing"));
+    assertEquals(2, none.code());
+    assertTrue(none.err().contains("holds no adapter"), none.err());
+    Run mixed = tune("classify", bert, data, folder.resolve("nothing"), "--rank", 2);
+    assertEquals(2, mixed.code());
+    Run wrong = tune("classify", bert, data, folder.resolve("nothing"), "--adapter", "dora");
+    assertEquals(2, wrong.code());
+    assertTrue(wrong.err().contains("lora, adalora or bottleneck"), wrong.err());
+    assertFalse(Files.exists(folder.resolve("nothing")));
+  }
+
+  @Test
   void whatIsWrongIsOneLineAndNothingIsWritten() throws IOException {
     Path data = write("bad.csv", "text,label", "a film,good", "a film,");
     Path out = folder.resolve("bad");

@@ -522,7 +522,7 @@ public final class FineTuner {
             task.load(
                 spec,
                 new Task.Loading(model, tokenizer, own == null ? device : own, dtype, true, packed),
-                new Task.Tuning(batch, accumulate, seed, weights, merge))) {
+                new Task.Tuning(batch, accumulate, seed, weights))) {
       return new Run(learner, tokenizer, learner.examples(samples), held).turn();
     }
   }
@@ -709,7 +709,7 @@ public final class FineTuner {
       if (out != null) {
         tokenizer.save(out);
         learner.spec().write(out);
-        learner.save(out);
+        learner.save(out, merge);
       }
     }
   }

@@ -258,13 +258,8 @@ final class HeadLearner implements Learner {
   }
 
   @Override
-  public void save(Path folder) throws IOException {
-    Saving.save(
-        model,
-        base,
-        tuning.merge(),
-        whole -> ModelFiles.save(whole, spec.labels(), folder),
-        folder);
+  public void save(Path folder, boolean merge) throws IOException {
+    Saving.save(model, base, merge, whole -> ModelFiles.save(whole, spec.labels(), folder), folder);
   }
 
   @Override

@@ -48,8 +48,12 @@ interface Learner extends AutoCloseable {
   /** The metrics of labelled samples, in that order. */
   Map<String, Double> metrics(List<Sample> samples, Outputs outputs);
 
-  /** Writes configuration and weights into a folder that exists. */
-  void save(Path folder) throws IOException;
+  /**
+   * Writes configuration and weights into a folder that exists.
+   *
+   * @param merge whether an adapter becomes part of the model that is written
+   */
+  void save(Path folder, boolean merge) throws IOException;
 
   @Override
   void close();

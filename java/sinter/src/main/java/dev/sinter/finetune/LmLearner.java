@@ -200,8 +200,8 @@ final class LmLearner implements Learner {
   }
 
   @Override
-  public void save(Path folder) throws IOException {
-    Saving.save(model, base, tuning.merge(), whole -> saveWhole(whole, folder), folder);
+  public void save(Path folder, boolean merge) throws IOException {
+    Saving.save(model, base, merge, whole -> saveWhole(whole, folder), folder);
   }
 
   private void saveWhole(LanguageModel whole, Path folder) throws IOException {

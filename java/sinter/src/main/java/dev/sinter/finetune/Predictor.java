@@ -11,6 +11,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * Runs a tuned model on a user's data. What it does, task.json says, or the head that config.json
@@ -21,10 +22,12 @@ public final class Predictor implements AutoCloseable {
 
   private final Task task;
   private final Learner learner;
+  private final Tokenizer tokenizer;
 
-  private Predictor(Task task, Learner learner) {
+  private Predictor(Task task, Learner learner, Tokenizer tokenizer) {
     this.task = task;
     this.learner = learner;
+    this.tokenizer = tokenizer;
   }
 
   /**
@@ -60,11 +63,7 @@ public final class Predictor implements AutoCloseable {
     Path model = adapted ? base(folder, base) : folder;
     TaskSpec spec = TaskSpec.read(folder);
     if (spec == null) {
-      if (adapted) {
-        throw new FormatException(
-            folder, "holds an adapter without " + TaskSpec.FILE + ", which names its task");
-      }
-      spec = ofHead(folder);
+      spec = adapted ? ofAdapter(folder, model) : ofHead(folder);
     }
     Task task;
     try {
@@ -75,18 +74,18 @@ public final class Predictor implements AutoCloseable {
     if (task instanceof HeadTask head && (spec.labels().isEmpty() && needsLabels(head))) {
       spec = spec.withLabels(ModelFiles.readLabels(folder), spec.manyLabels());
     }
-    Tokenizer tokenizer = Tokenizer.load(folder);
+    Tokenizer tokenizer = Tokenizer.load(adapted && !hasTokenizer(folder) ? model : folder);
     // The head of an adapted model lies with the adapter, whatever the base's own is for.
     Learner learner =
         task.load(
             spec,
             new Task.Loading(model, tokenizer, device, dtype, adapted, null),
-            new Task.Tuning(BATCH, 1, 0, new double[0], false));
+            new Task.Tuning(BATCH, 1, 0, new double[0]));
     try {
       if (adapted) {
         learner.adapt(Over.files(folder));
       }
-      return new Predictor(task, learner);
+      return new Predictor(task, learner, tokenizer);
     } catch (IOException | RuntimeException e) {
       learner.close();
       throw e;
@@ -106,6 +105,21 @@ public final class Predictor implements AutoCloseable {
               + " that is not there; name the folder of the model under the adapter");
     }
     return Path.of(base);
+  }
+
+  /** PEFT itself writes none. */
+  private static boolean hasTokenizer(Path folder) {
+    return Stream.of("tokenizer.json", "vocab.json", "vocab.txt")
+        .anyMatch(name -> Files.exists(folder.resolve(name)));
+  }
+
+  /** Adapters that were not tuned here say no task: those of language models need none. */
+  private static TaskSpec ofAdapter(Path folder, Path base) throws IOException {
+    if (ModelFiles.readFamily(base).equals("bert")) {
+      throw new FormatException(
+          folder, "holds an adapter without " + TaskSpec.FILE + ", which names its task");
+    }
+    return ofHead(base);
   }
 
   private static boolean needsLabels(HeadTask task) {
@@ -154,6 +168,25 @@ public final class Predictor implements AutoCloseable {
    */
   public synchronized List<Prediction> predict(List<Sample> samples) throws IOException {
     return samples.isEmpty() ? List.of() : learner.predict(samples).predictions();
+  }
+
+  /**
+   * Writes the model as one that any program reads: an adapter is merged into a copy of its base.
+   *
+   * @param folder is made where it is not there
+   * @throws IOException where it cannot be written
+   * @throws IllegalArgumentException where the folder holds a model, and for bottlenecks, which do
+   *     not merge
+   */
+  public synchronized void save(Path folder) throws IOException {
+    if (Files.exists(folder.resolve(ModelFiles.WEIGHTS))) {
+      throw new IllegalArgumentException(
+          folder + ": holds a model already; name another folder, or remove it");
+    }
+    Files.createDirectories(folder);
+    tokenizer.save(folder);
+    learner.spec().write(folder);
+    learner.save(folder, true);
   }
 
   @Override

@@ -222,9 +222,8 @@ final class RetrieveLearner implements Learner {
   }
 
   @Override
-  public void save(Path folder) throws IOException {
-    Saving.save(
-        model, base, tuning.merge(), whole -> ModelFiles.save(whole, List.of(), folder), folder);
+  public void save(Path folder, boolean merge) throws IOException {
+    Saving.save(model, base, merge, whole -> ModelFiles.save(whole, List.of(), folder), folder);
   }
 
   private static void close(Graphs<TaskGraph> graphs) {

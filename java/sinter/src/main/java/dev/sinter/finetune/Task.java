@@ -294,10 +294,9 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
    * @param accumulate passes of a step
    * @param seed of new weights and dropout
    * @param classWeights of each label; none: all alike
-   * @param merge whether an adapter becomes part of the model that is written
    */
   @SuppressWarnings("ArrayRecordComponent") // a value that is handed over, never compared
-  record Tuning(int batch, int accumulate, long seed, double[] classWeights, boolean merge) {}
+  record Tuning(int batch, int accumulate, long seed, double[] classWeights) {}
 
   /** Loads a model for the task, and holds the tokenizer to it. */
   final Learner load(TaskSpec spec, Loading loading, Tuning tuning) throws IOException {

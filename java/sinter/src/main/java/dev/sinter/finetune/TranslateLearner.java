@@ -188,8 +188,8 @@ final class TranslateLearner implements Learner {
   }
 
   @Override
-  public void save(Path folder) throws IOException {
-    Saving.save(model, base, tuning.merge(), whole -> ModelFiles.save(whole, folder), folder);
+  public void save(Path folder, boolean merge) throws IOException {
+    Saving.save(model, base, merge, whole -> ModelFiles.save(whole, folder), folder);
   }
 
   @Override

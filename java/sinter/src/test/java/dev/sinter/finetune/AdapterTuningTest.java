@@ -133,6 +133,14 @@ class AdapterTuningTest {
     assertTrue(Files.exists(out.resolve(ModelFiles.WEIGHTS)));
     assertFalse(Files.exists(out.resolve(PeftFiles.WEIGHTS)));
     assertEquals(predicted(outcome), predicted(out, null));
+    Path adapter = folder.resolve("to-merge");
+    tuner(Task.classify(), bert, adapter).adapter(LoraConfig.of(8)).run();
+    Path later = folder.resolve("merged-later");
+    try (Predictor predictor = Predictor.load(adapter, device, DType.F32)) {
+      predictor.save(later);
+      assertThrows(IllegalArgumentException.class, () -> predictor.save(later));
+    }
+    assertEquals(predicted(outcome), predicted(later, null));
   }
 
   @Test
@@ -187,6 +195,21 @@ class AdapterTuningTest {
         all.get(all.size() - 1).loss() < all.get(0).loss() - 0.3,
         () -> all.get(0).loss() + " to " + all.get(all.size() - 1).loss());
     assertTrue(Files.exists(out.resolve(PeftFiles.WEIGHTS)));
+    // As PEFT writes it: without our task and without a tokenizer.
+    for (String ours : List.of("task.json", "tokenizer.json", "tokenizer_config.json")) {
+      Files.deleteIfExists(out.resolve(ours));
+    }
+    Path whole = folder.resolve("lm-whole");
+    try (Predictor predictor = Predictor.load(out, device, DType.F32)) {
+      assertEquals("lm", predictor.task().name());
+      predictor.save(whole);
+    }
+    try (Predictor predictor = Predictor.load(whole, device, DType.F32)) {
+      Sample sample = predictor.task().read(file, false).get(0);
+      double loss = (double) predictor.predict(List.of(sample)).get(0).fields().get("loss");
+      // Over the plain weights now, of which the packed ones were roundings.
+      assertEquals(all.get(all.size() - 1).loss(), loss, 0.2);
+    }
   }
 
   @Test
