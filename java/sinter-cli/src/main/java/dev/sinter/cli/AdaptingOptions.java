@@ -1,11 +1,15 @@
 package dev.sinter.cli;
 
+import dev.sinter.graph.DType;
+import dev.sinter.graph.Device;
 import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.AdaLoraConfig;
 import dev.sinter.model.AdapterConfig;
 import dev.sinter.model.BottleneckConfig;
 import dev.sinter.model.LoraConfig;
 import dev.sinter.model.Targets;
+import java.io.IOException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import picocli.CommandLine.Option;
@@ -119,6 +123,23 @@ final class AdaptingOptions {
     LoraConfig config = LoraConfig.of(least).withTargets(at).withDropout(dropout);
     config = alpha == null ? config : config.withAlpha(alpha);
     return rankStabilized ? config.withRankStabilized() : config;
+  }
+
+  /** Refuses what goes not together, before anything is read. */
+  void check() {
+    if (given()) {
+      check(!kind.equals("adalora"), "--adapter adalora is of finetune; here lora or bottleneck");
+      check(!merge || weights == null, "only an adapter over plain weights merges");
+      config(1);
+      packed();
+    }
+  }
+
+  /** The language model of a folder, under a new adapter where one was asked for. */
+  StartingModel begin(Path folder, long seed, Device device, DType dtype) throws IOException {
+    return given()
+        ? StartingModel.adapted(folder, config(1), seed, packed(), device, dtype)
+        : StartingModel.whole(folder, device, dtype);
   }
 
   private static void check(boolean right, String message) {

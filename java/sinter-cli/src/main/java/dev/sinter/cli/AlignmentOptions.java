@@ -5,6 +5,7 @@ import dev.sinter.io.CsvLog;
 import dev.sinter.model.GptConfig;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.ModelFiles;
+import dev.sinter.model.PeftFiles;
 import dev.sinter.report.RunRecord;
 import dev.sinter.train.AdamW;
 import dev.sinter.train.Schedule;
@@ -46,7 +47,8 @@ final class AlignmentOptions {
 
   /** What a run that has not begun fails with leaves no folder: it is made later. */
   void checkOut() {
-    if (Files.exists(out.resolve(ModelFiles.WEIGHTS))) {
+    if (Files.exists(out.resolve(ModelFiles.WEIGHTS))
+        || Files.exists(out.resolve(PeftFiles.WEIGHTS))) {
       throw new IllegalArgumentException(
           out + ": holds a model already; name another folder, or remove it");
     }

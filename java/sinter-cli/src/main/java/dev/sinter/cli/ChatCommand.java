@@ -43,9 +43,12 @@ import picocli.CommandLine.Spec;
       "Examples:",
       "  ./sinter chat --model aligned",
       "  ./sinter chat --model aligned --message 'How are you?' --temperature 0.7",
-      "  ./sinter chat --model aligned --system 'Answer in one sentence.' < questions.txt"
+      "  ./sinter chat --model aligned --system 'Answer in one sentence.' < questions.txt",
+      "  ./sinter chat --model gpt2 --adapter tuned --weights q4"
     })
 final class ChatCommand implements Callable<Integer> {
+  private static final String ADAPTER = "adapter";
+
   /** The share of the context that an answer can count on. */
   private static final int SHARE = 4;
 
@@ -57,6 +60,12 @@ final class ChatCommand implements Callable<Integer> {
       required = true,
       description = "Folder of the model, plain or packed.")
   private Path model;
+
+  @Option(
+      names = "--adapter",
+      paramLabel = "DIR",
+      description = "Folder of a low-rank adapter that the model answers with.")
+  private Path adapter;
 
   @Option(
       names = "--message",
@@ -82,7 +91,7 @@ final class ChatCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    Chat chat = Chat.load(model, ChatTemplate.plain());
+    Chat chat = Chat.load(adapter == null ? model : adapter, ChatTemplate.plain());
     Sampling asked = sampling.get();
     if (asked.ending().tokens().isEmpty()) {
       asked = asked.withEndTokens(Set.of(chat.endToken()));
@@ -91,6 +100,9 @@ final class ChatCommand implements Callable<Integer> {
     EngineSettings settings = EngineSettings.defaults().withSlots(1);
     try (Device where = device.open();
         Generator generator = Generator.load(model, where, format, settings)) {
+      if (adapter != null) {
+        generator.loadAdapter(ADAPTER, adapter);
+      }
       Talk talk = new Talk(chat, generator, asked);
       if (messages.isEmpty()) {
         talk.withStandardInput();
@@ -147,7 +159,9 @@ final class ChatCommand implements Callable<Integer> {
       said.add(new Message(Role.USER, message));
       int[] prompt = prompt();
       StringBuilder answer = new StringBuilder();
-      try (EngineStream stream = generator.engine().stream(Request.of(prompt, sampling))) {
+      Request plain = Request.of(prompt, sampling);
+      Request request = adapter == null ? plain : plain.withAdapter(ADAPTER);
+      try (EngineStream stream = generator.engine().stream(request)) {
         for (Token token : stream) {
           out.print(token.text());
           out.flush();

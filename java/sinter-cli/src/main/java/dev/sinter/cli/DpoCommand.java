@@ -6,7 +6,6 @@ import dev.sinter.align.Dpo;
 import dev.sinter.align.Ranking;
 import dev.sinter.graph.Device;
 import dev.sinter.model.LanguageModel;
-import dev.sinter.model.ModelFiles;
 import dev.sinter.report.RunRecord;
 import dev.sinter.report.RunRecord.Better;
 import dev.sinter.train.Trainer;
@@ -45,6 +44,8 @@ final class DpoCommand implements Callable<Integer> {
   @Mixin private AlignmentOptions options;
 
   @Mixin private ExampleOptions examples;
+
+  @Mixin private AdaptingOptions adapter;
 
   @Option(
       names = "--train",
@@ -89,12 +90,15 @@ final class DpoCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     options.checkOut();
+    adapter.check();
     List<Ranking> rankings = AlignmentFiles.rankings(train);
     List<Ranking> held = valid == null ? List.of() : AlignmentFiles.rankings(valid);
     Chat chat = examples.chat(options.model);
     PrintWriter err = spec.commandLine().getErr();
     try (Device where = options.device.open();
-        LanguageModel model = ModelFiles.load(options.model, where, options.dtype.get())) {
+        StartingModel start =
+            adapter.begin(options.model, options.seed, where, options.dtype.get())) {
+      LanguageModel model = start.model();
       int length = examples.length(model.config());
       Dpo dpo = new Dpo(model, chat, rankings, held, batch, length, beta, smoothing, options.seed);
       long steps = dpo.steps(epochs);
@@ -113,7 +117,7 @@ final class DpoCommand implements Callable<Integer> {
         log.endProgress();
         log.drawCurves(options.out.getFileName() + ": preferences");
       }
-      options.save(model, model.config(), chat);
+      start.save(chat, adapter.merges(), options.out);
       report(dpo, !held.isEmpty());
       err.println("model: " + options.out);
       return 0;

@@ -6,7 +6,6 @@ import dev.sinter.align.Conversation;
 import dev.sinter.align.SupervisedTuning;
 import dev.sinter.graph.Device;
 import dev.sinter.model.LanguageModel;
-import dev.sinter.model.ModelFiles;
 import dev.sinter.report.RunRecord.Better;
 import dev.sinter.train.Trainer;
 import java.io.IOException;
@@ -38,7 +37,8 @@ import picocli.CommandLine.Spec;
       "",
       "Examples:",
       "  ./sinter sft --model model --train chats.jsonl --valid held.jsonl --out tuned",
-      "  ./sinter sft --model gpt2 --train alpaca.jsonl --out tuned --epochs 3 --lr 2e-5"
+      "  ./sinter sft --model gpt2 --train alpaca.jsonl --out tuned --epochs 3 --lr 2e-5",
+      "  ./sinter sft --model gpt2 --train alpaca.jsonl --out tuned --adapter lora --weights q4"
     })
 final class SftCommand implements Callable<Integer> {
   @Spec private CommandSpec spec;
@@ -46,6 +46,8 @@ final class SftCommand implements Callable<Integer> {
   @Mixin private AlignmentOptions options;
 
   @Mixin private ExampleOptions examples;
+
+  @Mixin private AdaptingOptions adapter;
 
   @Option(
       names = "--train",
@@ -81,12 +83,15 @@ final class SftCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     options.checkOut();
+    adapter.check();
     List<Conversation> conversations = AlignmentFiles.conversations(train);
     List<Conversation> held = valid == null ? List.of() : AlignmentFiles.conversations(valid);
     Chat chat = examples.chat(options.model);
     PrintWriter err = spec.commandLine().getErr();
     try (Device where = options.device.open();
-        LanguageModel model = ModelFiles.load(options.model, where, options.dtype.get())) {
+        StartingModel start =
+            adapter.begin(options.model, options.seed, where, options.dtype.get())) {
+      LanguageModel model = start.model();
       int length = examples.length(model.config());
       SupervisedTuning tuning =
           new SupervisedTuning(model, chat, conversations, batch, length, options.seed);
@@ -99,7 +104,7 @@ final class SftCommand implements Callable<Integer> {
           tuning.tooLong(),
           steps);
       double loss = run(model, tuning, held, steps, err);
-      options.save(model, model.config(), chat);
+      start.save(chat, adapter.merges(), options.out);
       if (!held.isEmpty()) {
         spec.commandLine().getOut().printf(Locale.ROOT, "validation loss  %.4f%n", loss);
       }

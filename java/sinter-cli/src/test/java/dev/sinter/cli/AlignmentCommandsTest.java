@@ -260,8 +260,49 @@ class AlignmentCommandsTest {
   }
 
   @Test
+  void anAdapterIsTunedAndAnswersOverItsBase() throws IOException {
+    Path adapter = shared.resolve("adapter");
+    Path merged = shared.resolve("merged");
+    List<Object> tuning =
+        List.of(
+            "sft",
+            "--model",
+            tuned,
+            "--train",
+            chats,
+            "--lr",
+            "1e-2",
+            "--adapter",
+            "lora",
+            "--out");
+    List<Object> whole = new ArrayList<>(tuning);
+    whole.addAll(List.of(merged, "--merge"));
+    done(whole.toArray());
+    List<Object> alone = new ArrayList<>(tuning);
+    alone.addAll(List.of(adapter, "--weights", "q8"));
+    done(alone.toArray());
+    assertTrue(Files.exists(adapter.resolve("adapter_model.safetensors")));
+    assertFalse(Files.exists(adapter.resolve("model.safetensors")));
+    List<Object> ask = List.of("--message", "What does the cow say?", "--temperature", 0);
+    for (List<Object> model :
+        List.of(
+            List.<Object>of("chat", "--model", tuned, "--adapter", adapter, "--weights", "q8"),
+            List.<Object>of("chat", "--model", merged))) {
+      List<Object> all = new ArrayList<>(model);
+      all.addAll(ask);
+      assertEquals("moo", done(all.toArray()).out().strip());
+    }
+    run("sft", "--model", tuned, "--train", chats, "--out", adapter).failed(2, "holds a model");
+    Path preferring = shared.resolve("preferring-adapter");
+    done("dpo", "--model", tuned, "--train", rankings, "--out", preferring, "--adapter", "lora");
+    assertTrue(Files.exists(preferring.resolve("adapter_model.safetensors")));
+  }
+
+  @Test
   void whatCannotBeAskedIsRefused() {
     Path out = shared.resolve("refused");
+    run("sft", "--model", tuned, "--train", chats, "--out", out, "--adapter", "adalora")
+        .failed(2, "adalora is of finetune");
     run("sft", "--model", tuned, "--train", chats, "--out", out, "--template", "a|b")
         .failed(2, "--template");
     run("ppo", "--model", tuned, "--reward", tuned, "--prompts", chats, "--out", out, "--kl", "x")

@@ -57,8 +57,7 @@ class FinetuneGoldenTest {
     JsonNode batches = golden.get("batches");
     HeadTask task = (HeadTask) Task.named(taskName);
     TaskSpec spec = TaskSpec.of(taskName).withLabels(List.of("a", "b", "c"), false);
-    Task.Tuning tuning =
-        new Task.Tuning(batches.get(0).get("lengths").size(), 1, 0, new double[0]);
+    Task.Tuning tuning = new Task.Tuning(batches.get(0).get("lengths").size(), 1, 0, new double[0]);
     AdamW optimizer =
         new AdamW(
             Schedule.linear(golden.get("rate").doubleValue(), 0),
