@@ -8,11 +8,12 @@
     --llama FOLDER        also runs llama.cpp (bench/peers/llama_cpp.py says what the folder holds)
     --llm-c FOLDER        also runs llm.c, built from this checkout of it
 
-Needs a Python with torch; with --llama numpy and gguf.
+Needs a Python with torch, and peft for the rows of LoRA; with --llama numpy and gguf.
 """
 import argparse
 import datetime
 import json
+import math
 import os
 import pathlib
 import re
@@ -26,7 +27,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 FLAGS = {"pp": ["--tg", "0", "--pp"], "tg": ["--pp", "0", "--tg"], "tr": ["--pp", "0", "--tg", "0", "--train"]}
-PYTHON_ROWS = [(what, dtype) for what in ("pp512", "tg128", "train4x64", "train4x256") for dtype in ("fp32", "bf16")]
+PYTHON_ROWS = [(what, dtype) for what in ("pp512", "tg128", "train4x64", "train4x256", "lora4x64", "lora4x256")
+               for dtype in ("fp32", "bf16")]
 LLAMA_ROWS = [(what, dtype) for what in ("tg128", "tg128x8", "tg128x32", "pp512") for dtype in ("fp32", "bf16", "q8", "q4")]
 LLM_C_ROWS = [("train4x64", "fp32"), ("train4x256", "fp32")]
 
@@ -46,6 +48,10 @@ def run(*command, **environment):
 
 
 def sinter(what, dtype):
+    if what.startswith("lora"):  # all weights train in turn with it, so the process's memory is not LoRA's
+        out, _, _ = run("./sinter", "bench", "--json", "--runs", 3, "--dtype", dtype, *FLAGS["tr"], what[4:], "--lora", 8)
+        rows = [json.loads(line) for line in out.splitlines()]
+        return next(row["tok_s_median"] for row in rows if " lora 8 " in row["what"]), math.nan
     if what.startswith("train"):
         options = ["--dtype", dtype, *FLAGS["tr"], what.removeprefix("train")]
     else:
@@ -89,7 +95,8 @@ def table(peer, measure, rows, options):
         ours, our_memory, theirs, their_memory = map(statistics.median, zip(*turns))
         ratio = statistics.median(turn[0] / turn[2] for turn in turns)
         every = " · ".join(f"{turn[0]:g}/{turn[2]:g}" for turn in turns)
-        print(f"| {what} {dtype} | {ours:g} | {theirs:g} | **{ratio:.2f}** ({every}) | {our_memory:.0f} | {their_memory:.0f} |",
+        print(f"| {what} {dtype} | {ours:g} | {theirs:g} | **{ratio:.2f}** ({every}) | "
+              f"{'' if math.isnan(our_memory) else f'{our_memory:.0f}'} | {their_memory:.0f} |",
               flush=True)
     print()
 
@@ -131,7 +138,7 @@ def main():
     parser.add_argument("--data", type=pathlib.Path)
     parser.add_argument("--llama", type=pathlib.Path)
     parser.add_argument("--llm-c", type=pathlib.Path)
-    parser.add_argument("--only", default="pp,tg,train")
+    parser.add_argument("--only", default="pp,tg,train,lora")
     options = parser.parse_args()
     for name in ("data", "llama", "llm_c"):  # every command runs in the project's root
         if getattr(options, name) is not None:

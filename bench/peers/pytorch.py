@@ -1,8 +1,9 @@
 """GPT-2 in PyTorch, as one would write it for speed: the peer that bench/peers/compare.py runs beside ./sinter bench.
 
-    python bench/peers/pytorch.py pp512|tg32|train4x64|train4x256|shakespeare [--dtype fp32|bf16] [--data FILE]
+    python bench/peers/pytorch.py pp512|tg32|train4x64|lora4x256|shakespeare [--dtype fp32|bf16] [--data FILE]
 
-Prints one number: tokens per second, or for `shakespeare` seconds and the validation loss.
+Prints one number: tokens per second, or for `shakespeare` seconds and the validation loss. `lora` trains PEFT's LoRA of
+rank 8 on the queries, keys and values, as ./sinter bench --lora 8 does.
 """
 import argparse
 import math
@@ -60,10 +61,10 @@ class Gpt(nn.Module):
 
 
 def adamw(model, lr, betas=(0.9, 0.95)):
-    decayed = [p for p in model.parameters() if p.dim() == 2]
-    plain = [p for p in model.parameters() if p.dim() != 2]
+    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() == 2]
+    plain = [p for p in model.parameters() if p.requires_grad and p.dim() != 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)
 
 
 def rate(run, tokens, runs=3):
@@ -153,6 +154,12 @@ def main():
         return
     model = Gpt(12, 12, 768, 1024, 50257)
     bf16 = options.dtype == "bf16"
+    if options.what.startswith("lora"):
+        import peft
+        model = peft.inject_adapter_in_model(peft.LoraConfig(r=8, lora_alpha=8, target_modules=["qkv"]), model)
+        batch, length = map(int, options.what[4:].split("x"))
+        print(f"{train(model, batch, length, bf16):.1f}")
+        return
     if options.what.startswith("train"):
         batch, length = map(int, options.what[5:].split("x"))
         print(f"{train(model, batch, length, bf16):.1f}")
