@@ -6,10 +6,6 @@ import dev.sinter.graph.Parameters.Part;
 import dev.sinter.model.Head;
 import dev.sinter.model.LanguageModel;
 import dev.sinter.model.TaskModel;
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.FloatBuffer;
-import java.util.Arrays;
 import java.util.Random;
 
 /** Models that begin where others are. */
@@ -43,8 +39,8 @@ final class Copies {
             reward.device(),
             reward.parameters().dtype());
     copyAll(reward.parameters(), value.parameters());
-    write(value.parameters(), VALUE, read(reward.parameters(), SCORE));
-    write(value.parameters(), VALUE_BIAS, new float[] {(float) -shift});
+    value.parameters().write(Part.WEIGHT, VALUE, reward.parameters().read(Part.WEIGHT, SCORE));
+    value.parameters().write(Part.WEIGHT, VALUE_BIAS, new float[] {(float) -shift});
     return value;
   }
 
@@ -65,47 +61,15 @@ final class Copies {
     for (int i = 0; i < width; i++) {
       weights[i] = (float) (random.nextGaussian() / Math.sqrt(width + 1));
     }
-    write(reward.parameters(), SCORE, weights);
+    reward.parameters().write(Part.WEIGHT, SCORE, weights);
   }
 
+  /** Copies what both have. */
   private static void copyAll(Parameters from, Parameters to) {
     for (ParameterSpec spec : from.specs()) {
-      if (to.specs().stream().anyMatch(other -> other.name().equals(spec.name()))) {
-        write(to, spec.name(), read(from, spec.name()));
+      if (to.has(spec.name())) {
+        to.write(Part.WEIGHT, spec.name(), from.read(Part.WEIGHT, spec.name()));
       }
-    }
-  }
-
-  private static float[] read(Parameters parameters, String name) {
-    try {
-      float[][] all = {new float[0]};
-      parameters.read(
-          Part.WEIGHT,
-          name,
-          elements -> {
-            int before = all[0].length;
-            all[0] = Arrays.copyOf(all[0], before + elements.remaining());
-            elements.get(all[0], before, all[0].length - before);
-          });
-      return all[0];
-    } catch (IOException e) {
-      throw new UncheckedIOException(e); // memory is no file
-    }
-  }
-
-  private static void write(Parameters parameters, String name, float[] values) {
-    try {
-      FloatBuffer from = FloatBuffer.wrap(values);
-      parameters.write(
-          Part.WEIGHT,
-          name,
-          elements -> {
-            FloatBuffer next = from.slice().limit(elements.remaining());
-            from.position(from.position() + next.remaining());
-            elements.put(next);
-          });
-    } catch (IOException e) {
-      throw new UncheckedIOException(e); // memory is no file
     }
   }
 }

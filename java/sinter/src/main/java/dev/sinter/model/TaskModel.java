@@ -16,9 +16,6 @@ import dev.sinter.graph.Tensor;
 import dev.sinter.graph.Weights;
 import dev.sinter.model.Head.Loss;
 import dev.sinter.model.Head.Task;
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -226,24 +223,12 @@ public final class TaskModel implements Model {
     TaskModel model = new TaskModel(wider, head, device, parameters.dtype()).initialize(seed);
     try {
       for (ParameterSpec spec : model.parameters.specs()) {
-        FloatBuffer all = FloatBuffer.allocate(Math.toIntExact(spec.elements()));
-        model.parameters.read(Parameters.Part.WEIGHT, spec.name(), all::put);
-        all.clear(); // what is there already is the table's beginning
-        parameters.read(Parameters.Part.WEIGHT, spec.name(), all::put);
-        all.clear();
-        model.parameters.write(
-            Parameters.Part.WEIGHT,
-            spec.name(),
-            to -> {
-              int next = all.position() + to.remaining();
-              to.put(all.slice(all.position(), to.remaining()));
-              all.position(next);
-            });
+        float[] old = parameters.read(Parameters.Part.WEIGHT, spec.name());
+        float[] all = model.parameters.read(Parameters.Part.WEIGHT, spec.name());
+        System.arraycopy(old, 0, all, 0, old.length); // the new rows are the table's end
+        model.parameters.write(Parameters.Part.WEIGHT, spec.name(), all);
       }
       return model;
-    } catch (IOException e) {
-      model.close();
-      throw new UncheckedIOException(e); // memory alone is read
     } catch (RuntimeException e) {
       model.close();
       throw e;
