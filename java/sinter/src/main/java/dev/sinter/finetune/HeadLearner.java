@@ -57,7 +57,7 @@ final class HeadLearner implements Learner {
   }
 
   private boolean readsBothOrders() {
-    return task instanceof SimilarityTask && !spec.marks().isEmpty();
+    return task.readsBothOrders() && !spec.marks().isEmpty();
   }
 
   private boolean learnsText() {

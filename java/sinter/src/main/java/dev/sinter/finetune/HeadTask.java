@@ -17,6 +17,11 @@ abstract sealed class HeadTask extends Task
   /** The head that the task needs. */
   abstract Head head(TaskSpec spec);
 
+  /** Whether a pair has no order, so that GPT-1 reads both and adds their vectors. */
+  boolean readsBothOrders() {
+    return false;
+  }
+
   /**
    * Adds what the model shall read of a sample; what is right is left out where it is not known.
    */

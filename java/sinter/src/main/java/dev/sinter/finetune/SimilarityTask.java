@@ -46,6 +46,11 @@ final class SimilarityTask extends HeadTask {
   }
 
   @Override
+  boolean readsBothOrders() {
+    return true;
+  }
+
+  @Override
   void encode(Sample sample, TaskSpec spec, Inputs inputs, List<Example> to) {
     List<Encoding> orders = inputs.orders(sample.texts());
     to.add(
