@@ -20,7 +20,6 @@ import java.util.Set;
 
 /** What a fine-tuning leaves for reports. */
 final class FinetuneReport {
-  private static final Set<String> LOWER = Set.of("perplexity", "mean_squared_error");
   private static final int SHOWN = 20;
 
   private final Task task;
@@ -48,7 +47,7 @@ final class FinetuneReport {
           .forEach(
               (name, value) ->
                   report.record.metric(
-                      name, value, LOWER.contains(name) ? Better.LOWER : Better.HIGHER));
+                      name, value, Evaluation.lowerIsBetter(name) ? Better.LOWER : Better.HIGHER));
       report.record.metric("validation loss", best.loss(), Better.LOWER);
       report.predictions();
       report.samples();

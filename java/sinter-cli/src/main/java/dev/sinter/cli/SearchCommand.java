@@ -1,5 +1,6 @@
 package dev.sinter.cli;
 
+import dev.sinter.finetune.Evaluation;
 import dev.sinter.finetune.Task;
 import dev.sinter.graph.Device;
 import dev.sinter.report.HtmlReport;
@@ -21,7 +22,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -65,7 +65,6 @@ import picocli.CommandLine.Spec;
     })
 final class SearchCommand implements Callable<Integer> {
   private static final String LOG = "search.jsonl";
-  private static final Set<String> LESSER = Set.of("loss", "perplexity", "mean_squared_error");
   private static final int COMPARED = 20;
 
   @Spec private CommandSpec spec;
@@ -206,7 +205,7 @@ final class SearchCommand implements Callable<Integer> {
 
   /** Which of a metric's values is better. */
   static Goal goal(String metric) {
-    return LESSER.contains(metric) ? Goal.MINIMIZE : Goal.MAXIMIZE;
+    return Evaluation.lowerIsBetter(metric) ? Goal.MINIMIZE : Goal.MAXIMIZE;
   }
 
   /** The options of finetune that all trials have. */

@@ -3,6 +3,7 @@ package dev.sinter.finetune;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * What the validation data say of a model.
@@ -15,8 +16,20 @@ import java.util.Map;
  */
 public record Evaluation(
     long step, double epoch, double loss, Map<String, Double> metrics, boolean best) {
+  private static final Set<String> LOWER = Set.of("loss", "perplexity", "mean_squared_error");
+
   /** Takes a copy. */
   public Evaluation {
     metrics = Collections.unmodifiableMap(new LinkedHashMap<>(metrics));
+  }
+
+  /**
+   * Tells which of a metric's values is the better.
+   *
+   * @param metric of any task, or {@code loss}
+   * @return whether it is the lower one
+   */
+  public static boolean lowerIsBetter(String metric) {
+    return LOWER.contains(metric);
   }
 }

@@ -685,11 +685,12 @@ public final class FineTuner {
       }
       Learner.Outputs outputs = learner.predict(held);
       Map<String, Double> metrics = learner.metrics(held, outputs);
-      double value = metrics.get(learner.metricNames().get(0));
+      String deciding = learner.metricNames().get(0);
+      double value = metrics.get(deciding);
       boolean better =
           evaluations.isEmpty()
               || Double.isNaN(best)
-              || (task.lowerIsBetter() ? value < best : value > best);
+              || (Evaluation.lowerIsBetter(deciding) ? value < best : value > best);
       worse = better ? 0 : worse + 1;
       Evaluation evaluation = new Evaluation(step, epoch(step), outputs.loss(), metrics, better);
       evaluations.add(evaluation);

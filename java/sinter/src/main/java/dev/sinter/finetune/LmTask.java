@@ -23,11 +23,6 @@ final class LmTask extends Task {
   }
 
   @Override
-  public boolean lowerIsBetter() {
-    return true;
-  }
-
-  @Override
   public List<Sample> read(Path file, boolean labelled) throws IOException {
     if (isNamed(file, ".csv", ".tsv", ".json", ".jsonl", ".ndjson")) {
       return super.read(file, labelled);

@@ -159,16 +159,6 @@ public abstract sealed class Task permits HeadTask, RetrieveTask, LmTask, Transl
   public abstract List<String> reads();
 
   /**
-   * Tells which of two values is better of the metric that chooses the best checkpoint, the first
-   * of {@link Evaluation#metrics}.
-   *
-   * @return whether it is the lower one
-   */
-  public boolean lowerIsBetter() {
-    return false;
-  }
-
-  /**
    * Reads data.
    *
    * @param file in one of the task's formats, told by its name's ending
