@@ -43,8 +43,13 @@ public final class Graph implements AutoCloseable {
 
   private final List<Mirror> callersGradients = new ArrayList<>();
 
-  /** Of whole runs: without and with accumulating; of the first half; of the second, likewise. */
-  private final List<Recorder> recorders;
+  /** Of whole runs, without accumulating and with it. */
+  private final List<Recorder> whole;
+
+  private final Recorder firstHalf;
+
+  /** Of the second half, without accumulating and with it. */
+  private final List<Recorder> secondHalf;
 
   private boolean halfway;
 
@@ -115,13 +120,14 @@ public final class Graph implements AutoCloseable {
     for (Tensor tensor : callersGradients) {
       this.callersGradients.add(mirror(tensor));
     }
-    recorders =
+    int all = calls.length;
+    Supplier<List<Mirror>> gradients = () -> this.callersGradients;
+    whole = List.of(new Recorder(0, all, written, read), new Recorder(0, all, written, read));
+    firstHalf = new Recorder(0, forward, written, read);
+    secondHalf =
         List.of(
-            new Recorder(0, calls.length, written, read),
-            new Recorder(0, calls.length, written, read),
-            new Recorder(0, forward, written, read),
-            new Recorder(forward, calls.length, () -> this.callersGradients, List.of()),
-            new Recorder(forward, calls.length, () -> this.callersGradients, List.of()));
+            new Recorder(forward, all, gradients, List.of()),
+            new Recorder(forward, all, gradients, List.of()));
   }
 
   private Pointer workspace(Operation operation, int index) {
@@ -152,7 +158,7 @@ public final class Graph implements AutoCloseable {
       throw new IllegalStateException(
           "the caller computes this graph's loss: forward and backward run it");
     }
-    run(step, accumulating, recorders.get(accumulating ? 1 : 0));
+    run(step, accumulating, whole.get(accumulating ? 1 : 0));
   }
 
   /**
@@ -165,7 +171,7 @@ public final class Graph implements AutoCloseable {
    */
   public void forward(long step) {
     halfway = false;
-    run(step, false, recorders.get(2));
+    run(step, false, firstHalf);
     halfway = true;
   }
 
@@ -182,7 +188,7 @@ public final class Graph implements AutoCloseable {
       throw new IllegalStateException("forward() of a graph that trains comes before backward()");
     }
     halfway = false;
-    run(clockOnHost.get(0), accumulating, recorders.get(accumulating ? 4 : 3));
+    run(clockOnHost.get(0), accumulating, secondHalf.get(accumulating ? 1 : 0));
   }
 
   private void run(long step, boolean accumulating, Recorder recorder) {
@@ -410,9 +416,9 @@ public final class Graph implements AutoCloseable {
   @Override
   public void close() {
     closed = true;
-    for (Recorder recorder : recorders) {
-      recorder.forget();
-    }
+    whole.forEach(Recorder::forget);
+    firstHalf.forget();
+    secondHalf.forEach(Recorder::forget);
     clockMemory.close();
     if (ownsArena) {
       arena.close();
