@@ -18,6 +18,9 @@ import picocli.CommandLine.Option;
 final class AdaptingOptions {
   private static final int SIZE = 64;
 
+  /** A training's length where it makes no difference: AdaLoRA's schedule alone depends on it. */
+  private static final long ANY_STEPS = 1000;
+
   @Option(
       names = "--adapter",
       paramLabel = "KIND",
@@ -76,21 +79,35 @@ final class AdaptingOptions {
 
   /** Whether one was asked for. */
   boolean given() {
-    if (kind == null
-        && (rank != null
-            || firstRank != null
-            || size != null
-            || alpha != null
-            || rankStabilized
-            || dropout != 0
-            || !targets.isEmpty()
-            || weights != null
-            || merge)) {
-      throw new IllegalArgumentException(
+    return kind != null;
+  }
+
+  /** Refuses what does not go together, before anything is read. */
+  void check() {
+    if (given()) {
+      check(!merge || weights == null, "only an adapter over plain weights merges");
+      config(ANY_STEPS);
+      packed();
+    } else {
+      check(
+          rank == null
+              && firstRank == null
+              && size == null
+              && alpha == null
+              && !rankStabilized
+              && dropout == 0
+              && targets.isEmpty()
+              && weights == null
+              && !merge,
           "--rank, --first-rank, --size, --alpha, --rslora, --adapter-dropout, --targets,"
               + " --weights, --merge: with --adapter");
     }
-    return kind != null;
+  }
+
+  /** The same where the adapter is made before the training's length is known. */
+  void checkWithoutSteps() {
+    check();
+    check(!"adalora".equals(kind), "--adapter adalora is of finetune; here lora or bottleneck");
   }
 
   /** The adapter for a training of so many steps. */
@@ -125,20 +142,10 @@ final class AdaptingOptions {
     return rankStabilized ? config.withRankStabilized() : config;
   }
 
-  /** Refuses what goes not together, before anything is read. */
-  void check() {
-    if (given()) {
-      check(!kind.equals("adalora"), "--adapter adalora is of finetune; here lora or bottleneck");
-      check(!merge || weights == null, "only an adapter over plain weights merges");
-      config(1);
-      packed();
-    }
-  }
-
   /** The language model of a folder, under a new adapter where one was asked for. */
   StartingModel begin(Path folder, long seed, Device device, DType dtype) throws IOException {
     return given()
-        ? StartingModel.adapted(folder, config(1), seed, packed(), device, dtype)
+        ? StartingModel.adapted(folder, config(ANY_STEPS), seed, packed(), device, dtype)
         : StartingModel.whole(folder, device, dtype);
   }
 

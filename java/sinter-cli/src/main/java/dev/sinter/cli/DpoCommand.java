@@ -90,7 +90,7 @@ final class DpoCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     options.checkOut();
-    adapter.check();
+    adapter.checkWithoutSteps();
     List<Ranking> rankings = AlignmentFiles.rankings(train);
     List<Ranking> held = valid == null ? List.of() : AlignmentFiles.rankings(valid);
     Chat chat = examples.chat(options.model);

@@ -233,6 +233,7 @@ final class FinetuneCommand implements Callable<Integer> {
 
   /** The run that the options ask for. */
   FineTuner tuner() {
+    adapter.check();
     FineTuner tuner =
         FineTuner.of(Task.named(task), model)
             .train(train)
@@ -253,7 +254,6 @@ final class FinetuneCommand implements Callable<Integer> {
             .dtype(dtype.get());
     if (adapter.given()) {
       tuner.adapter(adapter::config).packed(adapter.packed());
-      adapter.config(Integer.MAX_VALUE); // what is wrong with it is said before data are read
     }
     if (adapter.merges()) {
       tuner.merge();

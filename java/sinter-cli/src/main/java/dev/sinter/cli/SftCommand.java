@@ -83,7 +83,7 @@ final class SftCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     options.checkOut();
-    adapter.check();
+    adapter.checkWithoutSteps();
     List<Conversation> conversations = AlignmentFiles.conversations(train);
     List<Conversation> held = valid == null ? List.of() : AlignmentFiles.conversations(valid);
     Chat chat = examples.chat(options.model);
