@@ -14,6 +14,7 @@ namespace {
 
 // What the kernels need: asynchronous copies and bf16 on tensor cores.
 constexpr int kLeastCapability = 80;
+constexpr const char *kPortableIsa = "sm_80";
 
 struct Recording : sn_recording {
   cudaGraphExec_t graph = nullptr;
@@ -43,6 +44,7 @@ sn_status describe(int ordinal, Device *device) {
   }
   device->ordinal = ordinal;
   device->capability = 10 * properties.major + properties.minor;
+  device->hopper = device->capability == 90;
   device->multiprocessors = properties.multiProcessorCount;
   device->sharedBytes = properties.sharedMemPerBlockOptin;
   device->cacheBytes = static_cast<size_t>(properties.l2CacheSize);
@@ -55,6 +57,17 @@ sn_status describe(int ordinal, Device *device) {
   return SN_OK;
 }
 
+// The kernels that were asked for: those of the device itself, or those that every device has.
+sn_status chooseIsa(const std::string &isa, Device *device) {
+  if (isa.empty() || isa == device->isaText) return SN_OK;
+  if (isa != kPortableIsa) {
+    return fail(SN_BAD_ARGUMENT, "isa %s: this GPU has %s and %s", isa.c_str(), device->isaText.c_str(), kPortableIsa);
+  }
+  device->isaText = kPortableIsa;
+  device->hopper = false;
+  return SN_OK;
+}
+
 sn_status open(int32_t ordinal, int32_t, const char *isa, sn_device **device) {
   int32_t count = 0;
   if (sn_status status = countDevices(&count); status != SN_OK) return status;
@@ -62,10 +75,11 @@ sn_status open(int32_t ordinal, int32_t, const char *isa, sn_device **device) {
     return fail(SN_NO_DEVICE, "cuda:%d: there %s %d, cuda:0%s", ordinal, count == 1 ? "is" : "are", count,
                 count == 1 ? "" : " and so on");
   }
-  if (isa != nullptr && *isa != '\0') return fail(SN_BAD_ARGUMENT, "isa %s: a GPU has no choice of them", isa);
   auto *created = new (std::nothrow) Device;
   if (created == nullptr) return fail(SN_OUT_OF_MEMORY, "cuda:%d: no memory for the device", ordinal);
-  if (sn_status status = describe(ordinal, created); status != SN_OK) {
+  sn_status status = describe(ordinal, created);
+  if (status == SN_OK) status = chooseIsa(isa == nullptr ? "" : isa, created);
+  if (status != SN_OK) {
     delete created;
     return status;
   }

@@ -47,7 +47,8 @@ class CublasLt;
 
 struct Device : sn_device {
   int ordinal = 0;
-  int capability = 0;  // 90 for 9.0
+  int capability = 0;   // 90 for 9.0
+  bool hopper = false;  // whether kernels of sm_90a are used
   int multiprocessors = 0;
   size_t sharedBytes = 0;  // that one block may have
   size_t cacheBytes = 0;   // of the second-level cache

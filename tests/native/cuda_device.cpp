@@ -51,7 +51,12 @@ TEST_CASE("with one GPU" * doctest::skip()) {
   CHECK(sn_device_create(SN_CUDA, 1, 0, nullptr, &device) == SN_NO_DEVICE);
   CHECK(std::string(sn_last_error()) == "cuda:1: there is 1, cuda:0");
   CHECK(sn_device_create(SN_CUDA, 0, 0, "avx2", &device) == SN_BAD_ARGUMENT);
-  CHECK(std::string(sn_last_error()) == "isa avx2: a GPU has no choice of them");
+  CHECK(std::string(sn_last_error()) == "isa avx2: this GPU has sm_90 and sm_80");
+  for (const char *isa : {"sm_90", "sm_80"}) {
+    REQUIRE(sn_device_create(SN_CUDA, 0, 0, isa, &device) == SN_OK);
+    CHECK(std::string(sn_device_isa(device)) == isa);
+    sn_device_destroy(device);
+  }
   REQUIRE(sn_device_create(SN_CUDA, 0, 0, nullptr, &device) == SN_OK);
   CHECK(std::string(sn_device_isa(device)) == "sm_90");
   CHECK(std::string(sn_device_name(device)) == "Emulated GPU");

@@ -1,6 +1,6 @@
 // testing.h: what all native tests share: tensors of exact size that start poisoned, numbers, and every machine that is
 // there: this CPU with each of its instruction sets and 1, 2 and 3 threads; or, where SN_TEST_CUDA names the library of
-// the CUDA backend, a GPU alone, everything twice.
+// the CUDA backend, a GPU alone, everything twice, with the kernels that SN_TEST_ISA names (default: its own).
 #pragma once
 
 #include <doctest/doctest.h>
@@ -26,7 +26,8 @@ inline sn_device *cudaDevice() {
     sn_device *opened = nullptr;
     if (const char *library = std::getenv("SN_TEST_CUDA")) {
       REQUIRE_MESSAGE(sn_load_cuda(library) == SN_OK, sn_last_error());
-      REQUIRE_MESSAGE(sn_device_create(SN_CUDA, 0, 0, nullptr, &opened) == SN_OK, sn_last_error());
+      const char *isa = std::getenv("SN_TEST_ISA");
+      REQUIRE_MESSAGE(sn_device_create(SN_CUDA, 0, 0, isa, &opened) == SN_OK, sn_last_error());
     }
     return opened;
   }();

@@ -86,8 +86,9 @@ SN_API sn_status sn_device_count(sn_device_kind kind, int32_t *count);
 
 /**
  * Opens a device. `threads`: worker threads of a CPU device, 0 = one a core that this process may use; a GPU ignores
- * it. `isa`: null or "" = the best this CPU has, else one of "baseline", "avx2", "avx512", "avx512bf16", "amx" (tests
- * and benchmarks). Errors: SN_NO_DEVICE, SN_BAD_ARGUMENT, SN_UNSUPPORTED (an ISA that this CPU lacks).
+ * it. `isa`: null or "" = the best that the device has; else, for tests and benchmarks, of a CPU one of "baseline",
+ * "avx2", "avx512", "avx512bf16", "amx", of a GPU its own ("sm_90") or "sm_80", the kernels that every GPU has. Errors:
+ * SN_NO_DEVICE, SN_BAD_ARGUMENT, SN_UNSUPPORTED (an ISA that this CPU lacks).
  */
 SN_API sn_status sn_device_create(sn_device_kind kind, int32_t ordinal, int32_t threads, const char *isa,
                                   sn_device **device);
