@@ -51,7 +51,7 @@ class SharedOperand {
   float at(unsigned line, unsigned k) const {
     uint32_t offset = transposed_ ? line / 64 * leading_ + line % 64 * 2 + k / 8 * stride_ + k % 8 * 128
                                   : line / 8 * stride_ + line % 8 * 128 + k * 2;
-    const unsigned char *element = here().block->shared.at(swizzle(base_ + offset), kElementBytes);
+    const unsigned char *element = here().block->shared.at(swizzle(base_ + offset), sizeof(uint16_t));
     if (element == nullptr) fail("wgmma: a descriptor reaches outside of dynamic shared memory");
     uint16_t bits;
     std::memcpy(&bits, element, sizeof bits);
