@@ -139,53 +139,61 @@ __device__ __forceinline__ KeyBlocks blocksOf(const Part &part, int from, int to
 
 // ---- the producer
 
-// One warp, of which one lane orders.
+// By one warp: makes zeros of a tile's rows from `row` on.
+template <int Rows, int HeadSize>
+__device__ __forceinline__ void clearRows(bf16 *tile, int row) {
+  constexpr int kPieces = kBoxColumns * sizeof(bf16) / sizeof(uint4);  // of a row
+  for (int column = 0; column < HeadSize; column += kBoxColumns) {
+    auto *pieces = reinterpret_cast<uint4 *>(tile + Rows * column);
+    for (int i = row * kPieces + static_cast<int>(threadIdx.x % kWarp); i < Rows * kPieces; i += kWarp) {
+      pieces[i] = make_uint4(0, 0, 0, 0);
+    }
+  }
+}
+
+// One lane of a warp orders all copies.
 template <typename Tile>
 __device__ __forceinline__ void produce(const Shared<Tile> &shared, const Maps &maps, const Work &work) {
-  constexpr int kKeys = Tile::kKeys, kStageElements = Tile::kStageElements;
+  constexpr int kKeys = Tile::kKeys, kHeadSize = Tile::kHeadSize, kStageElements = Tile::kStageElements;
   using Queries = Ring<Tile::kQueryStages>;
   using Stages = Ring<Tile::kStages>;
-  auto lane = static_cast<int>(threadIdx.x % kWarp);
-  int use = 0, landings = 0;
+  bool leads = threadIdx.x % kWarp == 0;
+  int use = 0, cleared = 0;
 #pragma unroll 1
   for (int turn = 0; tileNumber(turn) < work.tiles; ++turn) {
     const Part part = partOf<Tile>(work, tileNumber(turn));
     int stage = Queries::stage(turn), head = part.head / work.size.group;
-    waitForPhase(shared.queriesFree + stage, Queries::parity(turn) ^ 1u);
-    if (lane == 0) {
+    if (leads) {
+      waitForPhase(shared.queriesFree + stage, Queries::parity(turn) ^ 1u);
       arriveExpecting(shared.queriesFull + stage, Tile::kQueryElements * sizeof(bf16));
-      loadRows<Tile::kRows, Tile::kHeadSize>(shared.queries + stage * Tile::kQueryElements, &maps.q, part.row,
-                                             part.head, part.batch, shared.queriesFull + stage);
+      loadRows<Tile::kRows, kHeadSize>(shared.queries + stage * Tile::kQueryElements, &maps.q, part.row, part.head,
+                                       part.batch, shared.queriesFull + stage);
     }
 #pragma unroll 1
     for (int block = part.blocks - 1; block >= 0; --block, ++use) {
       int key = part.begin + block * kKeys;
       stage = Stages::stage(use);
-      auto load = [&](bf16 *tile, const TensorMap *map, Mbarrier *barrier) {
-        if (lane != 0) return;
-        arriveExpecting(barrier, kStageElements * sizeof(bf16));
-        loadRows<kKeys, Tile::kHeadSize>(tile, map, key, head, part.batch, barrier);
-      };
-      waitForPhase(shared.keysFree + stage, Stages::parity(use) ^ 1u);
-      load(shared.keys + stage * kStageElements, &maps.k, shared.keysFull + stage);
-
       bf16 *values = shared.values + stage * kStageElements;
-      waitForPhase(shared.valuesFree + stage, Stages::parity(use) ^ 1u);
+      // Whether there are rows in memory that are not the sequence's. They may hold anything, and a probability of 0
+      // does not make a number of what is none.
       bool foreign = part.sight.keys < min(key + kKeys, work.size.keys);
-      load(values, &maps.v, foreign ? shared.landed : shared.valuesFull + stage);
-      if (foreign) {
-        // Rows past the sequence's keys hold what they like, and no probability of 0 makes a number of what is none.
-        waitForPhase(shared.landed, landings++ % 2);
-        for (int column = 0; column < Tile::kHeadSize; column += kBoxColumns) {
-          auto *pieces = reinterpret_cast<uint4 *>(values + kKeys * column);
-          for (int i = (part.sight.keys - key) * kBoxColumns / 8 + lane; i < kKeys * kBoxColumns / 8; i += kWarp) {
-            pieces[i] = make_uint4(0, 0, 0, 0);
-          }
-        }
-        fenceAsyncProxy();
-        __syncwarp();
-        if (lane == 0) arrive(shared.valuesFull + stage);
+      if (leads) {
+        waitForPhase(shared.keysFree + stage, Stages::parity(use) ^ 1u);
+        arriveExpecting(shared.keysFull + stage, kStageElements * sizeof(bf16));
+        loadRows<kKeys, kHeadSize>(shared.keys + stage * kStageElements, &maps.k, key, head, part.batch,
+                                   shared.keysFull + stage);
+        Mbarrier *full = foreign ? shared.landed : shared.valuesFull + stage;
+        waitForPhase(shared.valuesFree + stage, Stages::parity(use) ^ 1u);
+        arriveExpecting(full, kStageElements * sizeof(bf16));
+        loadRows<kKeys, kHeadSize>(values, &maps.v, key, head, part.batch, full);
       }
+      if (!foreign) continue;
+      __syncwarp();
+      waitForPhase(shared.landed, cleared++ % 2);
+      clearRows<kKeys, kHeadSize>(values, part.sight.keys - key);
+      fenceAsyncProxy();
+      __syncwarp();
+      if (leads) arrive(shared.valuesFull + stage);
     }
   }
   releaseNextGrid();
@@ -193,39 +201,37 @@ __device__ __forceinline__ void produce(const Shared<Tile> &shared, const Maps &
 
 // ---- the consumers
 
-// The softmax of a thread's two rows while their keys pass by (Milakov and Gimelshein 2018), in base 2.
+// The softmax of a thread's two rows while their keys pass by (Milakov and Gimelshein 2018).
 struct OnlineSoftmax {
-  float base[2] = {-INFINITY, -INFINITY};  // that powers are taken below: a score that was the highest once
+  float most[2] = {-INFINITY, -INFINITY};  // of the scores so far, in base 2
   float total[2] = {0, 0};                 // of the thread's own columns
-  float shrink[2];                         // what the last update makes of what came before
+  float shrink[2];                         // what the last update makes of all that came before
 
-  // Turns scores into powers. The base follows the highest score only where that is far above: powers may be large, as
-  // all are divided by their sum in the end, and what came before has to be multiplied that much less often.
+  // Turns scores into powers below the new maximum.
   template <bool Masked, int Count>
   __device__ __forceinline__ void update(float (&scores)[Count], float scale) {
-    constexpr float kFar = 8;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float highest = -INFINITY;
+      float highest = -INFINITY, own = 0;
 #pragma unroll
       for (int i = 2 * half; i < Count; i += 4) highest = fmaxf(highest, fmaxf(scores[i], scores[i + 1]));
       highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 1));
-      highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 2)) * scale;
-      bool rises = highest > base[half] + kFar;
-      shrink[half] = rises ? fastExp2(base[half] - highest) : 1.0f;
-      if (rises) base[half] = highest;
-      // A row that has seen nothing yet.
-      float below = Masked && base[half] == -INFINITY ? 0.0f : base[half], own = 0;
+      highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 2));
+      float next = fmaxf(most[half], highest * scale);
+      float base = Masked && next == -INFINITY ? 0.0f : next;  // a row that has seen nothing yet
+      shrink[half] = fastExp2(most[half] - base);
+      most[half] = next;
 #pragma unroll
       for (int i = 2 * half; i < Count; i += 4) {
-        scores[i] = fastExp2(fmaf(scores[i], scale, -below));
-        scores[i + 1] = fastExp2(fmaf(scores[i + 1], scale, -below));
+        scores[i] = fastExp2(fmaf(scores[i], scale, -base));
+        scores[i + 1] = fastExp2(fmaf(scores[i + 1], scale, -base));
         own += scores[i] + scores[i + 1];
       }
       total[half] = fmaf(total[half], shrink[half], own);
     }
   }
 
+  // Seldom are there more maxima to come once many keys have passed.
   template <int Count>
   __device__ __forceinline__ void shrinkSums(float (&sums)[Count]) const {
     if (!__any_sync(kAllLanes, shrink[0] != 1 || shrink[1] != 1)) return;
@@ -272,7 +278,7 @@ struct Consumer {
     arriveNamed(group == Tile::kGroups - 1 ? 1 : 2 + group, 2 * kWarpgroup);
   }
 
-  // ---- the ring
+  // ---- the ring: one thread frees a stage, once all of the warpgroup have met after they waited for it
 
   __device__ __forceinline__ void waitForKeys(int of) const {
     waitForPhase(shared.keysFull + Stages::stage(of), Stages::parity(of));
@@ -315,11 +321,11 @@ struct Consumer {
   // A block that none of the rows sees.
   __device__ __forceinline__ void skip() {
     waitForKeys(use);
-    freeKeys(use);
-    take();
-    pass();
     waitForValues(use);
+    take();
+    freeKeys(use);
     freeValues(use);
+    pass();
     ++use;
   }
 
@@ -432,7 +438,7 @@ __device__ __forceinline__ void consume(const Shared<Tile> &shared, const Maps &
       int own = row + threadRow + 8 * half;
       if (work.lse != nullptr && thread % 4 == 0 && own >= 0 && part.fits) {
         int64_t place = (static_cast<int64_t>(part.batch) * size.heads + part.head) * size.queries + own;
-        work.lse[place] = blind ? -INFINITY : (consumer.softmax.base[half] + log2f(total)) * kLn2;
+        work.lse[place] = blind ? -INFINITY : (consumer.softmax.most[half] + log2f(total)) * kLn2;
       }
     }
     // Through the warpgroup's own queries, which nobody needs any more.
@@ -513,7 +519,7 @@ bool suitsWarpgroups(const ForwardArguments<bf16> &arguments) {
 
 cudaError_t launchForwardWarpgroups(const sn_stream *stream, const ForwardArguments<bf16> &arguments) {
   if (arguments.size.headSize <= 64) return launchTile<ForwardTile<64, 3, 128, 4, 160, 32>>(stream, arguments);
-  return launchTile<ForwardTile<128, 2, 128, 2, 240, 24>>(stream, arguments);
+  return launchTile<ForwardTile<128, 2, 128, 2, 232, 40>>(stream, arguments);
 }
 
 }  // namespace sn::cuda
