@@ -17,10 +17,8 @@
 
 namespace sn::cuda {
 
-namespace {
-
 template <int HeadSize, int Groups, int Keys, int Stages, int Registers, int ProducerRegisters>
-struct ForwardTile {
+struct WarpgroupForwardTile {
   static constexpr int kHeadSize = HeadSize;
   static constexpr int kGroups = Groups;  // that consume
   static constexpr int kKeys = Keys;
@@ -38,6 +36,8 @@ struct ForwardTile {
   static_assert(kQueryElements * sizeof(bf16) % 1024 == 0 && kStageElements * sizeof(bf16) % 1024 == 0);
   static_assert((Groups * Registers + ProducerRegisters) * kWarpgroup <= 65536);
 };
+
+namespace {
 
 struct Maps {
   TensorMap q, k, v, out;
@@ -440,8 +440,8 @@ bool suitsWarpgroups(const ForwardArguments<bf16> &arguments) {
 }
 
 cudaError_t launchForwardWarpgroups(const sn_stream *stream, const ForwardArguments<bf16> &arguments) {
-  if (arguments.size.headSize <= 64) return launchTile<ForwardTile<64, 3, 128, 4, 160, 32>>(stream, arguments);
-  return launchTile<ForwardTile<128, 2, 128, 2, 232, 40>>(stream, arguments);
+  if (arguments.size.headSize <= 64) return launchTile<WarpgroupForwardTile<64, 3, 128, 4, 160, 32>>(stream, arguments);
+  return launchTile<WarpgroupForwardTile<128, 2, 128, 2, 232, 40>>(stream, arguments);
 }
 
 }  // namespace sn::cuda
