@@ -12,131 +12,22 @@
 // Blocks of keys come from the last to the first. A warpgroup passes those that its rows do not see, and only those
 // that they see in part go through code that masks. Where rows are no multiple of a tile's, it is the first tile that
 // is short: where there is a causal mask that is the one with the least to do.
-#include "cuda/attention_warpgroup.cuh"
+#include "cuda/attention_forward_warpgroup.cuh"
 #include "cuda/ptx/barrier.h"
 #include "cuda/ptx/grid.h"
 
 namespace sn::cuda {
 
-// A tile: rows of one head from `row` on, of which those before row 0 are not there; and the keys that any of them
-// sees, in so many blocks from `begin` on.
-struct ForwardPart {
-  int batch, head, row;
-  bool fits;  // its sequence, into its cache; else nothing is done
-  Sight sight;
-  int begin, blocks;
-};
-
-template <int HeadSize, int Groups, int Keys, int Stages, int Registers, int ProducerRegisters>
-struct WarpgroupForwardTile {
-  static constexpr int kHeadSize = HeadSize;
-  static constexpr int kGroups = Groups;  // that consume
-  static constexpr int kKeys = Keys;
-  static constexpr int kStages = Stages;  // of keys, and of values
-  static constexpr int kRegisters = Registers, kProducerRegisters = ProducerRegisters;
-  static constexpr int kRows = Groups * kGroupRows;
-  static constexpr int kThreads = (Groups + 1) * kWarpgroup;
-  // Two tiles of queries: while one is worked on the next is loaded. What becomes of the rows leaves through their
-  // place.
-  static constexpr int kQueryStages = 2;
-  static constexpr int kQueryElements = kRows * HeadSize, kStageElements = Keys * HeadSize;
-  static constexpr int kElements = kQueryStages * kQueryElements + 2 * Stages * kStageElements;
-  static constexpr int kBarriers = 3 * kQueryStages + 4 * Stages + 1;
-  static constexpr size_t kSharedBytes =
-      kElements * sizeof(bf16) + kBarriers * sizeof(Mbarrier) + kQueryStages * sizeof(ForwardPart);
-  static_assert(kSharedBytes <= (227u << 10));
-  static_assert(kQueryElements * sizeof(bf16) % 1024 == 0 && kStageElements * sizeof(bf16) % 1024 == 0);
-  static_assert((Groups * Registers + ProducerRegisters) * kWarpgroup <= 65536);
-};
-
 namespace {
 
-struct Maps {
-  TensorMap q, k, v, out;
-};
-
-struct Work {
-  AttentionSize size;
-  Order order;
-  int64_t tiles;
-  float *lse;
-};
-
 #if SN_HOPPER
-
-// ---- what there is to do
-
-// Blocks take tiles by turns, there and back: who had the longest of one turn has the shortest of the next.
-__device__ __forceinline__ int64_t tileNumber(int turn) {
-  unsigned place = turn % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
-  return static_cast<int64_t>(turn) * gridDim.x + place;
-}
-
-template <typename Tile>
-__device__ __forceinline__ ForwardPart partOf(const Work &work, int64_t number) {
-  const auto &size = work.size;
-  auto [batch, head, block] = work.order.turn(static_cast<unsigned>(number));
-  int row = size.queries - (work.order.blocks - block) * Tile::kRows;
-  if (size.cached && !size.cache.fits(batch)) return {batch, head, row, false, {}, 0, 0};
-  Sight sight = size.sight(batch);
-  int begin = sight.first(max(row, 0)), keys = max(sight.last(row + Tile::kRows - 1) - begin, 0);
-  return {batch, head, row, true, sight, begin, (keys + Tile::kKeys - 1) / Tile::kKeys};
-}
-
-struct KeyRange {
-  int first, last;  // exclusive
-};
-
-// The keys that a row sees, counted from the tile's first.
-__device__ __forceinline__ KeyRange keysOf(const ForwardPart &part, int row) {
-  if (!part.fits || row < 0) return {0, 0};
-  return {part.sight.first(row) - part.begin, part.sight.last(row) - part.begin};
-}
-
-template <typename Tile>
-struct Shared {
-  bf16 *queries, *keys, *values;
-  Mbarrier *queriesFull, *resultsFull, *queriesFree, *keysFull, *keysFree, *valuesFull, *valuesFree;
-  Mbarrier *landed;    // what the producer has to look at itself
-  ForwardPart *parts;  // what the queries are
-
-  __device__ explicit Shared(unsigned char *memory)
-      : queries(reinterpret_cast<bf16 *>(memory)),
-        keys(queries + Tile::kQueryStages * Tile::kQueryElements),
-        values(keys + Tile::kStages * Tile::kStageElements),
-        queriesFull(reinterpret_cast<Mbarrier *>(values + Tile::kStages * Tile::kStageElements)),
-        resultsFull(queriesFull + Tile::kQueryStages),
-        queriesFree(resultsFull + Tile::kQueryStages),
-        keysFull(queriesFree + Tile::kQueryStages),
-        keysFree(keysFull + Tile::kStages),
-        valuesFull(keysFree + Tile::kStages),
-        valuesFree(valuesFull + Tile::kStages),
-        landed(valuesFree + Tile::kStages),
-        parts(reinterpret_cast<ForwardPart *>(landed + 1)) {}
-
-  // By one thread.
-  __device__ void initBarriers() const {
-    for (int i = 0; i < Tile::kQueryStages; ++i) {
-      initMbarrier(queriesFull + i, 1);
-      initMbarrier(resultsFull + i, Tile::kGroups * kWarpgroup);
-      initMbarrier(queriesFree + i, 1);
-    }
-    for (int i = 0; i < Tile::kStages; ++i) {
-      initMbarrier(keysFull + i, 1);
-      initMbarrier(keysFree + i, Tile::kGroups);
-      initMbarrier(valuesFull + i, 1);
-      initMbarrier(valuesFree + i, Tile::kGroups);
-    }
-    initMbarrier(landed, 1);
-    fenceMbarrierInit();
-  }
-};
 
 // ---- loads and stores
 
 // One lane of a warp orders all loads.
 template <typename Tile>
-__device__ __forceinline__ void loadTiles(const Shared<Tile> &shared, const Maps &maps, const Work &work) {
+__device__ __forceinline__ void loadTiles(const ForwardShared<Tile> &shared, const ForwardMaps &maps,
+                                          const ForwardWork &work) {
   constexpr int kKeys = Tile::kKeys, kHeadSize = Tile::kHeadSize, kStageElements = Tile::kStageElements;
   using Queries = Ring<Tile::kQueryStages>;
   using Stages = Ring<Tile::kStages>;
@@ -185,7 +76,8 @@ __device__ __forceinline__ void loadTiles(const Shared<Tile> &shared, const Maps
 
 // By one thread: results leave where their queries came.
 template <typename Tile>
-__device__ __forceinline__ void storeTiles(const Shared<Tile> &shared, const Maps &maps, const Work &work) {
+__device__ __forceinline__ void storeTiles(const ForwardShared<Tile> &shared, const ForwardMaps &maps,
+                                           const ForwardWork &work) {
   using Queries = Ring<Tile::kQueryStages>;
 #pragma unroll 1
   for (int turn = 0; tileNumber(turn) < work.tiles; ++turn) {
@@ -214,22 +106,23 @@ struct Consumer {
   using Stages = Ring<Tile::kStages>;
   using Scores = float[kKeys / 2];
 
-  const Shared<Tile> &shared;
-  const Work &work;
+  const ForwardShared<Tile> &shared;
+  const ForwardWork &work;
   int group;
   int thread = static_cast<int>(threadIdx.x % kWarpgroup);
   float scale;  // of scores, in base 2
 
-  int turn = 0;               // the tile
-  int use = 0;                // of the ring's stages: by the next block
-  KeyRange any, all, own[2];  // keys that any of its rows sees, that all see, and that the thread's two rows see
+  int turn = 0;          // the tile
+  int use = 0;           // of the ring's stages: by the next block
+  KeyRange all, own[2];  // keys that all of its rows see, and that each of the thread's two rows sees
 
-  int pending = -1;  // the tile, by its queries' stage, whose latest block's sums have not been asked for; or none
   RowSoftmax softmax;
   float sums[Tile::kHeadSize / 2];
-  uint32_t powers[kKeys / 16][4];  // of that block
+  uint32_t powers[kKeys / 16][4];  // of the latest block, whose values have not been added yet
+  int latest = 0;                  // that block's use of the ring
+  int pending = -1;                // where it was its tile's last one: the stage of the tile's queries; else negative
 
-  __device__ Consumer(const Shared<Tile> &shared_, const Work &work_, int group_)
+  __device__ Consumer(const ForwardShared<Tile> &shared_, const ForwardWork &work_, int group_)
       : shared(shared_), work(work_), group(group_), scale(work_.size.scale * kLog2E) {}
 
   // Of the first of the thread's two rows, in the tile.
@@ -276,11 +169,17 @@ struct Consumer {
     commitProducts();
   }
 
-  __device__ __forceinline__ void askForSums(int of) {
+  __device__ __forceinline__ void askForSums() {
+    waitForValues(latest);
     holdRegisters(sums);
     fenceWarpgroup();
-    multiplyRows<Tile::kHeadSize, kKeys>(sums, powers, shared.values + Stages::stage(of) * kStageElements);
+    multiplyRows<Tile::kHeadSize, kKeys>(sums, powers, shared.values + Stages::stage(latest) * kStageElements);
     commitProducts();
+  }
+  __device__ __forceinline__ void waitForSums() {
+    waitForProducts<0>();
+    holdRegisters(sums);
+    freeValues(latest);
   }
 
   template <bool Masked>
@@ -291,9 +190,9 @@ struct Consumer {
     rows.template update<Masked>(scores, scale);
   }
 
-  // One that none of the rows sees.
+  // One that none of the rows sees. The ring has room for it while the latest block's values have to stay, or has not.
   __device__ __forceinline__ void skip() {
-    finishPending();
+    if (use - latest >= Tile::kStages) finishPending();
     waitForKeys(use);
     waitForValues(use);
     take();
@@ -303,7 +202,7 @@ struct Consumer {
     ++use;
   }
 
-  // The first that they see; where the tile before is pending, its last sums beside the scores.
+  // The first that they see; where a tile is pending, its last sums beside the scores.
   template <bool Pending>
   __device__ __forceinline__ void begin(int block) {
     Scores scores;
@@ -311,25 +210,20 @@ struct Consumer {
     waitForKeys(use);
     take();
     askForScores(scores);
-    if constexpr (Pending) {
-      waitForValues(use - 1);
-      askForSums(use - 1);
-    }
+    if constexpr (Pending) askForSums();
     pass();
     waitForProducts<Pending ? 1 : 0>();
     holdRegisters(scores);
     freeKeys(use);
     update<true>(fresh, scores, block);
     if constexpr (Pending) {
-      waitForProducts<0>();
-      holdRegisters(sums);
-      freeValues(use - 1);
+      waitForSums();
       finish(pending);
     }
     clear();
     softmax = fresh;
     packRows(powers, scores);
-    ++use;
+    latest = use++;
   }
 
   template <bool Masked>
@@ -338,19 +232,16 @@ struct Consumer {
     waitForKeys(use);
     take();
     askForScores(scores);
-    waitForValues(use - 1);
-    askForSums(use - 1);
+    askForSums();
     pass();
     waitForProducts<1>();
     holdRegisters(scores);
     freeKeys(use);
     update<Masked>(softmax, scores, block);
-    waitForProducts<0>();
-    holdRegisters(sums);
-    freeValues(use - 1);
+    waitForSums();
     packRows(powers, scores);
     softmax.shrinkSums(sums);
-    ++use;
+    latest = use++;
   }
 
   // ---- a tile
@@ -377,11 +268,8 @@ struct Consumer {
 
   __device__ __forceinline__ void finishPending() {
     if (pending < 0) return;
-    waitForValues(use - 1);
-    askForSums(use - 1);
-    waitForProducts<0>();
-    holdRegisters(sums);
-    freeValues(use - 1);
+    askForSums();
+    waitForSums();
     finish(pending);
     pending = -1;
   }
@@ -392,7 +280,7 @@ struct Consumer {
     const ForwardPart part = shared.parts[stage];
     int from = part.row + group * kGroupRows;
     KeyRange upper = keysOf(part, max(from, 0)), lower = keysOf(part, from + kGroupRows - 1);
-    any = {upper.first, lower.last};
+    KeyRange any{upper.first, lower.last};
     all = {lower.first, upper.last};
 #pragma unroll
     for (int half = 0; half < 2; ++half) own[half] = keysOf(part, part.row + row() + 8 * half);
@@ -433,7 +321,7 @@ struct Consumer {
 };
 
 template <typename Tile>
-__device__ __forceinline__ void consumeTiles(const Shared<Tile> &shared, const Work &work, int group) {
+__device__ __forceinline__ void consumeTiles(const ForwardShared<Tile> &shared, const ForwardWork &work, int group) {
   Consumer<Tile> consumer(shared, work, group);
   if (group == Tile::kGroups - 1) consumer.pass();  // the first turn is the first warpgroup's
 #pragma unroll 1
@@ -446,11 +334,11 @@ __device__ __forceinline__ void consumeTiles(const Shared<Tile> &shared, const W
 
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
-    attendWarpgroups([[maybe_unused]] const __grid_constant__ Maps maps,
-                     [[maybe_unused]] const __grid_constant__ Work work) {
+    attendWarpgroups([[maybe_unused]] const __grid_constant__ ForwardMaps maps,
+                     [[maybe_unused]] const __grid_constant__ ForwardWork work) {
 #if SN_HOPPER
   SN_DYNAMIC_SHARED(memory);
-  const Shared<Tile> shared(memory);
+  const ForwardShared<Tile> shared(memory);
   if (threadIdx.x == 0) {
     for (const TensorMap *map : {&maps.q, &maps.k, &maps.v, &maps.out}) prefetchMap(map);
     shared.initBarriers();
@@ -478,7 +366,7 @@ cudaError_t launchTile(const sn_stream *stream, const ForwardArguments<bf16> &ar
   auto describe = [&](TensorMap *map, const auto &tensor, int heads, int rows, int boxRows) {
     return describeHeads(map, tensor, size.batch, heads, rows, size.headSize, boxRows);
   };
-  Maps maps;
+  ForwardMaps maps;
   if (cudaError_t error = describe(&maps.q, arguments.q, size.heads, size.queries, Tile::kRows)) return error;
   if (cudaError_t error = describe(&maps.k, arguments.k, keyHeads, size.keys, Tile::kKeys)) return error;
   if (cudaError_t error = describe(&maps.v, arguments.v, keyHeads, size.keys, Tile::kKeys)) return error;
@@ -486,7 +374,7 @@ cudaError_t launchTile(const sn_stream *stream, const ForwardArguments<bf16> &ar
   const Device &device = deviceOf(stream);
   int64_t bytes = static_cast<int64_t>(size.keys) * size.headSize * 2 * static_cast<int64_t>(sizeof(bf16));
   Order order = Order::of(device, size.batch, size.heads, size.queries, Tile::kRows, bytes, size.causal);
-  Work work{size, order, order.count(), arguments.lse};
+  ForwardWork work{size, order, order.count(), arguments.lse};
   auto blocks = std::min<int64_t>(work.tiles, device.multiprocessors);
   return launchOverlapping(attendWarpgroups<Tile>, dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads),
                            Tile::kSharedBytes, handleOf(stream), maps, work);
