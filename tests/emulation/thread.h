@@ -64,6 +64,9 @@ struct BulkStore {
   std::vector<unsigned char> read;
 };
 
+// What the operands of a product are.
+enum class Numbers { bf16, e4m3, e5m2 };
+
 // One wgmma of a thread: its accumulators, and a from registers or, as b, from shared memory.
 struct WarpgroupProduct {
   int columns;
@@ -73,6 +76,7 @@ struct WarpgroupProduct {
   uint64_t a, b;
   bool transposedA, transposedB;
   bool accumulate;
+  Numbers numbersA = Numbers::bf16, numbersB = Numbers::bf16;
 };
 
 // Operations that complete in groups, in the order of their issue, when their thread waits for them.
@@ -118,6 +122,11 @@ struct Thread {
   unsigned rank = 0;
   unsigned lane = 0;
   unsigned warp = 0;
+  // Which of the schedule's queues it is in: its warp's number in the cluster.
+  unsigned queue = 0;
+  // At the cluster's barrier: whether it has arrived and not waited yet, and in which generation.
+  bool arrivedAtCluster = false;
+  unsigned clusterGeneration = 0;
   State state = State::ready;
   Place place;
   // What it waits for, if that is an mbarrier.
