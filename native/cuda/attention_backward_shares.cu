@@ -47,42 +47,17 @@ __global__ void __launch_bounds__(kRowThreads)
 
 // ---- after: dq from the shares' sums
 
-// One tile a block: each warp has what a warp of the kernel before had.
+// One tile a block.
 template <typename Shape>
 __global__ void __launch_bounds__(kConsumerWarps *kWarp)
-    addShares([[maybe_unused]] WarpgroupBackward work, [[maybe_unused]] Heads<bf16> dq,
-              [[maybe_unused]] bool inPieces) {
+    addShares([[maybe_unused]] WarpgroupBackward work, [[maybe_unused]] Gradients to) {
 #if SN_HOPPER
-  SN_SHARED(bf16, memory, kConsumerWarps * 16 * kBoxColumns);
+  SN_SHARED(bf16, rows, kConsumerWarps * 16 * kBoxColumns);
   waitForPriorGrid();
-  const auto &size = work.size;
-  const int number = static_cast<int>(blockIdx.x), tile = number % work.tiles, headNumber = number / work.tiles;
-  const int batch = headNumber / size.heads, head = headNumber % size.heads;
-  const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
-  const RowLimits *limits = work.limits + static_cast<int64_t>(batch) * work.paddedRows;
-  const int firstRow = tile * Shape::kRows, lastRow = min(firstRow + Shape::kRows, size.queries) - 1;
-  const int firstBlock = limits[firstRow].first / Shape::kKeys;
-  const int endBlock = (limits[lastRow].last + Shape::kKeys - 1) / Shape::kKeys;
-  float sums[32] = {};
-  for (int share = 0; share < work.shares.count; ++share) {
-    if (!work.shares.hasAny(share, firstBlock, endBlock)) continue;
-    auto *part = reinterpret_cast<const float4 *>(work.partOf(work.tileOf(share, headNumber, tile), warp));
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      float4 four = part[kWarp * i + lane];
-      sums[4 * i] += four.x;
-      sums[4 * i + 1] += four.y;
-      sums[4 * i + 2] += four.z;
-      sums[4 * i + 3] += four.w;
-    }
-  }
-  const int row = firstRow + 16 * (Shape::kHalfOfRows ? warp : warp % 4);
-  const int column = Shape::kHalfOfRows ? 0 : warp / 4 * kBoxColumns;
-  bf16 *rows = memory + warp * 16 * kBoxColumns;
-  placeWarpRows<kBoxColumns>(rows, sums, size.scale);
-  __syncwarp();
-  storeRows<kBoxColumns>(dq.at(batch, head) + row * dq.rowStride + column, dq.rowStride, rows,
-                         min(16, size.queries - row), size.headSize - column, inPieces);
+  const int tile = static_cast<int>(blockIdx.x) % work.tiles, head = static_cast<int>(blockIdx.x) / work.tiles;
+  const int warp = static_cast<int>(threadIdx.x / kWarp);
+  finishPart<Shape>(work, to, head / work.size.heads, head % work.size.heads, tile, warp,
+                    rows + warp * 16 * kBoxColumns);
 #endif
 }
 
@@ -92,7 +67,8 @@ __global__ void __launch_bounds__(kConsumerWarps *kWarp)
 Shares sharesOf(const Device &device, const AttentionSize &size, int tileRows) {
   constexpr double kStart = 1;     // of a thread block, until its first products
   constexpr double kChange = 0.5;  // from one block of keys to the next
-  constexpr double kAdd = 0.5;     // a tile of a share's sums, written and read once more
+  constexpr double kAdd = 0.75;    // a tile of a share's sums, written to memory and read again
+  constexpr double kFinish = 0.2;  // the same where there is one share, which finds them in the second-level cache
   constexpr int kMost = 32;
   constexpr int kKeys = BackwardShape<64>::kKeys;
   const int blocks = (size.keys + kKeys - 1) / kKeys, tiles = (size.queries + tileRows - 1) / tileRows;
@@ -107,8 +83,8 @@ Shares sharesOf(const Device &device, const AttentionSize &size, int tileRows) {
       longest += kChange + size.group * tiles * (1 - unseen);
     }
     auto waves = static_cast<double>((heads * count + device.multiprocessors - 1) / device.multiprocessors);
-    double added = kAdd * static_cast<double>(heads * size.group * tiles * count) / device.multiprocessors;
-    double time = waves * longest + added;
+    double sums = static_cast<double>(heads * size.group * tiles * count) / device.multiprocessors;
+    double time = waves * longest + (count > 1 ? kAdd : kFinish) * sums;
     if (time < bestTime) {
       bestTime = time;
       best = shares;
@@ -155,9 +131,9 @@ cudaError_t launchAll(const sn_stream *stream, const BackwardArguments<bf16> &ar
       launch(prepareRowPairs<HeadSize>, grid((lanes + kRowThreads - 1) / kRowThreads), dim3(kRowThreads), 0,
              handleOf(stream), work, arguments.out, arguments.dout, arguments.lse);
   if (error == cudaSuccess) error = launchBackwardShares(stream, arguments, work);
-  if (error != cudaSuccess) return error;
+  if (error != cudaSuccess || work.shares.count == 1) return error;
   return launchOverlapping(addShares<Shape>, grid(heads * work.tiles), dim3(kConsumerWarps * kWarp), 0,
-                           handleOf(stream), work, arguments.dq, arguments.piecesOut);
+                           handleOf(stream), work, gradientsOf(arguments));
 }
 
 }  // namespace

@@ -98,48 +98,42 @@ __device__ __forceinline__ void produce(typename Tile::Shared &shared, const Bac
     TileRange range = tilesOf<Tile>(work, limits, sight, key);
     // Keys that nobody sees have a tile too, whose probabilities are all masked: so their gradients become zeros.
     bool blind = range.first >= range.end;
-    int heads = blind ? 1 : size.group, end = blind ? range.first + 1 : range.end;
-    bool fetched = false;
+    int tiles = blind ? 1 : range.end - range.first, count = blind ? 1 : tiles * size.group;
 #pragma unroll 1
-    for (int own = 0; own < heads; ++own) {
-      int head = keyHead * size.group + own;
-#pragma unroll 1
-      for (int tile = range.first; tile < end; ++tile, ++use) {
-        int stage = use % 2, row = tile * Tile::kRows;
-        uint32_t parity = (use / 2 % 2) ^ 1;
-        waitForPhase(&shared.queriesFree[stage], parity);
-        if (!fetched) waitForPhase(&shared.keysFree[turn % 2], (turn / 2 % 2) ^ 1);
-        if (orders) {
-          int lastRow = min(row + Tile::kRows, size.queries) - 1;
-          bool masked = blind || limits[row].last < key + Tile::kKeys || limits[lastRow].first > key;
-          bool lastOfKeys = own == heads - 1 && tile == end - 1;
-          int headNumber = batch * size.heads + head;
-          shared.steps[stage] = {work.tileOf(share, headNumber, tile), key,
-                                 (masked ? Step::kMasked : 0) | (tile >= seenBefore ? Step::kFresh : 0) |
-                                     (blind ? Step::kBlind : 0) | (lastOfKeys ? Step::kLastOfKeys : 0) |
-                                     (lastOfKeys && lastKeys ? Step::kLast : 0)};
-          constexpr uint32_t kPairBytes = sizeof shared.pairs[0], kLimitBytes = sizeof shared.limits[0];
-          Mbarrier *full = &shared.queriesFull[stage];
-          arriveExpecting(full, Tile::kRowBytes + kPairBytes + kLimitBytes + (fetched ? 0 : Tile::kKeyBytes));
-          if (!fetched)
-            loadRows<Tile::kKeys, Tile::kHeadSize>(shared.keys[turn % 2], &maps.k, key, keyHead, batch, full);
-          loadRows<Tile::kRows, Tile::kHeadSize>(shared.queries[stage], &maps.q, row, head, batch, full);
-          loadBulk(shared.pairs[stage], work.pairs + (static_cast<int64_t>(headNumber) * work.paddedRows + row) / 2,
-                   kPairBytes, full);
-          loadBulk(shared.limits[stage], limits + row, kLimitBytes, full);
-        }
-        waitForPhase(&shared.doutsFree[stage], parity);
-        if (!fetched) waitForPhase(&shared.valuesFree, (turn % 2) ^ 1);
-        if (orders) {
-          Mbarrier *full = &shared.doutsFull[stage];
-          arriveExpecting(full, Tile::kRowBytes + (fetched ? 0 : Tile::kKeyBytes));
-          if (!fetched) loadRows<Tile::kKeys, Tile::kHeadSize>(shared.values, &maps.v, key, keyHead, batch, full);
-          loadRows<Tile::kRows, Tile::kHeadSize>(shared.douts[stage], &maps.dout, row, head, batch, full);
-        }
-        fetched = true;
+    for (int i = 0; i < count; ++i, ++use) {
+      // There and back again: the sums that were added to last are still in the second-level cache.
+      int place = turn % 2 == 0 ? i : count - 1 - i, tile = range.first + place % tiles, row = tile * Tile::kRows;
+      int head = keyHead * size.group + place / tiles, headNumber = batch * size.heads + head;
+      int stage = use % 2;
+      uint32_t parity = (use / 2 % 2) ^ 1;
+      waitForPhase(&shared.queriesFree[stage], parity);
+      if (i == 0) waitForPhase(&shared.keysFree[turn % 2], (turn / 2 % 2) ^ 1);
+      if (orders) {
+        int lastRow = min(row + Tile::kRows, size.queries) - 1;
+        bool masked = blind || limits[row].last < key + Tile::kKeys || limits[lastRow].first > key;
+        int flags = (masked ? Step::kMasked : 0) | (tile >= seenBefore ? Step::kFresh : 0) |
+                    (blind ? Step::kBlind : 0) | (i == count - 1 ? Step::kLastOfKeys : 0) |
+                    (i == count - 1 && lastKeys ? Step::kLast : 0);
+        shared.steps[stage] = Step{work.tileOf(share, headNumber, tile), key, flags};
+        constexpr uint32_t kPairBytes = sizeof shared.pairs[0], kLimitBytes = sizeof shared.limits[0];
+        Mbarrier *full = &shared.queriesFull[stage];
+        arriveExpecting(full, Tile::kRowBytes + kPairBytes + kLimitBytes + (i == 0 ? Tile::kKeyBytes : 0));
+        if (i == 0) loadRows<Tile::kKeys, Tile::kHeadSize>(shared.keys[turn % 2], &maps.k, key, keyHead, batch, full);
+        loadRows<Tile::kRows, Tile::kHeadSize>(shared.queries[stage], &maps.q, row, head, batch, full);
+        int64_t pair = (static_cast<int64_t>(headNumber) * work.paddedRows + row) / 2;
+        loadBulk(shared.pairs[stage], work.pairs + pair, kPairBytes, full);
+        loadBulk(shared.limits[stage], limits + row, kLimitBytes, full);
+      }
+      waitForPhase(&shared.doutsFree[stage], parity);
+      if (i == 0) waitForPhase(&shared.valuesFree, (turn % 2) ^ 1);
+      if (orders) {
+        Mbarrier *full = &shared.doutsFull[stage];
+        arriveExpecting(full, Tile::kRowBytes + (i == 0 ? Tile::kKeyBytes : 0));
+        if (i == 0) loadRows<Tile::kKeys, Tile::kHeadSize>(shared.values, &maps.v, key, keyHead, batch, full);
+        loadRows<Tile::kRows, Tile::kHeadSize>(shared.douts[stage], &maps.dout, row, head, batch, full);
       }
     }
-    seenBefore = max(seenBefore, blind ? 0 : end);
+    if (!blind) seenBefore = max(seenBefore, range.end);
   }
 }
 
@@ -246,8 +240,7 @@ __device__ __forceinline__ void addPart(float *target, float *part, const float 
 
 template <typename Tile>
 __device__ __forceinline__ void consume(typename Tile::Shared &shared, const WarpgroupBackward &work,
-                                        const Heads<bf16> &dk, const Heads<bf16> &dv, bool inPieces, int batch,
-                                        int keyHead) {
+                                        const Gradients &to, int batch, int keyHead) {
   constexpr int kKeys = Tile::kKeys, kRows = Tile::kRows, kHeadSize = Tile::kHeadSize;
   // Known to be the same in the whole warp.
   const int warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / kWarp), 0), group = warp / 4;
@@ -331,9 +324,18 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     if (lane == 0) waitForStores<0>();
     __syncwarp();
     auto *rows = reinterpret_cast<bf16 *>(part);
-    storeKeyGradient<kHeadSize>(dv, valueSums, 1, rows, work.size, batch, keyHead, key, inPieces);
-    storeKeyGradient<kHeadSize>(dk, keySums, work.size.scale, rows, work.size, batch, keyHead, key, inPieces);
-    if (step.has(Step::kLast)) return;
+    storeKeyGradient<kHeadSize>(to.dv, valueSums, 1, rows, work.size, batch, keyHead, key, to.inPieces);
+    storeKeyGradient<kHeadSize>(to.dk, keySums, work.size.scale, rows, work.size, batch, keyHead, key, to.inPieces);
+    if (step.has(Step::kLast)) break;
+  }
+
+  // The sums of one share are all that there is.
+  if (work.shares.count > 1) return;
+  for (int own = 0; own < work.size.group; ++own) {
+    for (int tile = 0; tile < work.tiles; ++tile) {
+      finishPart<Tile>(work, to, batch, keyHead * work.size.group + own, tile, warp, reinterpret_cast<bf16 *>(part));
+      __syncwarp();
+    }
   }
 }
 
@@ -343,8 +345,7 @@ template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     backwardWarpgroups([[maybe_unused]] const __grid_constant__ BackwardMaps maps,
                        [[maybe_unused]] const __grid_constant__ WarpgroupBackward work,
-                       [[maybe_unused]] const __grid_constant__ Heads<bf16> dk,
-                       [[maybe_unused]] const __grid_constant__ Heads<bf16> dv, [[maybe_unused]] bool inPieces) {
+                       [[maybe_unused]] const __grid_constant__ Gradients to) {
 #if SN_HOPPER
   SN_DYNAMIC_SHARED(memory);
   auto &shared = *reinterpret_cast<typename Tile::Shared *>(memory);
@@ -371,7 +372,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     }
   } else {
     raiseRegisters<Tile::kConsumerRegisters>();
-    consume<Tile>(shared, work, dk, dv, inPieces, head / keyHeads, head % keyHeads);
+    consume<Tile>(shared, work, to, head / keyHeads, head % keyHeads);
   }
 #endif
 }
@@ -392,8 +393,7 @@ cudaError_t launchTile(const sn_stream *stream, const BackwardArguments<bf16> &a
 
   const int64_t blocks = static_cast<int64_t>(size.batch) * keyHeads * work.shares.count;
   return launchOverlapping(backwardWarpgroups<Tile>, dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads),
-                           Tile::kSharedBytes, handleOf(stream), maps, work, arguments.dk, arguments.dv,
-                           arguments.piecesOut);
+                           Tile::kSharedBytes, handleOf(stream), maps, work, gradientsOf(arguments));
 }
 
 }  // namespace
