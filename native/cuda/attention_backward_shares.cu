@@ -1,5 +1,7 @@
 // attention_backward_shares.cu: the backward pass on sm_90a around its kernel: how the work is divided, what is
 // computed of each row before, and dq from what the shares have summed.
+#include <algorithm>
+
 #include "cuda/attention_backward_warpgroup.cuh"
 #include "cuda/ptx/grid.h"
 

@@ -18,10 +18,8 @@
 
 namespace sn::cuda {
 
-namespace {
-
 // What is to be done about a tile.
-struct alignas(16) Step {
+struct alignas(16) BackwardStep {
   enum Flags { kMasked = 1, kFresh = 2, kBlind = 4, kLastOfKeys = 8, kLast = 16 };
 
   unsigned tile;  // of the sums
@@ -32,7 +30,7 @@ struct alignas(16) Step {
 };
 
 template <int HeadSize>
-struct BackwardTile : BackwardShape<HeadSize> {
+struct WarpgroupBackwardTile : BackwardShape<HeadSize> {
   using Shape = BackwardShape<HeadSize>;
   using Shape::kKeys, Shape::kRows;
   static constexpr int kThreads = (kConsumers + 1) * kWarpgroup;
@@ -47,13 +45,15 @@ struct BackwardTile : BackwardShape<HeadSize> {
     float parts[kConsumerWarps][kPartFloats];
     RowPair pairs[2][kRows / 2];
     RowLimits limits[2][kRows];
-    Step steps[2];
+    BackwardStep steps[2];
     // By stage. Keys come with the queries of their first tile, values with its douts.
     Mbarrier queriesFull[2], queriesFree[2], doutsFull[2], doutsFree[2], gradientsFull[2], keysFree[2], valuesFree;
   };
   static constexpr size_t kSharedBytes = sizeof(Shared);
   static_assert(kSharedBytes <= (227u << 10) && offsetof(Shared, pairs) % 1024 == 0);
 };
+
+namespace {
 
 struct BackwardMaps {
   TensorMap q, k, v, dout;
@@ -111,10 +111,10 @@ __device__ __forceinline__ void produce(typename Tile::Shared &shared, const Bac
       if (orders) {
         int lastRow = min(row + Tile::kRows, size.queries) - 1;
         bool masked = blind || limits[row].last < key + Tile::kKeys || limits[lastRow].first > key;
-        int flags = (masked ? Step::kMasked : 0) | (tile >= seenBefore ? Step::kFresh : 0) |
-                    (blind ? Step::kBlind : 0) | (i == count - 1 ? Step::kLastOfKeys : 0) |
-                    (i == count - 1 && lastKeys ? Step::kLast : 0);
-        shared.steps[stage] = Step{work.tileOf(share, headNumber, tile), key, flags};
+        int flags = (masked ? BackwardStep::kMasked : 0) | (tile >= seenBefore ? BackwardStep::kFresh : 0) |
+                    (blind ? BackwardStep::kBlind : 0) | (i == count - 1 ? BackwardStep::kLastOfKeys : 0) |
+                    (i == count - 1 && lastKeys ? BackwardStep::kLast : 0);
+        shared.steps[stage] = BackwardStep{work.tileOf(share, headNumber, tile), key, flags};
         constexpr uint32_t kPairBytes = sizeof shared.pairs[0], kLimitBytes = sizeof shared.limits[0];
         Mbarrier *full = &shared.queriesFull[stage];
         arriveExpecting(full, Tile::kRowBytes + kPairBytes + kLimitBytes + (i == 0 ? Tile::kKeyBytes : 0));
@@ -267,7 +267,7 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
   for (int use = 0;; ++use) {
     const int stage = use % 2;
     const uint32_t parity = use / 2 % 2;
-    const Step step = shared.steps[stage];
+    const BackwardStep step = shared.steps[stage];
     const int key = step.key + 16 * warp;
     float products[kRows / 2];
     waitForPhase(&shared.doutsFull[stage], parity);
@@ -276,14 +276,14 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     commitProducts();
     waitForProducts<1>();
     holdRegisters(scores);
-    if (step.has(Step::kMasked)) {
+    if (step.has(BackwardStep::kMasked)) {
       findProbabilities<true>(scores, shared.pairs[stage], shared.limits[stage], key + lane / 4, scale);
     } else {
       findProbabilities<false>(scores, shared.pairs[stage], shared.limits[stage], key + lane / 4, scale);
     }
     waitForProducts<0>();
     holdRegisters(products);
-    if (step.has(Step::kLastOfKeys)) release(&shared.valuesFree);
+    if (step.has(BackwardStep::kLastOfKeys)) release(&shared.valuesFree);
     findGradients(products, scores, shared.pairs[stage]);
     uint32_t probabilities[kRows / 16][4], gradients[kRows / 16][4];
     packRows(probabilities, scores);
@@ -300,8 +300,8 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     // After the last tile there is none: it asks for what it had, for the compiler loses track of products that are
     // asked for under a condition.
     const int oldKeyStage = keyStage;
-    if (step.has(Step::kLastOfKeys) && !step.has(Step::kLast)) keyStage ^= 1;
-    askForScores(step.has(Step::kLast) ? use : use + 1);
+    if (step.has(BackwardStep::kLastOfKeys) && !step.has(BackwardStep::kLast)) keyStage ^= 1;
+    askForScores(step.has(BackwardStep::kLast) ? use : use + 1);
     waitForPhase(&shared.gradientsFull[stage], parity);
     waitForProducts<2>();  // dv: its operand's registers are wanted
     release(&shared.doutsFree[stage]);
@@ -313,10 +313,10 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     holdRegisters(sums);
     release(&shared.queriesFree[stage]);
 
-    if (!step.has(Step::kBlind)) {
-      addPart(work.partOf(step.tile, warp), part, sums, step.has(Step::kFresh));
+    if (!step.has(BackwardStep::kBlind)) {
+      addPart(work.partOf(step.tile, warp), part, sums, step.has(BackwardStep::kFresh));
     }
-    add = !step.has(Step::kLastOfKeys);
+    add = !step.has(BackwardStep::kLastOfKeys);
     if (add) continue;
     release(&shared.keysFree[oldKeyStage]);
     holdRegisters(keySums);
@@ -326,7 +326,7 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     auto *rows = reinterpret_cast<bf16 *>(part);
     storeKeyGradient<kHeadSize>(to.dv, valueSums, 1, rows, work.size, batch, keyHead, key, to.inPieces);
     storeKeyGradient<kHeadSize>(to.dk, keySums, work.size.scale, rows, work.size, batch, keyHead, key, to.inPieces);
-    if (step.has(Step::kLast)) break;
+    if (step.has(BackwardStep::kLast)) break;
   }
 
   // The sums of one share are all that there is.
@@ -400,8 +400,8 @@ cudaError_t launchTile(const sn_stream *stream, const BackwardArguments<bf16> &a
 
 cudaError_t launchBackwardShares(const sn_stream *stream, const BackwardArguments<bf16> &arguments,
                                  const WarpgroupBackward &work) {
-  return work.size.headSize <= 64 ? launchTile<BackwardTile<64>>(stream, arguments, work)
-                                  : launchTile<BackwardTile<128>>(stream, arguments, work);
+  return work.size.headSize <= 64 ? launchTile<WarpgroupBackwardTile<64>>(stream, arguments, work)
+                                  : launchTile<WarpgroupBackwardTile<128>>(stream, arguments, work);
 }
 
 }  // namespace sn::cuda
