@@ -13,18 +13,23 @@ namespace {
 
 constexpr int kRowThreads = 256;
 
-// Lanes of one row have eight columns each.
+// Of one row: each has eight columns.
+template <int HeadSize>
+constexpr int kRowLanes = HeadSize / 8;
+
+// All rows of a block are of one head.
 template <int HeadSize>
 __global__ void __launch_bounds__(kRowThreads)
     prepareRowPairs(WarpgroupBackward work, Heads<const bf16> out, Heads<const bf16> dout, const float *lse) {
-  constexpr int kLanes = HeadSize / 8;
+  constexpr int kLanes = kRowLanes<HeadSize>, kRows = kRowThreads / kLanes;
   const auto &size = work.size;
-  int64_t index = (static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x) / kLanes;
-  int64_t head = index / work.paddedRows;
-  int lane = static_cast<int>(threadIdx.x % kLanes), row = static_cast<int>(index % work.paddedRows);
-  bool there = head < static_cast<int64_t>(size.batch) * size.heads && row < size.queries;
-  auto batch = static_cast<int>(head / size.heads), own = static_cast<int>(head % size.heads);
-  int count = min(size.headSize - 8 * lane, 8);
+  const int blocks = work.paddedRows / kRows, number = static_cast<int>(blockIdx.x);
+  const int row = number % blocks * kRows + static_cast<int>(threadIdx.x) / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes, batch = number / blocks / size.heads;
+  const int own = number / blocks % size.heads;
+  const int64_t head = number / blocks;
+  const bool there = row < size.queries;
+  const int count = min(size.headSize - 8 * lane, 8);
   float sum = 0;
   if (there && count > 0) {
     float outs[8], douts[8];
@@ -35,9 +40,9 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 #pragma unroll
   for (int distance = kLanes / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
-  if (lane != 0 || head >= static_cast<int64_t>(size.batch) * size.heads) return;
+  if (lane != 0) return;
   float ownLse = there ? lse[head * size.queries + row] : -INFINITY;
-  RowPair &pair = work.pairs[index / 2];
+  RowPair &pair = work.pairs[(head * work.paddedRows + row) / 2];
   pair.lse[row % 2] = ownLse == -INFINITY ? INFINITY : ownLse * kLog2E;
   pair.sum[row % 2] = sum;
   if (own == 0) {
@@ -127,11 +132,10 @@ cudaError_t launchAll(const sn_stream *stream, const BackwardArguments<bf16> &ar
                       const WarpgroupBackward &work) {
   using Shape = BackwardShape<HeadSize>;
   const int64_t heads = static_cast<int64_t>(work.size.batch) * work.size.heads;
-  const int64_t lanes = heads * work.paddedRows * (HeadSize / 8);
+  const int64_t rowBlocks = heads * (work.paddedRows / (kRowThreads / kRowLanes<HeadSize>));
   auto grid = [](int64_t count) { return dim3(static_cast<unsigned>(count)); };
-  cudaError_t error =
-      launch(prepareRowPairs<HeadSize>, grid((lanes + kRowThreads - 1) / kRowThreads), dim3(kRowThreads), 0,
-             handleOf(stream), work, arguments.out, arguments.dout, arguments.lse);
+  cudaError_t error = launch(prepareRowPairs<HeadSize>, grid(rowBlocks), dim3(kRowThreads), 0, handleOf(stream), work,
+                             arguments.out, arguments.dout, arguments.lse);
   if (error == cudaSuccess) error = launchBackwardShares(stream, arguments, work);
   if (error != cudaSuccess || work.shares.count == 1) return error;
   return launchOverlapping(addShares<Shape>, grid(heads * work.tiles), dim3(kConsumerWarps * kWarp), 0,

@@ -90,6 +90,9 @@ __device__ __forceinline__ void produce(typename Tile::Shared &shared, const Bac
   const Sight sight = size.sight(batch);
   const RowLimits *limits = work.limits + static_cast<int64_t>(batch) * work.paddedRows;
   bool orders = threadIdx.x % kWarp == 0;
+  if (orders) {
+    for (const TensorMap *map : {&maps.q, &maps.k, &maps.v, &maps.dout}) prefetchMap(map);
+  }
   int use = 0, seenBefore = 0;  // tiles that blocks before this one have added to
 #pragma unroll 1
   for (int turn = 0; work.shares.block(share, turn) < work.shares.blocks; ++turn) {
@@ -135,6 +138,7 @@ __device__ __forceinline__ void produce(typename Tile::Shared &shared, const Bac
     }
     if (!blind) seenBefore = max(seenBefore, range.end);
   }
+  releaseNextGrid();
 }
 
 // ---- the consumers
