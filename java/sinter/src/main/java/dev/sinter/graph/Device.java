@@ -266,6 +266,17 @@ public final class Device implements AutoCloseable {
   }
 
   /**
+   * Returns the most that the device can multiply. Where no data sheet is known, the first call for
+   * a type measures it, in about a second.
+   *
+   * @param dtype of the matrices
+   * @return the rate, and where it comes from
+   */
+  public PeakRate peak(DType dtype) {
+    return PeakRate.of(this, dtype);
+  }
+
+  /**
    * Asks for the device's memory.
    *
    * @return total and available bytes
