@@ -290,7 +290,7 @@ class Bench:
                 s, dout, upper = (device.random(BF16, rows * width) for _ in range(3))
                 mean, rstd = device.random(F32, rows), device.random(F32, rows)
                 calls.append(lambda s=s, d=dout, u=upper, m=mean, r=rstd: device.layer_norm_backward(
-                    Enum(BF16), rows, width, s, gain, m, r, d, u, Enum(0), u, dgain, dbias, workspace))
+                    Enum(BF16), rows, width, s, gain, m, r, d, u, Enum(0), u, dgain, dbias, None, workspace))
             return calls
 
         def their_norm(sets):

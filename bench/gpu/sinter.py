@@ -34,7 +34,7 @@ class CacheShape(ctypes.Structure):
 
 class AdamwStep(ctypes.Structure):
     _fields_ = [(name, c_float) for name in ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay", "clip")] + [
-        ("step", c_int64), ("seed", c_int64)]
+        ("step", c_int64), ("seed", c_int64), ("clock", c_void_p), ("rate", c_void_p), ("loss", c_void_p)]
 
 
 class Sampling(ctypes.Structure):
