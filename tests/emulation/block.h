@@ -170,6 +170,8 @@ class Block {
   std::map<const void *, Mbarrier> mbarriers;
   // Copies of the tensor unit: they complete in any order, at any time.
   std::vector<std::function<void()>> background;
+  // What its threads' stores have read and nothing waits for.
+  std::vector<BulkStore> landing;
   unsigned exited = 0;
   std::string failure;
 
@@ -209,7 +211,10 @@ class Block {
 
   void exit(Thread &self) {
     if (!self.copies.empty()) fail("exits with asynchronous copies in flight");
-    if (!self.stores.empty()) fail("exits with tensor stores in flight");
+    for (BulkStore &store : self.stores.all()) {
+      if (!store.readAwaited) fail("exits with tensor stores in flight");
+      landing.push_back(std::move(store));
+    }
     if (!self.products.empty()) fail("exits with warpgroup products in flight");
     self.state = Thread::State::exited;
     ++exited;

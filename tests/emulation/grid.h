@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <mutex>
 #include <numeric>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "emulation/block.h"
+#include "emulation/box.h"
 #include "emulation/symbol.h"
 
 namespace sn::emulation {
@@ -34,6 +36,10 @@ class GridRun {
     work();
     for (std::thread &other : others) other.join();
     acquireFrom(&grid_.end);
+    Bookkeeping hidden;
+    if (options().seed != 0) Random(seed_).shuffle(landing_);
+    for (const BulkStore &store : landing_) land(store);
+    landing_.clear();
     return failure_.empty() ? failure_ : functionName(grid_.kernel) + ", " + failure_;
   }
 
@@ -46,7 +52,11 @@ class GridRun {
       if (turn >= grid_.blockCount()) break;
       uint64_t number = order_.empty() ? turn : order_[turn];
       Block block(grid_, number, seed_ ^ (number << 16), *stacks);
-      if (block.run()) continue;
+      if (block.run()) {
+        std::lock_guard lock(mutex_);
+        std::move(block.landing.begin(), block.landing.end(), std::back_inserter(landing_));
+        continue;
+      }
       stacks->abandon();
       std::lock_guard lock(mutex_);
       failed_ = true;
@@ -63,6 +73,7 @@ class GridRun {
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
   std::string failure_;
+  std::vector<BulkStore> landing_;
 };
 
 inline std::string runGrid(const Grid &grid) { return GridRun(grid).run(); }
