@@ -38,7 +38,7 @@ TEST_CASE("every tile is the cheapest for one of the products that the test of g
     for (auto product : tiledProducts(multiprocessors)) {
       CAPTURE(product.m);
       CAPTURE(product.n);
-      auto plan = planGemm(shapeOf(product.m, product.n, product.k, product.dtype), multiprocessors);
+      auto plan = planGemm(shapeOf(product.m, product.n, product.k, product.dtype), {multiprocessors, false});
       CHECK(plan.kernel == (product.dtype == SN_BF16 ? GemmKernel::tensorCore : GemmKernel::floats));
       CHECK(plan.tile == product.tile);
       taken.emplace(product.dtype, plan.tile);
@@ -58,7 +58,7 @@ TEST_CASE("the parts of k cover it without an empty one, and the workspace holds
             CAPTURE(n);
             CAPTURE(k);
             auto shape = shapeOf(m, n, k, dtype, 2);
-            auto plan = planGemm(shape, multiprocessors);
+            auto plan = planGemm(shape, {multiprocessors, false});
             CHECK(plan.depth * plan.splits >= k);
             CHECK(plan.depth * (plan.splits - 1) < k);
             if (plan.splits == 1) {
@@ -77,20 +77,20 @@ TEST_CASE("the parts of k cover it without an empty one, and the workspace holds
 TEST_CASE("few tiles and a long k are cut into parts that fill the GPU; many tiles are not") {
   const int multiprocessors = 132;
   // The gradient of GPT-2's output projection of attention, from 65536 tokens.
-  auto plan = planGemm(shapeOf(768, 768, 65536, SN_BF16), multiprocessors);
+  auto plan = planGemm(shapeOf(768, 768, 65536, SN_BF16), {multiprocessors, false});
   const auto &tile = tileOf(kTensorCoreTiles, plan);
   int64_t blocks = (768 / tile.rows) * (768 / tile.columns) * plan.splits;
   CHECK(blocks >= multiprocessors * 9 / 10);
-  CHECK(planGemm(shapeOf(65536, 3072, 768, SN_BF16), multiprocessors).splits == 1);
-  CHECK(planGemm(shapeOf(4096, 4096, 4096, SN_F32), multiprocessors).splits == 1);
+  CHECK(planGemm(shapeOf(65536, 3072, 768, SN_BF16), {multiprocessors, false}).splits == 1);
+  CHECK(planGemm(shapeOf(4096, 4096, 4096, SN_F32), {multiprocessors, false}).splits == 1);
 }
 
 TEST_CASE("few rows are read as vectors unless that leaves most of the GPU idle for long") {
-  CHECK(planGemm(shapeOf(1, 768, 3072, SN_BF16), 132).kernel == GemmKernel::fewRows);
-  CHECK(planGemm(shapeOf(8, 50257, 768, SN_F32), 132).kernel == GemmKernel::fewRows);
-  CHECK(planGemm(shapeOf(1, 5, 40, SN_BF16), 132).kernel == GemmKernel::fewRows);
-  CHECK(planGemm(shapeOf(9, 768, 768, SN_BF16), 132).kernel == GemmKernel::tensorCore);
-  auto plan = planGemm(shapeOf(4, 64, 1000000, SN_BF16), 132);
+  CHECK(planGemm(shapeOf(1, 768, 3072, SN_BF16), {132, false}).kernel == GemmKernel::fewRows);
+  CHECK(planGemm(shapeOf(8, 50257, 768, SN_F32), {132, false}).kernel == GemmKernel::fewRows);
+  CHECK(planGemm(shapeOf(1, 5, 40, SN_BF16), {132, false}).kernel == GemmKernel::fewRows);
+  CHECK(planGemm(shapeOf(9, 768, 768, SN_BF16), {132, false}).kernel == GemmKernel::tensorCore);
+  auto plan = planGemm(shapeOf(4, 64, 1000000, SN_BF16), {132, false});
   CHECK(plan.kernel == GemmKernel::tensorCore);
   CHECK(plan.splits > 8);
 }
@@ -109,7 +109,7 @@ TEST_CASE("the plans to measure cover k, differ, and hold every tile that suits 
             std::set<int64_t> codes;
             std::set<int> tiles;
             bool few = false;
-            for (const auto &plan : plansOf(shape, multiprocessors)) {
+            for (const auto &plan : plansOf(shape, {multiprocessors, false})) {
               CHECK(plan.depth * plan.splits >= k);
               CHECK(plan.depth * (plan.splits - 1) < k);
               CHECK(codeOf(plan) != 0);
