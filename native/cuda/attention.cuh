@@ -279,6 +279,10 @@ struct ForwardArguments {
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<bf16> arguments);
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<float> arguments);
 
+// On sm_90a, where it suits: the others are for any call.
+bool suitsWarpgroups(const ForwardArguments<bf16> &arguments);
+cudaError_t launchForwardWarpgroups(const sn_stream *stream, const ForwardArguments<bf16> &arguments);
+
 // What the backward pass needs to know of a row.
 struct alignas(16) RowNumbers {
   float lse;  // log-sum-exp of the row's scores, in base 2; infinite where it sees nothing, so that its powers are 0

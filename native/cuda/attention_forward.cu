@@ -219,6 +219,7 @@ auto tileOf() {
 }  // namespace
 
 cudaError_t launchForward(const sn_stream *stream, ForwardArguments<bf16> arguments) {
+  if (deviceOf(stream).hopper && suitsWarpgroups(arguments)) return launchForwardWarpgroups(stream, arguments);
   return withHeadSize<32, 64, 96, 128, 256>(arguments.size.headSize, [&](auto headSize) {
     using Large = decltype(tileOf<decltype(headSize)::value, true>());
     using Small = decltype(tileOf<decltype(headSize)::value, false>());
