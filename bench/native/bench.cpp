@@ -552,10 +552,11 @@ class Bench {
     norm();
     stream("layer_norm_forward", narrow, dtype, 4 * r * w * size, norm);
     stream("layer_norm_backward", narrow, dtype, 4 * r * w * size, [=, this] {
-      check(sn_layer_norm_backward(stream_, dtype, r, w, x, gain, mean, rstd, y, y, 0, out, dgain, dbias, workspace));
+      check(sn_layer_norm_backward(stream_, dtype, r, w, x, gain, mean, rstd, y, y, 0, out, dgain, dbias, nullptr,
+                                   workspace));
     });
     stream("bias_backward", broad, dtype, r * wide * size,
-           [=, this] { check(sn_bias_backward(stream_, dtype, r, wide, x, 0, dbias)); });
+           [=, this] { check(sn_bias_backward(stream_, dtype, r, wide, wide, x, 0, dbias)); });
     stream("activation_forward", broad, dtype, 2 * r * wide * size,
            [=, this] { check(sn_activation_forward(stream_, SN_GELU_TANH, dtype, r * wide, x, out)); });
     stream("activation_backward", broad, dtype, 3 * r * wide * size,
@@ -648,7 +649,7 @@ class Bench {
            [=, this] { check(sn_global_norm(stream_, count, gradient, norm, workspace)); });
     stream("sum", shape, SN_F32, count * 4,
            [=, this] { check(sn_sum(stream_, count, 1, gradient, 0, norm, workspace)); });
-    sn_adamw_step step{1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1, 1};
+    sn_adamw_step step{1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1, 1, 1, nullptr, nullptr, nullptr};
     check(sn_global_norm(stream_, count, gradient, norm, workspace));
     stream("adamw", shape, SN_F32, count * 28,
            [=, this] { check(sn_adamw(stream_, &step, count, gradient, norm, nullptr, master, m, v, 0, nullptr)); });

@@ -371,14 +371,16 @@ sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, 
   return stream->device->operations->gemm(stream, shape, a, b, c, bias, aux, workspace);
 }
 
-sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, const void *dout,
-                           int32_t accumulate, float *dbias) {
+sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, int64_t stride,
+                           const void *dout, int32_t accumulate, float *dbias) {
   SN_CHECK_OK(checkStream(stream, "bias_backward"));
   SN_CHECK_OK(checkDtype(dtype, "bias_backward"));
   SN_CHECK_SHAPE(sizes({rows, columns}), "bias_backward: rows %lld, columns %lld; each at least 1",
                  static_cast<ll>(rows), static_cast<ll>(columns));
+  SN_CHECK_SHAPE(stride >= columns, "bias_backward: stride %lld is less than columns %lld", static_cast<ll>(stride),
+                 static_cast<ll>(columns));
   SN_CHECK_POINTERS("bias_backward", dout, dbias);
-  return stream->device->operations->bias_backward(stream, dtype, rows, columns, dout, accumulate, dbias);
+  return stream->device->operations->bias_backward(stream, dtype, rows, columns, stride, dout, accumulate, dbias);
 }
 
 // ---- low-rank updates ----------------------------------------------------------------------------------------------
@@ -638,13 +640,13 @@ sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64_t rows
 sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
                                  const void *gain, const float *mean, const float *rstd, const void *dout,
                                  const void *dresidual, int32_t accumulate, void *dx, float *dgain, float *dbias,
-                                 void *workspace) {
+                                 float *dshift, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "layer_norm_backward"));
   SN_CHECK_OK(checkDtype(dtype, "layer_norm_backward"));
   SN_CHECK_OK(checkRows(rows, width, "layer_norm_backward"));
   SN_CHECK_POINTERS("layer_norm_backward", s, gain, mean, rstd, dout, dx, workspace);
   return stream->device->operations->layer_norm_backward(stream, dtype, rows, width, s, gain, mean, rstd, dout,
-                                                         dresidual, accumulate, dx, dgain, dbias, workspace);
+                                                         dresidual, accumulate, dx, dgain, dbias, dshift, workspace);
 }
 
 // ---- attention -----------------------------------------------------------------------------------------------------
@@ -808,7 +810,8 @@ sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, 
                    void *parameters) {
   SN_CHECK_OK(checkElements(stream, SN_F32, count, "adamw"));
   SN_CHECK_POINTER(step, "adamw");
-  SN_CHECK(step->step >= 1, SN_BAD_ARGUMENT, "adamw: step %lld; steps count from 1", static_cast<ll>(step->step));
+  SN_CHECK(step->step >= 1 || step->clock != nullptr, SN_BAD_ARGUMENT, "adamw: step %lld; steps count from 1",
+           static_cast<ll>(step->step));
   SN_CHECK(step->clip == 0 || norm != nullptr, SN_BAD_ARGUMENT, "adamw: clip %g needs the norm",
            static_cast<double>(step->clip));
   SN_CHECK_POINTERS("adamw", gradient, master, m, v);

@@ -19,17 +19,37 @@ constexpr int64_t kDecayBlock = 256;
 
 struct Update {
   int64_t count;
-  float rate;       // learning rate over the first moment's bias
-  float rootScale;  // of the root of the second moment, for its bias
-  float beta1, beta2, epsilon;
-  float shrink;  // by weight decay
-  float clip;
+  sn_adamw_step step;
+  float logBeta1, logBeta2;
   const float *gradient, *norm;
   const uint8_t *decayMask;
   float *master, *m, *v;
   bf16 *copy;
   bool stochastic;
-  sn_random_key key;
+};
+
+// What all parameters of a step share, out of device memory.
+struct Scalars {
+  float clip;       // what gradients are multiplied by
+  float shrink;     // by weight decay
+  float rate;       // learning rate over the first moment's bias
+  float rootScale;  // of the root of the second moment, for its bias
+  int64_t number;   // the step's
+  bool diverged;
+
+  __device__ explicit Scalars(const Update &a) {
+    const sn_adamw_step &step = a.step;
+    float norm = a.norm == nullptr ? 0.0f : *a.norm, loss = step.loss == nullptr ? 0.0f : *step.loss;
+    float learningRate = step.learning_rate * (step.rate == nullptr ? 1.0f : *step.rate);
+    number = step.step + (step.clock == nullptr ? 0 : *step.clock);
+    diverged = !isfinite(norm) || !isfinite(loss);
+    clip = step.clip != 0 && norm > step.clip ? step.clip / norm : 1.0f;
+    shrink = 1.0f - learningRate * step.weight_decay;
+    // 1 - beta^n without the cancellation.
+    auto power = static_cast<float>(number);
+    rate = learningRate / -expm1f(power * a.logBeta1);
+    rootScale = 1.0f / sqrtf(-expm1f(power * a.logBeta2));
+  }
 };
 
 // To one of the two neighbours in bf16, the nearer one more often (Gupta et al. 2015): what bf16 leaves out is added to
@@ -51,9 +71,9 @@ struct Four {
     master = loadPacked<4>(a.master + at, a.count - at);
   }
 
-  __device__ void update(const Update &a, int64_t at, float clip) const {
+  __device__ void update(const Update &a, int64_t at, const Scalars &now) const {
     bool decays = a.decayMask != nullptr && a.decayMask[at / kDecayBlock] != 0;
-    float shrink = decays ? a.shrink : 1.0f;
+    float shrink = decays ? now.shrink : 1.0f;
     float g[4], first[4], second[4], p[4];
     gradient.unpack(g);
     m.unpack(first);
@@ -61,10 +81,10 @@ struct Four {
     master.unpack(p);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      g[i] *= clip;
-      first[i] = fmaf(g[i] - first[i], 1.0f - a.beta1, first[i]);
-      second[i] = fmaf(g[i] * g[i] - second[i], 1.0f - a.beta2, second[i]);
-      p[i] = p[i] * shrink - a.rate * first[i] / fmaf(sqrtf(second[i]), a.rootScale, a.epsilon);
+      g[i] *= now.clip;
+      first[i] = fmaf(g[i] - first[i], 1.0f - a.step.beta1, first[i]);
+      second[i] = fmaf(g[i] * g[i] - second[i], 1.0f - a.step.beta2, second[i]);
+      p[i] = p[i] * shrink - now.rate * first[i] / fmaf(sqrtf(second[i]), now.rootScale, a.step.epsilon);
     }
     int64_t count = a.count - at;
     storeElements(a.m + at, count, first);
@@ -72,7 +92,7 @@ struct Four {
     storeElements(a.master + at, count, p);
     if (a.copy == nullptr) return;
     if (a.stochastic) {
-      Philox random = Philox::of(a.key, at / 4);
+      Philox random = Philox::of({a.step.seed, now.number, 0, nullptr}, at / 4);
 #pragma unroll
       for (int i = 0; i < 4; ++i) p[i] = roundStochastically(p[i], random.word[i]);
     }
@@ -81,20 +101,16 @@ struct Four {
 };
 
 __global__ void __launch_bounds__(kThreads) updateTile(Update a) {
-  float clip = 1;
-  if (a.clip != 0) {
-    float norm = *a.norm;
-    if (!isfinite(norm)) return;
-    if (norm > a.clip) clip = a.clip / norm;
-  }
   Four fours[kFours];
   int64_t first = blockIdx.x * kTile + 4 * threadIdx.x;
 #pragma unroll
   for (int i = 0; i < kFours; ++i) fours[i].load(a, first + 4 * i * kThreads);
+  Scalars now(a);
+  if (now.diverged) return;
 #pragma unroll
   for (int i = 0; i < kFours; ++i) {
     int64_t at = first + 4 * i * kThreads;
-    if (at < a.count) fours[i].update(a, at, clip);
+    if (at < a.count) fours[i].update(a, at, now);
   }
 }
 
@@ -102,17 +118,11 @@ __global__ void __launch_bounds__(kThreads) updateTile(Update a) {
 
 sn_status adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient, const float *norm,
                 const uint8_t *decay_mask, float *master, float *m, float *v, int32_t stochastic, void *parameters) {
-  const auto &s = *step;
-  auto power = static_cast<double>(s.step);
   Update work{};
   work.count = count;
-  work.rate = static_cast<float>(s.learning_rate / (1 - std::pow(double{s.beta1}, power)));
-  work.rootScale = static_cast<float>(1 / std::sqrt(1 - std::pow(double{s.beta2}, power)));
-  work.beta1 = s.beta1;
-  work.beta2 = s.beta2;
-  work.epsilon = s.epsilon;
-  work.shrink = 1 - s.learning_rate * s.weight_decay;
-  work.clip = s.clip;
+  work.step = *step;
+  work.logBeta1 = static_cast<float>(std::log(double{step->beta1}));
+  work.logBeta2 = static_cast<float>(std::log(double{step->beta2}));
   work.gradient = gradient;
   work.norm = norm;
   work.decayMask = decay_mask;
@@ -121,7 +131,6 @@ sn_status adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, con
   work.v = v;
   work.copy = static_cast<bf16 *>(parameters);
   work.stochastic = stochastic != 0;
-  work.key = {s.seed, s.step, 0, nullptr};
   auto blocks = static_cast<unsigned>((count + kTile - 1) / kTile);
   return check(launch(updateTile, dim3(blocks), dim3(kThreads), 0, handleOf(stream), work), "adamw");
 }

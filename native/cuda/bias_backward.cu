@@ -17,11 +17,11 @@ struct Rows {
 
 }  // namespace
 
-sn_status bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, const void *dout,
-                        int32_t accumulate, float *dbias) {
+sn_status bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, int64_t stride,
+                        const void *dout, int32_t accumulate, float *dbias) {
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
-    return check(launchSumColumns(handleOf(stream), rows, columns, 1.0f, Rows<T>{static_cast<const T *>(dout)},
+    return check(launchSumColumns(handleOf(stream), rows, columns, stride, 1.0f, Rows<T>{static_cast<const T *>(dout)},
                                   accumulate != 0, dbias),
                  "bias_backward");
   });

@@ -12,11 +12,11 @@ namespace sn::cuda {
 constexpr int kSumThreads = 1024, kSumWarps = kSumThreads / kWarp;
 constexpr int kSumLanes = 2, kSumColumns = 8 * kSumLanes, kSumRows = kSumThreads / kSumLanes;
 
-// sums[j] = factor * the sum over rows i of the elements that read(i * columns + j, count, x) gives, `count` of the
+// sums[j] = factor * the sum over rows i of the elements that read(i * stride + j, count, x) gives, `count` of the
 // eight from column j on; plus sums[j] where accumulate. A thread reads F::kAtOnce rows before it adds them.
 template <typename F>
 __global__ void __launch_bounds__(kSumThreads)
-    sumColumns(int64_t rows, int64_t columns, float factor, F read, bool accumulate, float *sums) {
+    sumColumns(int64_t rows, int64_t columns, int64_t stride, float factor, F read, bool accumulate, float *sums) {
   int lane = static_cast<int>(threadIdx.x) % kSumLanes;
   int64_t stripe = int64_t{blockIdx.x} * kSumColumns, column = stripe + lane * 8;
   auto present = static_cast<int>(min(int64_t{8}, columns - column));
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kSumThreads)
   for (; row + (F::kAtOnce - 1) * kSumRows < rows; row += F::kAtOnce * kSumRows) {
     float x[F::kAtOnce][8];
 #pragma unroll
-    for (int i = 0; i < F::kAtOnce; ++i) read((row + i * kSumRows) * columns + column, present, x[i]);
+    for (int i = 0; i < F::kAtOnce; ++i) read((row + i * kSumRows) * stride + column, present, x[i]);
 #pragma unroll
     for (int i = 0; i < F::kAtOnce; ++i) {
 #pragma unroll
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kSumThreads)
   }
   for (; row < rows; row += kSumRows) {
     float x[8];
-    read(row * columns + column, present, x);
+    read(row * stride + column, present, x);
 #pragma unroll
     for (int j = 0; j < 8; ++j) mine[j] += x[j];
   }
@@ -53,11 +53,11 @@ __global__ void __launch_bounds__(kSumThreads)
 
 // Launches it.
 template <typename F>
-cudaError_t launchSumColumns(cudaStream_t stream, int64_t rows, int64_t columns, float factor, const F &read,
-                             bool accumulate, float *sums) {
+cudaError_t launchSumColumns(cudaStream_t stream, int64_t rows, int64_t columns, int64_t stride, float factor,
+                             const F &read, bool accumulate, float *sums) {
   auto blocks = static_cast<unsigned>((columns + kSumColumns - 1) / kSumColumns);
-  return launch(sumColumns<F>, dim3(blocks), dim3(kSumThreads), 0, stream, rows, columns, factor, read, accumulate,
-                sums);
+  return launch(sumColumns<F>, dim3(blocks), dim3(kSumThreads), 0, stream, rows, columns, stride, factor, read,
+                accumulate, sums);
 }
 
 }  // namespace sn::cuda

@@ -3,9 +3,10 @@
 // A team of threads holds a row in registers, so that it is read once though its mean, its variance and its result each
 // need all of it: a warp up to a width of 1024, then a block. Wider rows are read again, mostly out of the cache.
 //
-// The gradients of gain and bias are sums over all rows. Each thread adds up its columns over the rows that its block
-// meets, loading the next row meanwhile; a block leaves its sums in the workspace, and a second kernel adds the blocks'
-// in their order: no atomics, the same bits in every run (as in llm.c, https://github.com/karpathy/llm.c).
+// The gradients of gain and bias, and of a bias that was added to the row, are sums over all rows. Each thread adds up
+// its columns over the rows that its block meets, loading the next row meanwhile; a block leaves its sums in the
+// workspace, and a second kernel adds the blocks' in their order: no atomics, the same bits in every run (as in llm.c,
+// https://github.com/karpathy/llm.c).
 #include "cuda/device.h"
 #include "cuda/operations.h"
 #include "cuda/vector.h"
@@ -189,6 +190,8 @@ cudaError_t forward(cudaStream_t stream, const Forward<T> &work) {
 
 // ---- backward ------------------------------------------------------------------------------------------------------
 
+constexpr int kSums = 3;
+
 template <typename T>
 struct Backward {
   int64_t rows, width;
@@ -196,9 +199,9 @@ struct Backward {
   const float *mean, *rstd;
   const T *dout, *dresidual;
   T *dx;
-  float *partial;  // [blocks, 2, width]: of gain, then of bias
+  float *partial;  // [blocks, kSums, width]: of gain, then of bias, then of dx
 
-  __device__ float *partialOfBlock() const { return partial + blockIdx.x * 2 * width; }
+  __device__ float *partialOfBlock() const { return partial + blockIdx.x * kSums * width; }
 
   __device__ Packed<T, 8> dresidualAt(int64_t at, int64_t count) const {
     return dresidual == nullptr ? Packed<T, 8>{} : loadPacked<8>(dresidual + at, count);
@@ -261,7 +264,7 @@ __global__ void __launch_bounds__(Threads, kAtWork / Threads) backwardRows(Backw
   auto width = static_cast<float>(a.width);
   int64_t column = 8 * threadIdx.x, count = a.width - column;
   auto gain = loadPacked<8>(a.gain + column, count);
-  float gainSums[8] = {}, biasSums[8] = {};
+  float gainSums[8] = {}, biasSums[8] = {}, shiftSums[8] = {};
   int turn = 0;
   Loaded<T> next(a, blockIdx.x, column);
   for (int64_t row = blockIdx.x; row < a.rows; row += gridDim.x) {
@@ -281,17 +284,20 @@ __global__ void __launch_bounds__(Threads, kAtWork / Threads) backwardRows(Backw
     now.dresidual.unpack(dx);
     eight.gradient(sums[0] / width, sums[1] / width, now.scale, dx);
     storeElements(a.dx + row * a.width + column, count, dx);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) shiftSums[j] += dx[j];
   }
   float *gainPartial = a.partialOfBlock();
   storeElements(gainPartial + column, count, gainSums);
   storeElements(gainPartial + a.width + column, count, biasSums);
+  storeElements(gainPartial + 2 * a.width + column, count, shiftSums);
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) backwardWideRows(Backward<T> a) {
   SN_SHARED(float, scratch, kThreads / kWarp);
   auto width = static_cast<float>(a.width);
-  float *gainPartial = a.partialOfBlock(), *biasPartial = gainPartial + a.width;
+  float *gainPartial = a.partialOfBlock(), *biasPartial = gainPartial + a.width, *shiftPartial = biasPartial + a.width;
   auto forEights = [&](auto &&f) {
     for (int64_t column = 8 * threadIdx.x; column < a.width; column += 8 * kThreads) f(column, a.width - column);
   };
@@ -325,44 +331,56 @@ __global__ void __launch_bounds__(kThreads) backwardWideRows(Backward<T> a) {
       a.dresidualAt(start + column, count).unpack(dx);
       eightAt(column, count).gradient(meanG, meanGN, scale, dx);
       storeElements(a.dx + start + column, count, dx);
+      float shiftSums[8] = {};
+      if (row != blockIdx.x) loadPacked<8>(shiftPartial + column, count).unpack(shiftSums);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) shiftSums[j] += dx[j];
+      storeElements(shiftPartial + column, count, shiftSums);
     });
   }
 }
 
-// Adds the blocks' sums, 32 of the columns (gain's, then bias's) in each block here: every warp those of some blocks,
+// Where the sums go, each or null.
+struct Targets {
+  float *sums[kSums];  // in the order of the partial sums
+};
+
+// Adds the blocks' sums, 32 of the columns of one of the targets in each block here: every warp those of some blocks,
 // one in so many, then all warps'.
 __global__ void __launch_bounds__(kWarp *kWarp)
-    addPartial(int64_t columns, int64_t width, int blocks, const float *partial, int32_t accumulate, float *dgain,
-               float *dbias) {
+    addPartial(int64_t width, int blocks, const float *partial, int32_t accumulate, Targets targets) {
   SN_SHARED(float, scratch, kWarp *kWarp);
+  float *target = targets.sums[blockIdx.y];
+  if (target == nullptr) return;
   int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   int warps = static_cast<int>(blockDim.x) / kWarp;
   int64_t column = static_cast<int64_t>(blockIdx.x) * kWarp + lane;
   float total = 0;
-  if (column < columns) {
+  if (column < width) {
 #pragma unroll 8
-    for (int block = warp; block < blocks; block += warps) total += partial[block * 2 * width + column];
+    for (int block = warp; block < blocks; block += warps) {
+      total += partial[(block * kSums + static_cast<int>(blockIdx.y)) * width + column];
+    }
   }
   scratch[threadIdx.x] = total;
   __syncthreads();
-  if (warp != 0 || column >= columns || (dgain == nullptr && column < width)) return;
-  float *out = column < width ? dgain + column : dbias + (column - width);
-  total = accumulate ? *out : 0.0f;
+  if (warp != 0 || column >= width) return;
+  total = accumulate ? target[column] : 0.0f;
   for (int other = 0; other < warps; ++other) total += scratch[other * kWarp + lane];
-  *out = total;
+  target[column] = total;
 }
 
 cudaError_t launchAddPartial(cudaStream_t stream, int64_t width, int blocks, const float *partial, int32_t accumulate,
-                             float *dgain, float *dbias) {
-  if (dgain == nullptr && dbias == nullptr) return cudaSuccess;
-  // The bias's sums are the later half of the columns.
-  int64_t columns = dbias == nullptr ? width : 2 * width;
-  auto tiles = static_cast<unsigned>((columns + kWarp - 1) / kWarp);
+                             const Targets &targets) {
+  unsigned wanted = kSums;
+  while (wanted > 0 && targets.sums[wanted - 1] == nullptr) --wanted;
+  if (wanted == 0) return cudaSuccess;
+  auto tiles = static_cast<unsigned>((width + kWarp - 1) / kWarp);
   constexpr int kBlocksOfAWarp = 8;
   int warps = (blocks + kBlocksOfAWarp - 1) / kBlocksOfAWarp;
   if (warps > kWarp) warps = kWarp;
-  return launch(addPartial, dim3(tiles), dim3(warps * kWarp), 0, stream, columns, width, blocks, partial, accumulate,
-                dgain, dbias);
+  return launch(addPartial, dim3(tiles, wanted), dim3(warps * kWarp), 0, stream, width, blocks, partial, accumulate,
+                targets);
 }
 
 // Threads of a block that holds a row; 0 where it is too wide.
@@ -417,14 +435,14 @@ sn_status layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, in
 }
 
 sn_status layer_norm_backward_workspace(const sn_device *device, int64_t rows, int64_t width, int64_t *bytes) {
-  *bytes = backwardBlocks(deviceOf(device), rows, width) * 2 * width * static_cast<int64_t>(sizeof(float));
+  *bytes = backwardBlocks(deviceOf(device), rows, width) * kSums * width * static_cast<int64_t>(sizeof(float));
   return SN_OK;
 }
 
 sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
                               const void *gain, const float *mean, const float *rstd, const void *dout,
                               const void *dresidual, int32_t accumulate, void *dx, float *dgain, float *dbias,
-                              void *workspace) {
+                              float *dshift, void *workspace) {
   auto *partial = static_cast<float *>(workspace);
   auto blocks = static_cast<int>(backwardBlocks(deviceOf(stream), rows, width));
   cudaError_t error = withType(dtype, [&](auto t) {
@@ -442,7 +460,7 @@ sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, i
     return backward(handleOf(stream), work, static_cast<unsigned>(blocks));
   });
   if (error == cudaSuccess) {
-    error = launchAddPartial(handleOf(stream), width, blocks, partial, accumulate, dgain, dbias);
+    error = launchAddPartial(handleOf(stream), width, blocks, partial, accumulate, {{dgain, dbias, dshift}});
   }
   return check(error, "layer_norm_backward");
 }

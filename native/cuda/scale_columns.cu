@@ -94,7 +94,7 @@ sn_status scale_columns_backward(sn_stream *stream, sn_dtype dtype, int64_t rows
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
     Products<T> products{static_cast<const T *>(x), static_cast<const T *>(dout)};
-    return check(launchSumColumns(handleOf(stream), rows, columns, factor, products, accumulate != 0, dscale),
+    return check(launchSumColumns(handleOf(stream), rows, columns, columns, factor, products, accumulate != 0, dscale),
                  "scale_columns_backward");
   });
 }

@@ -149,7 +149,10 @@ inline cudaError_t copyOn(const Call &call, const std::shared_ptr<Stream> &strea
     if (cudaError_t error = call->enqueue(stream, {"copy", run, {}})) return error;
   }
   // The host waits for a copy to memory that the device cannot write by itself.
-  if (targetKind == Memory::pageable && !captured) call->drain(*stream, stream->issued);
+  if (targetKind == Memory::pageable && !captured) {
+    call->note("synchronize");
+    call->drain(*stream, stream->issued);
+  }
   return cudaSuccess;
 }
 
@@ -283,6 +286,7 @@ inline cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, 
 inline cudaError_t cudaDeviceSynchronize() {
   sn::emulation::Call call;
   return call.uncaptured([&] {
+    call->note("synchronize");
     call->drainAll();
     return cudaSuccess;
   });
@@ -329,6 +333,7 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Kernel *,
 inline cudaError_t cudaMalloc(void **memory, size_t bytes) {
   using namespace sn::emulation;
   Call call;
+  call->note("allocate");
   return call.uncaptured([&] { return call->memory.allocate(Memory::device, bytes, memory); });
 }
 
@@ -336,6 +341,7 @@ inline cudaError_t cudaFree(void *memory) {
   using namespace sn::emulation;
   Call call;
   return call.uncaptured([&] {
+    call->note("free");
     call->drainAll();
     return call->memory.free(Memory::device, memory);
   });
@@ -345,6 +351,7 @@ inline cudaError_t cudaFree(void *memory) {
 inline cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t handle) {
   using namespace sn::emulation;
   Call call;
+  call->note("allocate");
   return call.with(handle, [&](const std::shared_ptr<Stream> &stream) {
     cudaError_t refusal = call->refuseCaptured(*stream);
     return refusal == cudaSuccess ? call->memory.allocate(Memory::device, bytes, memory) : refusal;
@@ -366,6 +373,7 @@ inline cudaError_t cudaFreeAsync(void *memory, cudaStream_t handle) {
 inline cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
   using namespace sn::emulation;
   Call call;
+  call->note("allocate");
   return call.uncaptured([&] { return call->memory.allocate(Memory::pinned, bytes, memory); });
 }
 
@@ -375,6 +383,7 @@ inline cudaError_t cudaFreeHost(void *memory) {
   using namespace sn::emulation;
   Call call;
   return call.uncaptured([&] {
+    call->note("free");
     call->drainAll();
     return call->memory.free(Memory::pinned, memory);
   });
@@ -463,6 +472,7 @@ inline cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   Call call;
   return call.with(handle, [&](const std::shared_ptr<Stream> &stream) {
     cudaError_t refusal = call->refuseCaptured(*stream);
+    call->note("synchronize");
     if (refusal == cudaSuccess) call->drain(*stream, stream->issued);
     return refusal;
   });
@@ -544,6 +554,7 @@ inline cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, u
 inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   sn::emulation::Call call;
   if (event->capture != nullptr) return call->finish(cudaErrorCapturedEvent);
+  call->note("synchronize");
   if (event->completion != nullptr) call->drain(*event->mark.stream, event->mark.number);
   return call->finish(cudaSuccess);
 }
@@ -591,6 +602,7 @@ inline cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureS
 }
 
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long = 0) {
+  sn::emulation::Call()->note("instantiate");
   *executable = new sn::emulation::ExecutableGraph{std::make_shared<sn::emulation::Graph>(*graph)};
   return cudaSuccess;
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 
 namespace sn::emulation {
 
@@ -23,6 +24,8 @@ struct Options {
   // SN_EMULATION_CAPABILITY: the compute capability, as in 9.0.
   int major = 9;
   int minor = 0;
+  // SN_EMULATION_LOG: a file to which a line is added for everything that the host asks of the device.
+  std::string log;
 
   static Options fromEnvironment() {
     Options options;
@@ -38,6 +41,7 @@ struct Options {
       options.major = static_cast<int>(std::strtol(text, &point, 10));
       options.minor = *point == '.' ? std::atoi(point + 1) : 0;
     }
+    if (const char *text = std::getenv("SN_EMULATION_LOG")) options.log = text;
     return options;
   }
 };

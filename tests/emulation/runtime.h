@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -49,6 +50,11 @@ class Runtime {
     return error;
   }
 
+  // Notes what the host asks for, where someone wants to know. Kernels of a capture are what its graph will launch.
+  void note(const std::string &what) const {
+    if (!options().log.empty()) std::ofstream(options().log, std::ios::app) << what << '\n';
+  }
+
   static cudaError_t &lastError() {
     static thread_local cudaError_t error = cudaSuccess;
     return error;
@@ -77,7 +83,9 @@ class Runtime {
     streams_.erase(std::remove(streams_.begin(), streams_.end(), stream), streams_.end());
   }
 
-  cudaError_t enqueue(const std::shared_ptr<Stream> &stream, Work work, const void *kernel = nullptr) {
+  cudaError_t enqueue(const std::shared_ptr<Stream> &stream, Work work, const Grid *grid = nullptr) {
+    if (!options().log.empty()) noteWork(*stream, work, grid);
+    const void *kernel = grid == nullptr ? nullptr : grid->kernel;
     if (stream->capture != nullptr) return captureNode(*stream, std::move(work), kernel);
     if (stream == legacy_ && invalidateBlockingCaptures()) return cudaErrorStreamCaptureImplicit;
     orderWithLegacy(stream, work);
@@ -184,6 +192,19 @@ class Runtime {
   // Deferred work runs once in so many times without being waited for; with a seed of 0 never.
   static constexpr size_t kEnqueuesPerRun = 8;
 
+  void noteWork(const Stream &stream, const Work &work, const Grid *grid) {
+    std::string line = stream.capture == nullptr ? "" : "recorded ";
+    line += work.what;
+    if (grid != nullptr) {
+      auto text = [](dim3 d) { return std::to_string(d.x) + 'x' + std::to_string(d.y) + 'x' + std::to_string(d.z); };
+      auto name = names_.try_emplace(grid->kernel);
+      if (name.second) name.first->second = shortName(grid->kernel);
+      line += ' ' + name.first->second + " <<<" + text(grid->blocks) + ", " + text(grid->threads) + ", " +
+              std::to_string(grid->sharedBytes) + ">>>";
+    }
+    note(line);
+  }
+
   static cudaError_t captureNode(Stream &stream, Work work, const void *kernel) {
     Capture &capture = *stream.capture;
     if (!capture.valid) return cudaErrorStreamCaptureInvalidated;
@@ -226,6 +247,7 @@ class Runtime {
   std::shared_ptr<Stream> legacy_ = std::make_shared<Stream>();
   std::vector<std::shared_ptr<Stream>> streams_;
   std::vector<std::shared_ptr<Capture>> captures_;
+  std::map<const void *, std::string> names_;
   uint64_t seed_ = 0;
   Random choices_{0};
   bool failurePending_ = false;
@@ -263,7 +285,7 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, siz
   grid->body = [=] { kernel(parameters...); };
   if (cudaError_t error = checkLaunch(runtime, *grid)) return runtime.finish(error);
   Work work{"kernel", [grid] { return runGrid(*grid); }, {}};
-  return runtime.finish(runtime.enqueue(stream, std::move(work), grid->kernel));
+  return runtime.finish(runtime.enqueue(stream, std::move(work), grid.get()));
 }
 
 }  // namespace sn::emulation

@@ -1,5 +1,8 @@
 // The runtime API: memory, streams, events, captures and graphs; and what each refuses.
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include "emulation/testing.h"
 
@@ -336,4 +339,39 @@ TEST_CASE("a graph takes new arguments for the same kernels only") {
   for (cudaGraph_t graph : {first, second, third}) cudaGraphDestroy(graph);
   cudaGraphExecDestroy(executable);
   cudaGetLastError();
+}
+
+TEST_CASE("the log has what the host asked for, in order, and what a recording holds") {
+  sn::emulation::Options options;
+  options.log = "emulation_log.txt";
+  std::remove(options.log.c_str());
+  {
+    WithOptions with(options);
+    DeviceArray<float> values(32);
+    TestStream stream;
+    REQUIRE(sn::cuda::launch(fill, dim3(1), dim3(32), 0, stream, values, 1.0f) == cudaSuccess);
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    REQUIRE(sn::cuda::launch(scale, dim3(2), dim3(16), 64, stream, values, 2.0f) == cudaSuccess);
+    REQUIRE(cudaMemsetAsync(values, 0, 4, stream) == cudaSuccess);
+    cudaGraph_t graph = nullptr;
+    REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+    cudaGraphExec_t executable = instantiate(graph);
+    cudaGraphDestroy(graph);
+    REQUIRE(cudaGraphLaunch(executable, stream) == cudaSuccess);
+    REQUIRE(cudaStreamSynchronize(stream) == cudaSuccess);
+    cudaGraphExecDestroy(executable);
+  }
+  std::ifstream file(options.log);
+  std::stringstream text;
+  text << file.rdbuf();
+  std::remove(options.log.c_str());
+  CHECK(text.str() ==
+        "allocate\n"
+        "kernel fill <<<1x1x1, 32x1x1, 0>>>\n"
+        "recorded kernel scale <<<2x1x1, 16x1x1, 64>>>\n"
+        "recorded set\n"
+        "instantiate\n"
+        "graph\n"
+        "synchronize\n"
+        "free\n");
 }

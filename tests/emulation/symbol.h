@@ -8,6 +8,7 @@
 #include <link.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -46,6 +47,20 @@ inline std::string functionName(const void *address) {
     }
   }
   return unknown;
+}
+
+// The same as it stands in the source: without its result, its parameters and the namespaces that all kernels share.
+inline std::string shortName(const void *address) {
+  std::string name = functionName(address);
+  int open = 0;
+  for (size_t i = name.size(); i > 0 && name.back() == ')'; --i) {
+    open += name[i - 1] == ')' ? 1 : name[i - 1] == '(' ? -1 : 0;
+    if (open == 0) name.resize(i - 1);
+  }
+  for (const char *part : {"(anonymous namespace)::", "sn::cuda::", "void "}) {
+    for (size_t at; (at = name.find(part)) != std::string::npos;) name.erase(at, std::strlen(part));
+  }
+  return name;
 }
 
 }  // namespace sn::emulation

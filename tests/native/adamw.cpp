@@ -23,7 +23,9 @@ struct Reference {
   }
 };
 
-sn_adamw_step stepOf(int64_t number, float clip) { return {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, clip, number, 99}; }
+sn_adamw_step stepOf(int64_t number, float clip) {
+  return {1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, clip, number, 99, nullptr, nullptr, nullptr};
+}
 
 std::vector<double> zeros(int64_t count) { return std::vector<double>(static_cast<size_t>(count)); }
 
@@ -62,15 +64,78 @@ TEST_CASE("AdamW: ten steps with decay, masks and clipping follow the double-pre
   });
 }
 
-TEST_CASE("AdamW: a norm that is not finite leaves everything as it was") {
+TEST_CASE("AdamW: step and learning rate may lie on the device") {
   everywhere([](Machine &on) {
-    for (double bad : {static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+    int64_t count = 700;
+    for (int64_t number : {1, 2, 10, 1000, 1000000}) {
+      CAPTURE(number);
+      auto update = [&](const sn_adamw_step &step) {
+        Tensor master(SN_F32, Numbers(1).normal(count)), m(SN_F32, Numbers(2).normal(count, 0.1));
+        Tensor v(SN_F32, std::vector<double>(static_cast<size_t>(count), 0.02)),
+            gradient(SN_F32, Numbers(3).normal(count));
+        Tensor copy(SN_BF16, count), norm(SN_F32, std::vector{2.0});
+        Bytes decays{1, 0, 1};
+        REQUIRE(sn_adamw(on.stream, &step, count, gradient.floats(), norm.floats(), decays.data(), master.floats(),
+                         m.floats(), v.floats(), 1, copy) == SN_OK);
+        return std::vector{master.bytes(), m.bytes(), v.bytes(), copy.bytes()};
+      };
+      auto given = stepOf(number, 1.0f);
+      Bytes clock(sizeof(int64_t));
+      int64_t behind = number - 7;
+      std::memcpy(clock.data(), &behind, sizeof behind);
+      Tensor rate(SN_F32, std::vector{0.5});
+      auto read = stepOf(7, 1.0f);
+      read.learning_rate = 2 * given.learning_rate;
+      read.clock = reinterpret_cast<const int64_t *>(clock.data());
+      read.rate = rate.floats();
+      CHECK(update(read) == update(given));
+    }
+  });
+}
+
+TEST_CASE("AdamW: a late step has the bias of its moments, in all digits") {
+  everywhere([](Machine &on) {
+    for (int64_t number : {1, 3, 30, 300, 100000}) {
+      auto step = stepOf(number, 0);
+      Tensor master(SN_F32, std::vector{1.0}), m(SN_F32, std::vector{0.0}), v(SN_F32, std::vector{0.0});
+      Tensor gradient(SN_F32, std::vector{0.25});
+      Reference reference{master.values(), m.values(), v.values()};
+      reference.update(step, gradient, 0, nullptr);
+      REQUIRE(sn_adamw(on.stream, &step, 1, gradient.floats(), nullptr, nullptr, master.floats(), m.floats(),
+                       v.floats(), 0, nullptr) == SN_OK);
+      // Of the change, not of the weight.
+      CHECK(1 - master[0] == doctest::Approx(1 - reference.p[0]).epsilon(2e-5));
+    }
+  });
+}
+
+TEST_CASE("AdamW: a loss that is not finite leaves everything as it was") {
+  everywhere([](Machine &on) {
+    for (double value : {static_cast<double>(NAN), static_cast<double>(-INFINITY), 3.0}) {
+      CAPTURE(value);
+      Tensor master(SN_F32, Numbers(1).normal(300)), m(SN_F32, zeros(300)), v(SN_F32, zeros(300));
+      Tensor gradient(SN_F32, Numbers(3).normal(300)), loss(SN_F32, std::vector{value});
+      auto before = master.bytes();
+      auto step = stepOf(1, 0);
+      step.loss = loss.floats();
+      REQUIRE(sn_adamw(on.stream, &step, 300, gradient.floats(), nullptr, nullptr, master.floats(), m.floats(),
+                       v.floats(), 0, nullptr) == SN_OK);
+      CHECK((master.bytes() == before) == !std::isfinite(value));
+    }
+  });
+}
+
+TEST_CASE("AdamW: a norm that is not finite leaves everything as it was, whether or not it clips") {
+  everywhere([](Machine &on) {
+    for (auto [bad, clip] : {std::pair{static_cast<double>(NAN), 1.0f},
+                             {static_cast<double>(INFINITY), 1.0f},
+                             {static_cast<double>(NAN), 0.0f}}) {
       Tensor master(SN_F32, Numbers(1).normal(300)), m(SN_F32, Numbers(2).normal(300)), v(SN_F32, zeros(300));
       Tensor gradient(SN_F32, Numbers(3).normal(300)), copy(SN_BF16, Numbers(4).normal(300));
       Tensor norm(SN_F32, std::vector{bad});
       auto all = [&] { return std::vector{master.bytes(), m.bytes(), v.bytes(), copy.bytes()}; };
       auto before = all();
-      auto step = stepOf(1, 1.0f);
+      auto step = stepOf(1, clip);
       REQUIRE(sn_adamw(on.stream, &step, 300, gradient.floats(), norm.floats(), nullptr, master.floats(), m.floats(),
                        v.floats(), 1, copy) == SN_OK);
       CHECK(all() == before);

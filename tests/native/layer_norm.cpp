@@ -81,7 +81,7 @@ TEST_CASE("layer norm forward, with and without residual, bias and kept sums") {
   });
 }
 
-TEST_CASE("layer norm backward: dx, dgain and dbias equal the double-precision reference") {
+TEST_CASE("layer norm backward: dx, dgain, dbias and dshift equal the double-precision reference") {
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
       for (auto [rows, width] : kShapes) {
@@ -93,9 +93,9 @@ TEST_CASE("layer norm backward: dx, dgain and dbias equal the double-precision r
           auto statistics = statisticsOf(s.values(), rows, width);
           Tensor mean(SN_F32, statistics.mean), rstd(SN_F32, statistics.rstd);
           auto start = accumulate ? Numbers(5).normal(width) : std::vector<double>(static_cast<size_t>(width), NAN);
-          Tensor dgain(SN_F32, start), dbias(SN_F32, start), dx(dtype, rows * width);
+          Tensor dgain(SN_F32, start), dbias(SN_F32, start), dshift(SN_F32, start), dx(dtype, rows * width);
           auto expectedGain = accumulate ? dgain.values() : std::vector<double>(static_cast<size_t>(width));
-          auto expectedBias = expectedGain;
+          auto expectedBias = expectedGain, expectedShift = expectedGain;
           std::vector<double> expected(dx.size());
           for (int64_t i = 0; i < rows; ++i) {
             auto row = static_cast<size_t>(i);
@@ -110,43 +110,53 @@ TEST_CASE("layer norm backward: dx, dgain and dbias equal the double-precision r
             }
             for (int64_t j = 0; j < width; ++j) {
               expected[at(i, width, j)] = rstd[row] * (g(j) - meanG - normal(j) * meanGN) + upper[at(i, width, j)];
+              expectedShift[static_cast<size_t>(j)] += expected[at(i, width, j)];
             }
           }
           int64_t bytes = 0;
           REQUIRE(sn_layer_norm_backward_workspace(on.device, rows, width, &bytes) == SN_OK);
           Tensor workspace(SN_F32, bytes / 4);
           REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
-                                         upper, accumulate, dx, dgain.floats(), dbias.floats(), workspace) == SN_OK);
+                                         upper, accumulate, dx, dgain.floats(), dbias.floats(), dshift.floats(),
+                                         workspace) == SN_OK);
           double absolute = width == 1 ? 1e-2 : 3e-5;
           checkClose(dx, expected, 1e-5, absolute);
           checkClose(dgain, expectedGain, 1e-5, absolute);
           checkClose(dbias, expectedBias, 1e-5, absolute);
+          checkClose(dshift, expectedShift, 1e-5, absolute);
           on.same(dx);
           on.same(dgain);
           on.same(dbias);
+          on.same(dshift);
 
           // In dout's place, and without bias and the other gradient.
           Tensor inPlace(dtype, dout.values()), alone(dtype, rows * width);
           REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), inPlace,
-                                         upper, 0, inPlace, dgain.floats(), nullptr, workspace) == SN_OK);
+                                         upper, 0, inPlace, dgain.floats(), nullptr, nullptr, workspace) == SN_OK);
           CHECK(inPlace.bytes() == dx.bytes());
           REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
-                                         nullptr, 0, alone, dgain.floats(), nullptr, workspace) == SN_OK);
+                                         nullptr, 0, alone, dgain.floats(), nullptr, nullptr, workspace) == SN_OK);
           for (size_t i = 0; i < expected.size(); ++i) expected[i] -= upper[i];
           checkClose(alone, expected, 1e-5, absolute);
           REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
-                                         upper, 0, upper, dgain.floats(), nullptr, workspace) == SN_OK);
+                                         upper, 0, upper, dgain.floats(), nullptr, nullptr, workspace) == SN_OK);
           CHECK(upper.bytes() == dx.bytes());
 
           // Frozen: gain or bias or both have no gradient.
           Tensor frozen(dtype, rows * width), biasAlone(SN_F32, std::vector<double>(static_cast<size_t>(width), NAN));
           REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
-                                         nullptr, 0, frozen, nullptr, nullptr, workspace) == SN_OK);
+                                         nullptr, 0, frozen, nullptr, nullptr, nullptr, workspace) == SN_OK);
           CHECK(frozen.bytes() == alone.bytes());
           REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
-                                         nullptr, 0, frozen, nullptr, biasAlone.floats(), workspace) == SN_OK);
+                                         nullptr, 0, frozen, nullptr, biasAlone.floats(), nullptr, workspace) == SN_OK);
           CHECK(frozen.bytes() == alone.bytes());
           if (!accumulate) CHECK(biasAlone.bytes() == dbias.bytes());
+          Tensor shiftAlone(SN_F32, std::vector<double>(static_cast<size_t>(width), NAN)), again(dtype, rows * width);
+          Tensor others(dtype, Numbers(4).normal(rows * width));
+          REQUIRE(sn_layer_norm_backward(on.stream, dtype, rows, width, s, gain, mean.floats(), rstd.floats(), dout,
+                                         others, 0, again, nullptr, nullptr, shiftAlone.floats(), workspace) == SN_OK);
+          CHECK(again.bytes() == dx.bytes());
+          if (!accumulate) CHECK(shiftAlone.bytes() == dshift.bytes());
         }
       }
     }

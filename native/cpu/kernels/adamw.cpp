@@ -23,22 +23,22 @@ Vec roundStochastically(Vec x, WordVec random) {
 sn_status adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient, const float *norm,
                 const uint8_t *decay_mask, float *master, float *m, float *v, int32_t stochastic, void *parameters) {
   const auto &s = *step;
-  float clip = 1;
-  if (s.clip != 0) {
-    if (!std::isfinite(norm[0])) return SN_OK;
-    if (norm[0] > s.clip) clip = s.clip / norm[0];
-  }
-  auto power = static_cast<double>(s.step);
-  auto rate = static_cast<float>(s.learning_rate / (1 - std::pow(double{s.beta1}, power)));
+  bool diverged = (norm != nullptr && !std::isfinite(*norm)) || (s.loss != nullptr && !std::isfinite(*s.loss));
+  if (diverged) return SN_OK;
+  float clip = s.clip != 0 && *norm > s.clip ? s.clip / *norm : 1;
+  float learningRate = s.learning_rate * (s.rate == nullptr ? 1 : *s.rate);
+  int64_t number = s.step + (s.clock == nullptr ? 0 : *s.clock);
+  auto power = static_cast<double>(number);
+  auto rate = static_cast<float>(learningRate / (1 - std::pow(double{s.beta1}, power)));
   auto rootScale = static_cast<float>(1 / std::sqrt(1 - std::pow(double{s.beta2}, power)));
   auto *copy = static_cast<bf16 *>(parameters);
-  const sn_random_key key{s.seed, s.step, 0, nullptr};
+  const sn_random_key key{s.seed, number, 0, nullptr};
 
   static_assert(kGrain % kDecayBlock == 0);
   parallelRange(poolOf(stream), count, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; block += kDecayBlock) {
       bool decays = decay_mask != nullptr && decay_mask[block / kDecayBlock] != 0;
-      float shrink = decays ? 1 - s.learning_rate * s.weight_decay : 1;
+      float shrink = decays ? 1 - learningRate * s.weight_decay : 1;
       int64_t last = block + kDecayBlock < end ? block + kDecayBlock : end;
       forVectors(last - block, [&](int64_t j, int64_t n) {
         int64_t i = block + j;

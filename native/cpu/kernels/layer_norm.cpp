@@ -8,8 +8,8 @@ namespace sn::cpu::SN_ISA {
 
 namespace {
 
-// Rows whose gradients of gain and bias are summed together: fixed, so that the order of the sums is.
-constexpr int64_t kRowsPerSum = 64;
+// Rows whose gradients of gain, bias and shift are summed together: fixed, so that the order of the sums is.
+constexpr int64_t kRowsPerSum = 64, kSums = 3;
 
 int64_t sumBlocks(int64_t rows) { return (rows + kRowsPerSum - 1) / kRowsPerSum; }
 
@@ -60,23 +60,23 @@ sn_status layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, in
 }
 
 sn_status layer_norm_backward_workspace(const sn_device *, int64_t rows, int64_t width, int64_t *bytes) {
-  *bytes = sumBlocks(rows) * 2 * width * static_cast<int64_t>(sizeof(float));
+  *bytes = sumBlocks(rows) * kSums * width * static_cast<int64_t>(sizeof(float));
   return SN_OK;
 }
 
 sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
                               const void *gain, const float *mean, const float *rstd, const void *dout,
                               const void *dresidual, int32_t accumulate, void *dx, float *dgain, float *dbias,
-                              void *workspace) {
+                              float *dshift, void *workspace) {
   auto *partial = static_cast<float *>(workspace);
   int64_t blocks = sumBlocks(rows);
   withType(dtype, [&](auto t) {
     using T = decltype(t);
     parallel(poolOf(stream), blocks, [&](int64_t block, int32_t) {
       auto *gains = static_cast<const T *>(gain);
-      const bool sumsGain = dgain != nullptr, sumsBias = dbias != nullptr;
-      float *gainSums = partial + block * 2 * width, *biasSums = gainSums + width;
-      std::memset(static_cast<void *>(gainSums), 0, static_cast<size_t>(2 * width) * sizeof(float));
+      const bool sumsGain = dgain != nullptr, sumsBias = dbias != nullptr, sumsShift = dshift != nullptr;
+      float *gainSums = partial + block * kSums * width, *biasSums = gainSums + width, *shiftSums = biasSums + width;
+      std::memset(static_cast<void *>(gainSums), 0, static_cast<size_t>(kSums * width) * sizeof(float));
       int64_t end = (block + 1) * kRowsPerSum < rows ? (block + 1) * kRowsPerSum : rows;
       for (int64_t i = block * kRowsPerSum; i < end; ++i) {
         auto *row = static_cast<const T *>(s) + i * width, *upper = static_cast<const T *>(dout) + i * width;
@@ -99,6 +99,7 @@ sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, i
           Vec g = loadUpTo(upper + j, n) * loadUpTo(gains + j, n);
           Vec v = scale * (g - meanG - normal * meanGN);
           if (other != nullptr) v += loadUpTo(other + j, n);
+          if (sumsShift) storeUpTo(shiftSums + j, loadUpTo(shiftSums + j, n) + v, n);
           storeUpTo(target + j, v, n);
         });
       }
@@ -110,13 +111,14 @@ sn_status layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, i
       forVectors(end - begin, [&](int64_t i, int64_t n) {
         int64_t j = begin + i;
         Vec total = accumulate ? loadUpTo(out + j, n) : Vec{};
-        for (int64_t block = 0; block < blocks; ++block) total += loadUpTo(first + block * 2 * width + j, n);
+        for (int64_t block = 0; block < blocks; ++block) total += loadUpTo(first + block * kSums * width + j, n);
         storeUpTo(out + j, total, n);
       });
     });
   };
   addUp(partial, dgain);
   addUp(partial + width, dbias);
+  addUp(partial + 2 * width, dshift);
   return SN_OK;
 }
 

@@ -256,9 +256,12 @@ SN_API sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape 
 SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c,
                          const void *bias, void *aux, void *workspace);
 
-/** dbias[j] = sum over rows i of dout[i, j], plus dbias[j] where accumulate. dout [rows, columns] dtype, dbias fp32. */
-SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, const void *dout,
-                                  int32_t accumulate, float *dbias);
+/**
+ * dbias[j] = sum over rows i of dout[i, j], plus dbias[j] where accumulate. dout [rows, columns] dtype with the row
+ * stride `stride`, dbias fp32.
+ */
+SN_API sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, int64_t stride,
+                                  const void *dout, int32_t accumulate, float *dbias);
 
 /* ---- low-rank updates ---------------------------------------------------------------------------------------- */
 
@@ -426,12 +429,14 @@ SN_API sn_status sn_layer_norm_backward_workspace(const sn_device *device, int64
 
 /**
  * dx = the input gradient of layer norm at s, plus dresidual where it is not null (the gradient that reaches s on other
- * ways). `dx` may be `dresidual` or `dout`. dgain, dbias [width] fp32 (null: not wanted) are added to where accumulate.
+ * ways). `dx` may be `dresidual` or `dout`. dgain, dbias [width] fp32 (null: not wanted) are added to where accumulate;
+ * so is dshift [width] fp32 (null: not wanted): the sum over all rows of dx as it was before rounding, which is the
+ * gradient of a bias that was added to s.
  */
 SN_API sn_status sn_layer_norm_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t width, const void *s,
                                         const void *gain, const float *mean, const float *rstd, const void *dout,
                                         const void *dresidual, int32_t accumulate, void *dx, float *dgain, float *dbias,
-                                        void *workspace);
+                                        float *dshift, void *workspace);
 
 /* ---- attention ----------------------------------------------------------------------------------------------- */
 
@@ -585,20 +590,28 @@ SN_API sn_status sn_sum(sn_stream *stream, int64_t count, float factor, const fl
 /** out[0] = square root of the sum of squares of all of x (fp32), in a fixed order. */
 SN_API sn_status sn_global_norm(sn_stream *stream, int64_t count, const float *x, float *out, void *workspace);
 
-/** AdamW's scalars for one step (Loshchilov and Hutter 2019, algorithm 2); `step` counts from 1. */
+/**
+ * AdamW's scalars for one step (Loshchilov and Hutter 2019, algorithm 2). The step counts from 1, the clock's share
+ * included. What the pointers point to is in device memory and read when the operation runs, so that a recording
+ * follows a schedule.
+ */
 typedef struct sn_adamw_step {
   float learning_rate, beta1, beta2, epsilon, weight_decay;
   float clip; /* 0: none; else gradients are scaled by min(1, clip / norm[0]) */
   int64_t step;
-  int64_t seed; /* of the stochastic rounding */
+  int64_t seed;         /* of the stochastic rounding */
+  const int64_t *clock; /* added to step; null: nothing */
+  const float *rate;    /* learning_rate is multiplied by it; null: by nothing */
+  const float *loss;    /* if it is not finite, everything is left as it was; null: none is looked at */
 } sn_adamw_step;
 
 /**
  * One update of all parameters, which lie in one flat array, as do gradients and moments.
  *   master, gradient, m, v [count] fp32; parameters [count] bf16 copy of master, or null
  *   decay_mask [(count + 255) / 256] uint8: whether weight decay applies to that block of 256 elements; null: none does
- *   norm [1]: the gradients' global norm; read where clip != 0. A norm that is not finite leaves everything as it was.
- * stochastic 1: `parameters` are rounded stochastically by Philox(seed, step, index), else to nearest even.
+ *   norm [1]: the gradients' global norm; null, with clip 0, where none is known. If it is not finite, everything is
+ * left as it was. stochastic 1: `parameters` are rounded stochastically by Philox(seed, step, index), else to nearest
+ * even.
  */
 SN_API sn_status sn_adamw(sn_stream *stream, const sn_adamw_step *step, int64_t count, const float *gradient,
                           const float *norm, const uint8_t *decay_mask, float *master, float *m, float *v,

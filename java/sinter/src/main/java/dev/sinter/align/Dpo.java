@@ -148,7 +148,7 @@ public final class Dpo {
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(
-                (number, accumulating) -> {
+                (number, accumulating, update) -> {
                   List<Pair> some = new ArrayList<>();
                   for (int i = 0; i < batch; i++) {
                     some.add(pairs.get(order.get(number * batch + i)));

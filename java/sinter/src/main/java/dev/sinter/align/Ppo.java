@@ -541,8 +541,8 @@ public final class Ppo implements AutoCloseable {
         for (int from = 0; from < batch; from += minibatch) {
           List<Integer> some = order.subList(from, from + minibatch);
           boolean begins = first && from == 0;
-          policyLoop.step((number, accumulating) -> policyPass(some, number, begins), 0);
-          valueLoop.step((number, accumulating) -> valuePass(some), 0);
+          policyLoop.step((number, accumulating, update) -> policyPass(some, number, begins), 0);
+          valueLoop.step((number, accumulating, update) -> valuePass(some), 0);
           steps++;
         }
       }

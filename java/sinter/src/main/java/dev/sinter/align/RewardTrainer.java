@@ -83,7 +83,7 @@ public final class RewardTrainer {
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(
-                (number, accumulating) -> {
+                (number, accumulating, update) -> {
                   int[] some = new int[prompts];
                   Arrays.setAll(some, i -> order.get(number * prompts + i));
                   return pass(graph, some, number, accumulating);

@@ -132,13 +132,13 @@ public final class SupervisedTuning {
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(
-                (number, accumulating) -> {
+                (number, accumulating, update) -> {
                   List<List<Example>> some = new ArrayList<>();
                   for (int i = 0; i < batch; i++) {
                     some.add(rows.get(order.get(number * batch + i)));
                   }
                   fill(graph, some, length);
-                  return graph.run(number, accumulating);
+                  return graph.run(number, accumulating, update);
                 },
                 (long) batch * length));
       }

@@ -645,7 +645,9 @@ public final class FineTuner {
           tokens += batches.get(pass).stream().mapToInt(Example::tokens).sum();
         }
         Step step =
-            loop.step((number, more) -> learner.pass(batches.get(number), number, more), tokens);
+            loop.step(
+                (number, more, update) -> learner.pass(batches.get(number), number, more, update),
+                tokens);
         Progress progress =
             new Progress(
                 step.number(),

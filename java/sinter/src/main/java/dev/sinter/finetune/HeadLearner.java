@@ -1,6 +1,7 @@
 package dev.sinter.finetune;
 
 import dev.sinter.data.DataException;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.model.Head;
 import dev.sinter.model.Model;
@@ -111,14 +112,15 @@ final class HeadLearner implements Learner {
   }
 
   @Override
-  public double pass(List<Example> batch, long number, boolean accumulating) {
+  public double pass(
+      List<Example> batch, long number, boolean accumulating, Parameters.Update update) {
     TaskGraph graph = graphs.of(batch.stream().mapToInt(Example::length).max().orElseThrow());
     fillInputs(graph, batch);
     fillTargets(graph, batch);
     if (learnsText()) {
       fillText(graph, batch);
     }
-    return (double) graph.run(number, accumulating) * tuning.accumulate();
+    return (double) graph.run(number, accumulating, update) * tuning.accumulate();
   }
 
   private void fillInputs(TaskGraph graph, List<Example> batch) {

@@ -1,5 +1,6 @@
 package dev.sinter.finetune;
 
+import dev.sinter.graph.Parameters;
 import dev.sinter.model.Model;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -29,9 +30,10 @@ interface Learner extends AutoCloseable {
    *
    * @param batch at most as many examples as a pass has
    * @param number of the pass: keys dropout
+   * @param update for the graph to end with, where it computes the loss itself
    * @return the mean loss
    */
-  double pass(List<Example> batch, long number, boolean accumulating);
+  double pass(List<Example> batch, long number, boolean accumulating, Parameters.Update update);
 
   /**
    * What the model makes of samples.

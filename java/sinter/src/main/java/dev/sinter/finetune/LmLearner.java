@@ -1,6 +1,7 @@
 package dev.sinter.finetune;
 
 import dev.sinter.data.DataException;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.model.EvaluationGraph;
 import dev.sinter.model.FrozenModel;
@@ -137,7 +138,8 @@ final class LmLearner implements Learner {
   }
 
   @Override
-  public double pass(List<Example> batch, long number, boolean accumulating) {
+  public double pass(
+      List<Example> batch, long number, boolean accumulating, Parameters.Update update) {
     int longest = batch.stream().mapToInt(Example::length).max().orElseThrow();
     LikelihoodGraph graph = graphs.of(longest);
     int length = graph.tokens().capacity() / tuning.batch();

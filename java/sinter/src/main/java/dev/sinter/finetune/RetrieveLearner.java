@@ -2,6 +2,7 @@ package dev.sinter.finetune;
 
 import dev.sinter.data.DataException;
 import dev.sinter.evaluate.Ranking;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.model.Head;
 import dev.sinter.model.Model;
@@ -94,7 +95,8 @@ final class RetrieveLearner implements Learner {
   }
 
   @Override
-  public double pass(List<Example> batch, long number, boolean accumulating) {
+  public double pass(
+      List<Example> batch, long number, boolean accumulating, Parameters.Update update) {
     List<Encoding> all = batch.stream().flatMap(one -> one.inputs().stream()).toList();
     if (graphs == null || all.size() > rows) {
       close(graphs);

@@ -6,6 +6,7 @@ import dev.sinter.generate.LengthPenalty;
 import dev.sinter.generate.Processors;
 import dev.sinter.generate.Sampling;
 import dev.sinter.generate.Translator;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
 import dev.sinter.model.Model;
 import dev.sinter.model.ModelFiles;
@@ -131,8 +132,9 @@ final class TranslateLearner implements Learner {
   }
 
   @Override
-  public double pass(List<Example> batch, long number, boolean accumulating) {
-    return (double) filled(graphs, batch).run(number, accumulating) * tuning.accumulate();
+  public double pass(
+      List<Example> batch, long number, boolean accumulating, Parameters.Update update) {
+    return (double) filled(graphs, batch).run(number, accumulating, update) * tuning.accumulate();
   }
 
   @Override

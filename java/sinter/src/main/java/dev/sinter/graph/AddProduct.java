@@ -33,7 +33,7 @@ final class AddProduct extends Operation {
   Gemm product() {
     return Gemm.plain(x.rows(), weight.size(0), x.columns(), false, true, x.dtype(), out.dtype())
         .with(sinter.SN_EPILOGUE_BIAS_RESIDUAL, null, false, true)
-        .among(x.columns(), out.columns());
+        .among(x.columns(), out.stride());
   }
 
   @Override
@@ -86,7 +86,7 @@ final class AddProduct extends Operation {
     Gemm product() {
       return Gemm.plain(
               dx.rows(), dx.columns(), weight.size(0), false, false, dout.dtype(), dx.dtype())
-          .among(dout.columns(), dx.columns());
+          .among(dout.stride(), dx.columns());
     }
 
     @Override
@@ -120,7 +120,7 @@ final class AddProduct extends Operation {
     Gemm product() {
       return Gemm.plain(
               dweight.size(0), x.columns(), x.rows(), true, false, dout.dtype(), DType.F32)
-          .among(dout.columns(), x.columns());
+          .among(dout.stride(), x.columns());
     }
 
     @Override

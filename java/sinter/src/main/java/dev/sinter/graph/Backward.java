@@ -21,6 +21,7 @@ final class Backward {
   private final Map<Tensor, Tensor> gradients = new IdentityHashMap<>();
   private final Map<Tensor, Tensor> recomputed = new IdentityHashMap<>();
   private final Map<Tensor, Operation> producers = new IdentityHashMap<>();
+  private final Map<Tensor, Operation> writers = new IdentityHashMap<>();
   private final Map<Tensor, Integer> consumers = new HashMap<>();
   private final Set<Tensor> written = new HashSet<>();
 
@@ -70,6 +71,18 @@ final class Backward {
 
   void emit(Operation operation) {
     operations.add(operation);
+    operation.writes().forEach(output -> writers.put(output, operation));
+  }
+
+  /** The operation of this pass that writes a tensor, or null. */
+  Operation writer(Tensor tensor) {
+    return writers.get(tensor);
+  }
+
+  /** Puts an operation where one stands that writes the same and less. */
+  void replace(Operation operation, Operation by) {
+    operations.set(operations.indexOf(operation), by);
+    by.writes().forEach(output -> writers.put(output, by));
   }
 
   /** A new activation of this pass. */

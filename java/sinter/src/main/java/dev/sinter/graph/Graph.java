@@ -46,6 +46,9 @@ public final class Graph implements AutoCloseable {
   /** Of whole runs, without accumulating and with it. */
   private final List<Recorder> whole;
 
+  /** The same of runs that end with an update. */
+  private final List<Recorder> updating;
+
   private final Recorder firstHalf;
 
   /** Of the second half, without accumulating and with it. */
@@ -97,6 +100,7 @@ public final class Graph implements AutoCloseable {
     calls = new Operation.Call[operations.size()];
     for (int i = 0; i < calls.length; i++) {
       Operation operation = operations.get(i);
+      checkRows(operation);
       calls[i] = operation.bind(new Operation.Place(device, workspace(operation, i), clockPointer));
     }
     List<Mirror> mirrored = new ArrayList<>();
@@ -122,12 +126,25 @@ public final class Graph implements AutoCloseable {
     }
     int all = calls.length;
     Supplier<List<Mirror>> gradients = () -> this.callersGradients;
-    whole = List.of(new Recorder(0, all, written, read), new Recorder(0, all, written, read));
-    firstHalf = new Recorder(0, forward, written, read);
-    secondHalf =
-        List.of(
-            new Recorder(forward, all, gradients, List.of()),
-            new Recorder(forward, all, gradients, List.of()));
+    whole = twice(() -> new Recorder(0, all, written, read, null));
+    updating = twice(() -> new Recorder(0, all, written, read, weights.trained()));
+    firstHalf = new Recorder(0, forward, written, read, null);
+    secondHalf = twice(() -> new Recorder(forward, all, gradients, List.of(), null));
+  }
+
+  private static List<Recorder> twice(Supplier<Recorder> recorder) {
+    return List.of(recorder.get(), recorder.get());
+  }
+
+  private static void checkRows(Operation operation) {
+    for (List<Tensor> tensors : List.of(operation.reads(), operation.writes())) {
+      for (Tensor tensor : tensors) {
+        if (tensor.isPadded() && !operation.heedsStrides()) {
+          throw new IllegalArgumentException(
+              operation.name() + " takes no padded rows, as " + tensor + " has them");
+        }
+      }
+    }
   }
 
   private Pointer workspace(Operation operation, int index) {
@@ -140,6 +157,9 @@ public final class Graph implements AutoCloseable {
   }
 
   private Mirror mirror(Tensor tensor) {
+    if (tensor.isPadded()) {
+      throw new IllegalArgumentException(tensor + " has padded rows: the host cannot read it");
+    }
     Mirror mirror = new Mirror(device, tensor);
     mirrors.put(tensor, mirror);
     return mirror;
@@ -154,11 +174,33 @@ public final class Graph implements AutoCloseable {
    * @throws IllegalStateException after {@link #close}, and where the caller computes the loss
    */
   public void run(long step, boolean accumulating) {
+    run(step, accumulating, null, null);
+  }
+
+  /**
+   * The same as the last run of a step: norm and update of the trained parameters follow the
+   * gradients at once, in the same recording.
+   *
+   * @param step the number that keys this run's random numbers
+   * @param accumulating whether parameter gradients are added to those of the run before
+   * @param update of the step; null: none now
+   * @param loss an fp32 output; where it is not finite, the weights stay as they were
+   * @throws SinterException where an operation fails
+   * @throws IllegalStateException after {@link #close}, and where the caller computes the loss
+   */
+  public void run(long step, boolean accumulating, Parameters.Update update, Tensor loss) {
     if (!callersGradients.isEmpty() && forward < calls.length) {
       throw new IllegalStateException(
           "the caller computes this graph's loss: forward and backward run it");
     }
-    run(step, accumulating, whole.get(accumulating ? 1 : 0));
+    if (update != null) {
+      if (forward == calls.length) {
+        throw new IllegalStateException("a graph that does not train updates nothing");
+      }
+      buffer(loss); // an output: nothing has taken its place when the update reads it
+    }
+    List<Recorder> recorders = update == null ? whole : updating;
+    run(step, accumulating, recorders.get(accumulating ? 1 : 0), update, loss);
   }
 
   /**
@@ -171,7 +213,7 @@ public final class Graph implements AutoCloseable {
    */
   public void forward(long step) {
     halfway = false;
-    run(step, false, firstHalf);
+    run(step, false, firstHalf, null, null);
     halfway = true;
   }
 
@@ -188,42 +230,52 @@ public final class Graph implements AutoCloseable {
       throw new IllegalStateException("forward() of a graph that trains comes before backward()");
     }
     halfway = false;
-    run(clockOnHost.get(0), accumulating, secondHalf.get(accumulating ? 1 : 0));
+    run(clockOnHost.get(0), accumulating, secondHalf.get(accumulating ? 1 : 0), null, null);
   }
 
-  private void run(long step, boolean accumulating, Recorder recorder) {
+  private void run(
+      long step, boolean accumulating, Recorder recorder, Parameters.Update update, Tensor loss) {
     checkOpen();
     stream.lock();
     try {
       stream.settle();
       clockOnHost.put(0, step);
       run.accumulating = accumulating;
+      if (update != null) {
+        recorder.updated.prepare(update, loss);
+      }
       recorder.run();
     } finally {
       stream.unlock();
     }
   }
 
-  /** Runs some of the operations with one setting of what their calls are given. */
+  /**
+   * Runs some of the operations with one setting of what their calls are given, and then the update
+   * of these parameters, if any.
+   */
   private final class Recorder {
     private final int from;
     private final int to;
     private final Supplier<List<Mirror>> given;
     private final List<Mirror> read;
+    private final Parameters updated;
     private List<Mirror> written;
     private Recording recording;
     private int version;
     private boolean ran;
 
-    Recorder(int from, int to, Supplier<List<Mirror>> given, List<Mirror> read) {
+    Recorder(
+        int from, int to, Supplier<List<Mirror>> given, List<Mirror> read, Parameters updated) {
       this.from = from;
       this.to = to;
       this.given = given;
       this.read = read;
+      this.updated = updated;
     }
 
     void run() {
-      int now = 0;
+      int now = updated == null ? 0 : updated.updateVersion();
       for (int i = from; i < to; i++) { // an iterator would be an allocation
         now += operations.get(i).version();
       }
@@ -254,6 +306,9 @@ public final class Graph implements AutoCloseable {
         if (status != sinter.SN_OK) {
           throw Natives.failure(status, operations.get(i).name());
         }
+      }
+      if (updated != null) {
+        updated.queueUpdate();
       }
       for (int i = 0; i < read.size(); i++) {
         Natives.check(read.get(i).download(handle));
@@ -417,6 +472,7 @@ public final class Graph implements AutoCloseable {
   public void close() {
     closed = true;
     whole.forEach(Recorder::forget);
+    updating.forEach(Recorder::forget);
     firstHalf.forget();
     secondHalf.forEach(Recorder::forget);
     clockMemory.close();

@@ -411,6 +411,26 @@ public final class GraphBuilder {
     return update("logits", x, weight, out);
   }
 
+  /**
+   * Multiplies by the output matrix where in training nothing but a loss reads the logits: {@link
+   * #crossEntropy} or {@link #negativeLogLikelihood}. Then their rows are padded, so that tensor
+   * cores can read the gradient that takes their place, whatever the vocabulary.
+   *
+   * @param x [.., width]
+   * @param weight [vocabulary, width], or packed
+   * @param bias [vocabulary] or null
+   * @return [.., vocabulary]
+   */
+  public Tensor lossLogits(Tensor x, Tensor weight, Tensor bias) {
+    if (!training()) {
+      return logits(x, weight, bias);
+    }
+    Tensor dense = linearOutput("logits", x, weight, Layout.OUT_IN, dtype());
+    Tensor out = Tensor.padded(dense.name(), dense.dtype(), dense.shape());
+    product(x, weight, Layout.OUT_IN, bias, null, null, out, null);
+    return update("logits", x, weight, out);
+  }
+
   private boolean hasAdapters(Tensor weight) {
     return adapters != null && adapters.a(weight) != null;
   }

@@ -80,7 +80,8 @@ final class LayerNorm extends Operation {
             stream, dtype, rows, width, epsilon, px, null, pg, pb, null, po, pm, pr);
   }
 
-  private static final class Gradient extends Operation {
+  /** The gradient of the input, and the sums over the rows that come with it. */
+  static final class Gradient extends Operation {
     private final LayerNorm forward;
     private final Tensor x;
     private final Tensor mean;
@@ -90,6 +91,7 @@ final class LayerNorm extends Operation {
     private final Tensor dx;
     private final Tensor dgain;
     private final Tensor dbias;
+    private final Tensor dshift;
     private final boolean first;
 
     Gradient(LayerNorm forward, Backward b, Tensor x, Tensor dout, Tensor dresidual, Tensor dx) {
@@ -103,6 +105,7 @@ final class LayerNorm extends Operation {
           dx,
           b.parameterGradient(forward.gain),
           forward.bias == null ? null : b.parameterGradient(forward.bias),
+          null,
           b.first(forward.gain));
     }
 
@@ -116,11 +119,12 @@ final class LayerNorm extends Operation {
         Tensor dx,
         Tensor dgain,
         Tensor dbias,
+        Tensor dshift,
         boolean first) {
       super(
           "layer_norm_backward",
           present(x, forward.gain, mean, rstd, dout, dresidual),
-          present(dx, dgain, dbias));
+          present(dx, dgain, dbias, dshift));
       this.forward = forward;
       this.x = x;
       this.mean = mean;
@@ -130,7 +134,21 @@ final class LayerNorm extends Operation {
       this.dx = dx;
       this.dgain = dgain;
       this.dbias = dbias;
+      this.dshift = dshift;
       this.first = first;
+    }
+
+    /**
+     * Whether it can add up dx's rows as well, for a gradient that is written for the first time or
+     * not.
+     */
+    boolean addsLike(boolean firstTime) {
+      return dshift == null && first == firstTime;
+    }
+
+    /** The same with the gradient of a bias that was added to x. */
+    Gradient withShift(Tensor shift) {
+      return new Gradient(forward, x, mean, rstd, dout, dresidual, dx, dgain, dbias, shift, first);
     }
 
     @Override
@@ -161,6 +179,7 @@ final class LayerNorm extends Operation {
       Pointer pdx = dx.address();
       Pointer pdgain = dgain == null ? null : dgain.address();
       Pointer pdbias = dbias == null ? null : dbias.address();
+      Pointer pdshift = dshift == null ? null : dshift.address();
       boolean overwrite = first;
       return (stream, run) ->
           sinter.sn_layer_norm_backward(
@@ -178,6 +197,7 @@ final class LayerNorm extends Operation {
               pdx,
               pdgain,
               pdbias,
+              pdshift,
               at.workspace());
     }
   }

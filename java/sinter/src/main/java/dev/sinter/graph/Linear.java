@@ -72,6 +72,7 @@ final class Linear extends Operation {
   @Override
   Gemm product() {
     return Gemm.plain(x.rows(), outs(), in(), false, outByIn, x.dtype(), out.dtype())
+        .among(x.stride(), out.stride())
         .with(
             epilogue(bias, residual, activation),
             activation,
@@ -147,7 +148,7 @@ final class Linear extends Operation {
       }
     }
     if (bias != null && b.trains(bias)) {
-      b.emit(new BiasGradient(dout, b.parameterGradient(bias), b.first(bias)));
+      addBiasGradient(b, dout);
     }
     if (!b.wants(x)) {
       return;
@@ -161,6 +162,17 @@ final class Linear extends Operation {
       Tensor partial = b.takePartial(x);
       b.emit(new InputGradient(dout, b.saved(weight), outByIn, null, null, partial, dx));
       b.add(x, dx);
+    }
+  }
+
+  /** The sum of dout's rows: where a layer norm writes dout, it adds them up in passing. */
+  private void addBiasGradient(Backward b, Tensor dout) {
+    Tensor dbias = b.parameterGradient(bias);
+    boolean first = b.first(bias);
+    if (b.writer(dout) instanceof LayerNorm.Gradient norm && norm.addsLike(first)) {
+      b.replace(norm, norm.withShift(dbias));
+    } else {
+      b.emit(new BiasGradient(dout, dbias, first));
     }
   }
 
@@ -215,7 +227,14 @@ final class Linear extends Operation {
     Gemm product() {
       Gemm plain =
           Gemm.plain(
-              dout.rows(), dx.columns(), dout.columns(), false, !outByIn, dout.dtype(), dx.dtype());
+                  dout.rows(),
+                  dx.columns(),
+                  dout.columns(),
+                  false,
+                  !outByIn,
+                  dout.dtype(),
+                  dx.dtype())
+              .among(dout.stride(), dx.stride());
       if (pre != null) {
         return plain.with(sinter.SN_EPILOGUE_ACTIVATION_BACKWARD, activation, false, true);
       }
@@ -253,7 +272,8 @@ final class Linear extends Operation {
 
     @Override
     Gemm product() {
-      return Gemm.plain(a.columns(), b.columns(), a.rows(), true, false, a.dtype(), DType.F32);
+      return Gemm.plain(a.columns(), b.columns(), a.rows(), true, false, a.dtype(), DType.F32)
+          .among(a.stride(), dweight.stride());
     }
 
     @Override
@@ -290,16 +310,22 @@ final class Linear extends Operation {
     }
 
     @Override
+    boolean heedsStrides() {
+      return true;
+    }
+
+    @Override
     Call bind(Place at) {
       int dtype = dout.dtype().code();
       long rows = dout.rows();
       long columns = dout.columns();
+      long stride = dout.stride();
       Pointer pd = dout.address();
       Pointer pb = dbias.address();
       boolean overwrite = first;
       return (stream, run) ->
           sinter.sn_bias_backward(
-              stream, dtype, rows, columns, pd, overwrite && !run.accumulating ? 0 : 1, pb);
+              stream, dtype, rows, columns, stride, pd, overwrite && !run.accumulating ? 0 : 1, pb);
     }
   }
 }

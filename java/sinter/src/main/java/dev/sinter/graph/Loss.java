@@ -84,10 +84,16 @@ final class Loss {
     }
 
     @Override
+    boolean heedsStrides() {
+      return true;
+    }
+
+    @Override
     Call bind(Place at) {
       int dtype = logits.dtype().code();
       long rows = logits.rows();
       long vocabulary = logits.columns();
+      long stride = logits.stride();
       Pointer pl = logits.address();
       Pointer pt = targets.address();
       Pointer pw = weights == null ? null : weights.address();
@@ -95,7 +101,7 @@ final class Loss {
       float scale = scale();
       return (stream, run) ->
           sinter.sn_cross_entropy(
-              stream, dtype, rows, vocabulary, vocabulary, smoothing, pl, pt, pw, scale, po);
+              stream, dtype, rows, vocabulary, stride, smoothing, pl, pt, pw, scale, po);
     }
   }
 
@@ -124,16 +130,21 @@ final class Loss {
     }
 
     @Override
+    boolean heedsStrides() {
+      return true;
+    }
+
+    @Override
     Call bind(Place at) {
       int dtype = logits.dtype().code();
       long rows = logits.rows();
       long vocabulary = logits.columns();
+      long stride = logits.stride();
       Pointer pl = logits.address();
       Pointer pt = targets.address();
       Pointer po = out.address();
       return (stream, run) ->
-          sinter.sn_cross_entropy(
-              stream, dtype, rows, vocabulary, vocabulary, 0, pl, pt, null, 0, po);
+          sinter.sn_cross_entropy(stream, dtype, rows, vocabulary, stride, 0, pl, pt, null, 0, po);
     }
   }
 

@@ -84,6 +84,11 @@ abstract class Operation {
     return null;
   }
 
+  /** Whether it takes tensors with padded rows: matrix products do. */
+  boolean heedsStrides() {
+    return product() != null;
+  }
+
   /**
    * Whether gradients begin here: a loss. Other operations pass on the gradient of what they wrote.
    */

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.Predicate;
 import java.util.function.ToDoubleFunction;
+import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 
 /**
@@ -30,6 +31,9 @@ public final class Parameters extends Weights {
 
   private static final int STAGING = 1 << 20;
 
+  /** The number of a step, int64, and behind it its learning rate, fp32. */
+  private static final int SCHEDULE_BYTES = 16;
+
   private final Device device;
   private final DType dtype;
   private final Stream stream;
@@ -44,6 +48,9 @@ public final class Parameters extends Weights {
   private final Memory staging;
   private final HostBuffer hostStaging;
   private final sn_adamw_step adamw = new sn_adamw_step();
+  private final sn_adamw_step queuedAdamw = new sn_adamw_step();
+  private AdamW queuedSettings;
+  private int queuedVersion;
   private Memory master;
   private Memory gradient;
   private Memory firstMoment;
@@ -51,6 +58,9 @@ public final class Parameters extends Weights {
   private Memory decayMask;
   private Memory norm;
   private Memory normWorkspace;
+  private Memory schedule;
+  private Mirror normMirror;
+  private Mirror scheduleMirror;
 
   /**
    * Elements under a name of their own.
@@ -231,6 +241,13 @@ public final class Parameters extends Weights {
     firstMoment = new Memory(device, bytes);
     secondMoment = new Memory(device, bytes);
     norm = new Memory(device, 4);
+    normMirror = new Mirror(device, Tensor.resident("norm", DType.F32, norm.at(0), 1));
+    schedule = new Memory(device, SCHEDULE_BYTES);
+    scheduleMirror =
+        new Mirror(
+            device,
+            Tensor.resident("schedule", DType.I32, schedule.at(0), SCHEDULE_BYTES / Integer.BYTES));
+    queuedAdamw.clock(new LongPointer(schedule.at(0))).rate(schedule.at(Long.BYTES));
     normWorkspace = new Memory(device, Loss.Sum.workspace(device, trainedSize));
     decayMask = new Memory(device, trainedSize / BLOCK);
     HostBuffer mask = new HostBuffer(device, trainedSize / BLOCK);
@@ -254,6 +271,7 @@ public final class Parameters extends Weights {
    */
   public void learningRates(ToDoubleFunction<String> factor) {
     requireTraining();
+    queuedVersion++;
     runs.clear();
     Run last = null;
     for (ParameterSpec spec : specs()) {
@@ -543,11 +561,20 @@ public final class Parameters extends Weights {
    */
   public float gradientNorm() {
     requireTraining();
-    Natives.check(
-        sinter.sn_global_norm(
-            stream.handle(), trainedSize, gradient.at(0), norm.at(0), normWorkspace.at(0)));
-    stream.read(norm.at(0), hostStaging, 4);
-    return hostStaging.floats().get(0);
+    queueNorm();
+    stream.read(norm.at(0), normMirror.host(), 4);
+    return normMirror.host().floats().get(0);
+  }
+
+  /**
+   * Returns the norm that {@link #gradientNorm} or a run with an {@link Update} computed last.
+   *
+   * @return the square root of the sum of squares; not finite where a gradient is not
+   */
+  public float lastNorm() {
+    requireTraining();
+    stream.settle();
+    return normMirror.host().floats().get(0);
   }
 
   /**
@@ -564,6 +591,87 @@ public final class Parameters extends Weights {
       float learningRate, float beta1, float beta2, float epsilon, float weightDecay, float clip) {}
 
   /**
+   * What the last run of a step ends with, within its recording: the norm of all gradients, and the
+   * update of all trained weights from them. Where loss or norm is not finite, the weights stay as
+   * they were.
+   */
+  public static final class Update {
+    private final AdamW settings;
+    private final long step;
+    private boolean taken;
+
+    /**
+     * Describes an update.
+     *
+     * @param settings of the optimizer
+     * @param step from 1
+     */
+    public Update(AdamW settings, long step) {
+      this.settings = settings;
+      this.step = step;
+    }
+
+    /**
+     * Whether a run has ended with it: if none has, the update is the caller's.
+     *
+     * @return true after {@link Graph#run(long, boolean, Update, Tensor)}
+     */
+    public boolean taken() {
+      return taken;
+    }
+  }
+
+  /** Makes an update what {@link #queueUpdate} queues; nothing may be under way. */
+  void prepare(Update update, Tensor loss) {
+    requireTraining();
+    update.taken = true;
+    AdamW now = update.settings;
+    scheduleMirror.host().bytes().putLong(0, update.step).putFloat(Long.BYTES, now.learningRate);
+    boolean same =
+        queuedSettings != null
+            && now.beta1 == queuedSettings.beta1
+            && now.beta2 == queuedSettings.beta2
+            && now.epsilon == queuedSettings.epsilon
+            && now.weightDecay == queuedSettings.weightDecay
+            && now.clip == queuedSettings.clip;
+    if (!same) {
+      queuedSettings = now;
+      queuedVersion++;
+      fill(queuedAdamw, now, 0);
+    }
+    queuedAdamw.loss(loss.address());
+  }
+
+  /** Changes with what a recording of {@link #queueUpdate} keeps. */
+  int updateVersion() {
+    return queuedVersion;
+  }
+
+  /** Queues the norm and the update that was prepared last. */
+  void queueUpdate() {
+    Natives.check(scheduleMirror.upload(stream.handle()));
+    queueNorm();
+    queueAdamW(queuedAdamw, 1);
+    Natives.check(normMirror.download(stream.handle()));
+  }
+
+  private void queueNorm() {
+    Natives.check(
+        sinter.sn_global_norm(
+            stream.handle(), trainedSize, gradient.at(0), norm.at(0), normWorkspace.at(0)));
+  }
+
+  private static void fill(sn_adamw_step to, AdamW settings, long step) {
+    to.beta1(settings.beta1)
+        .beta2(settings.beta2)
+        .epsilon(settings.epsilon)
+        .weight_decay(settings.weightDecay)
+        .clip(settings.clip)
+        .step(step)
+        .seed(0);
+  }
+
+  /**
    * Updates all trained weights from their gradients, after {@link #gradientNorm}.
    *
    * @param settings of the optimizer
@@ -571,14 +679,11 @@ public final class Parameters extends Weights {
    */
   public void update(AdamW settings, long step) {
     requireTraining();
-    adamw
-        .beta1(settings.beta1)
-        .beta2(settings.beta2)
-        .epsilon(settings.epsilon)
-        .weight_decay(settings.weightDecay)
-        .clip(settings.clip)
-        .step(step)
-        .seed(0);
+    fill(adamw, settings, step);
+    queueAdamW(adamw, settings.learningRate);
+  }
+
+  private void queueAdamW(sn_adamw_step how, float learningRate) {
     for (int i = 0; i < runs.size(); i++) { // an iterator would be an allocation
       Run run = runs.get(i);
       Pointer rounded = weights.at(run.weight * dtype.bytes());
@@ -586,7 +691,7 @@ public final class Parameters extends Weights {
       Natives.check(
           sinter.sn_adamw(
               stream.handle(),
-              adamw.learning_rate(settings.learningRate * run.rate),
+              how.learning_rate(learningRate * run.rate),
               run.elements,
               gradient.at(bytes),
               norm.at(0),
@@ -612,7 +717,8 @@ public final class Parameters extends Weights {
           secondMoment,
           decayMask,
           norm,
-          normWorkspace
+          normWorkspace,
+          schedule
         }) {
       if (memory != null) {
         memory.close();

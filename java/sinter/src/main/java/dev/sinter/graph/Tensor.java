@@ -19,25 +19,39 @@ public final class Tensor {
     ACTIVATION
   }
 
+  /**
+   * What rows of padded tensors begin at multiples of: tensor cores are fed in pieces of 16 bytes,
+   * memory in pieces of 128.
+   */
+  private static final long ROW_BYTES = 128;
+
   private final String name;
   private final DType dtype;
   private final long[] shape;
   private final Role role;
   private final Tensor storage;
   private final WeightFormat format;
+  private final long stride;
   private Pointer address;
 
   private Tensor(String name, DType dtype, long[] shape, Role role, Tensor storage) {
-    this(name, dtype, shape, role, storage, null);
+    this(name, dtype, shape, role, storage, null, shape[shape.length - 1]);
   }
 
   private Tensor(
-      String name, DType dtype, long[] shape, Role role, Tensor storage, WeightFormat format) {
+      String name,
+      DType dtype,
+      long[] shape,
+      Role role,
+      Tensor storage,
+      WeightFormat format,
+      long stride) {
     this.name = name;
     this.dtype = dtype;
     this.shape = shape;
     this.role = role;
     this.format = format;
+    this.stride = stride;
     this.storage = storage == null ? this : storage.storage;
     long elements = 1;
     for (long size : shape) {
@@ -60,7 +74,7 @@ public final class Tensor {
    * in files; the type is the one that operations compute in.
    */
   static Tensor packed(String name, DType dtype, WeightFormat format, long in, long out) {
-    return new Tensor(name, dtype, new long[] {in, out}, Role.RESIDENT, null, format);
+    return new Tensor(name, dtype, new long[] {in, out}, Role.RESIDENT, null, format, out);
   }
 
   static Tensor input(String name, DType dtype, long... shape) {
@@ -71,8 +85,21 @@ public final class Tensor {
     return new Tensor(name, dtype, shape, Role.ACTIVATION, null);
   }
 
+  /**
+   * An activation whose rows begin at multiples of {@link #ROW_BYTES}. What stands between them is
+   * undefined; only operations that heed strides take it.
+   */
+  static Tensor padded(String name, DType dtype, long... shape) {
+    long whole = ROW_BYTES / dtype.bytes();
+    long stride = (shape[shape.length - 1] + whole - 1) / whole * whole;
+    return new Tensor(name, dtype, shape, Role.ACTIVATION, null, null, stride);
+  }
+
   /** The same elements in other sizes. */
   static Tensor view(Tensor of, long... shape) {
+    if (of.isPadded()) {
+      throw new IllegalArgumentException(of + " has padded rows: it has no views");
+    }
     Tensor view = new Tensor(of.name, of.dtype, shape, of.role, of);
     if (view.elements() != of.elements()) {
       throw new IllegalArgumentException(of + " does not have the elements of " + view);
@@ -82,7 +109,7 @@ public final class Tensor {
 
   /** The same memory under another name: what an operation makes of a tensor in place. */
   static Tensor alias(String name, Tensor of) {
-    return new Tensor(name, of.dtype, of.shape, of.role, of);
+    return new Tensor(name, of.dtype, of.shape, of.role, of, null, of.stride);
   }
 
   /**
@@ -130,6 +157,16 @@ public final class Tensor {
     return shape[shape.length - 1];
   }
 
+  /** Elements from the start of a row to that of the next. */
+  long stride() {
+    return stride;
+  }
+
+  /** Whether something stands between the rows that is no part of them. */
+  boolean isPadded() {
+    return stride != columns();
+  }
+
   /** How many rows of {@link #columns()} there are. */
   long rows() {
     return elements() / columns();
@@ -140,7 +177,7 @@ public final class Tensor {
   }
 
   long bytes() {
-    return format == null ? elements() * dtype.bytes() : format.bytes(shape[0], shape[1]);
+    return format == null ? rows() * stride * dtype.bytes() : format.bytes(shape[0], shape[1]);
   }
 
   /** How a packed matrix is held; null: this is a plain array. */

@@ -136,7 +136,7 @@ final class GptLayers implements Backbone {
 
   /** Logits of hidden states behind the final norm. */
   Tensor logits(GraphBuilder g, Weights p, Tensor hidden) {
-    return g.logits(hidden, p.get(tokenTable), null);
+    return g.lossLogits(hidden, p.get(tokenTable), null);
   }
 
   /** A pass that gives the loss of each token. */

@@ -1,6 +1,7 @@
 package dev.sinter.model;
 
 import dev.sinter.graph.Graph;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
@@ -96,8 +97,22 @@ public final class PackedGraph implements AutoCloseable {
    *     sequences one after the other
    */
   public float run(long step, boolean accumulating) {
+    return run(step, accumulating, null);
+  }
+
+  /**
+   * Runs the pass and, as the last of a step, the update.
+   *
+   * @param step keys dropout; different for each batch of a training
+   * @param accumulating whether gradients are added to those of the pass before
+   * @param update of the weights that train; null: none now
+   * @return the weighted sum of the targets' losses, in nats
+   * @throws IllegalArgumentException where a position is out of range, or starts are not those of
+   *     sequences one after the other
+   */
+  public float run(long step, boolean accumulating, Parameters.Update update) {
     checkPacking();
-    graph.run(step, accumulating);
+    graph.run(step, accumulating, update, loss);
     return graph.floats(loss).get(0);
   }
 

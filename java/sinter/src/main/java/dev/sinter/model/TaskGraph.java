@@ -2,6 +2,7 @@ package dev.sinter.model;
 
 import dev.sinter.graph.DType;
 import dev.sinter.graph.Graph;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
 import dev.sinter.model.Head.Task;
 import java.nio.FloatBuffer;
@@ -212,6 +213,19 @@ public final class TaskGraph implements AutoCloseable {
    * @return the loss: of several, their sum; 0 where the head has none
    */
   public float run(long step, boolean accumulating) {
+    return run(step, accumulating, null);
+  }
+
+  /**
+   * Runs the pass and, as the last of a step, the update. Where the head has several losses, the
+   * update is left to the caller.
+   *
+   * @param step keys dropout; different for each batch of a training
+   * @param accumulating whether gradients are added to those of the pass before
+   * @param update of the weights that train; null: none now
+   * @return the loss: of several, their sum; 0 where the head has none
+   */
+  public float run(long step, boolean accumulating, Parameters.Update update) {
     checkLengths();
     fillRows();
     for (int i = 0; i < in.targets.size(); i++) {
@@ -219,7 +233,11 @@ public final class TaskGraph implements AutoCloseable {
         fillWeights(in.targets.get(i), in.weights.get(i));
       }
     }
-    graph.run(step, accumulating);
+    if (losses.size() == 1) {
+      graph.run(step, accumulating, update, losses.get(0));
+    } else {
+      graph.run(step, accumulating);
+    }
     float sum = 0;
     for (int i = 0; i < losses.size(); i++) {
       float part = graph.floats(losses.get(i)).get(0);

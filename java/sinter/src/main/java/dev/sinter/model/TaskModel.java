@@ -599,7 +599,7 @@ public final class TaskModel implements Model {
             weights.get(TRANSFORM + ".bias"),
             bert.config().activation());
     Tensor normed = bert.norm(g, weights, TRANSFORM_NORM, x);
-    return g.logits(normed, bert.words(weights), weights.get(WORD_BIAS));
+    return g.lossLogits(normed, bert.words(weights), weights.get(WORD_BIAS));
   }
 
   private Tensor classify(GraphBuilder g, Tensor x) {

@@ -1,6 +1,7 @@
 package dev.sinter.model;
 
 import dev.sinter.graph.Graph;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
 import java.nio.IntBuffer;
 
@@ -46,7 +47,19 @@ public final class TrainingGraph implements AutoCloseable {
    * @return the mean loss of the batch, in nats a token
    */
   public float run(long step, boolean accumulating) {
-    graph.run(step, accumulating);
+    return run(step, accumulating, null);
+  }
+
+  /**
+   * Runs the pass and, as the last of a step, the update.
+   *
+   * @param step keys dropout; different for each batch of a training
+   * @param accumulating whether gradients are added to those of the pass before
+   * @param update of the weights that train; null: none now
+   * @return the mean loss of the batch, in nats a token
+   */
+  public float run(long step, boolean accumulating, Parameters.Update update) {
+    graph.run(step, accumulating, update, loss);
     return graph.floats(loss).get(0);
   }
 

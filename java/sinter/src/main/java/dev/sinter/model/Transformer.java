@@ -158,6 +158,6 @@ final class Transformer {
   }
 
   private static Tensor logits(GraphBuilder g, Weights p, Tensor x) {
-    return g.logits(x, p.get(TABLE), p.get(LOGIT_BIAS));
+    return g.lossLogits(x, p.get(TABLE), p.get(LOGIT_BIAS));
   }
 }

@@ -1,6 +1,7 @@
 package dev.sinter.model;
 
 import dev.sinter.graph.Graph;
+import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Tensor;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
@@ -88,6 +89,18 @@ public final class TransformerGraph implements AutoCloseable {
    * @return the mean loss over all targets that are no padding, in nats a token
    */
   public float run(long step, boolean accumulating) {
+    return run(step, accumulating, null);
+  }
+
+  /**
+   * Runs the pass and, as the last of a step, the update.
+   *
+   * @param step keys dropout; different for each batch of a training
+   * @param accumulating whether gradients are added to those of the pass before
+   * @param update of the weights that train; null: none now
+   * @return the mean loss over all targets that are no padding, in nats a token
+   */
+  public float run(long step, boolean accumulating, Parameters.Update update) {
     long[] shape = targets.shape();
     int length = (int) shape[1];
     int count = (int) shape[0] * length;
@@ -103,7 +116,7 @@ public final class TransformerGraph implements AutoCloseable {
     for (int i = 0; i < count; i++) {
       shares.put(i, right.get(i) == IGNORED ? 0 : 1f / ((float) there * accumulate));
     }
-    graph.run(step, accumulating);
+    graph.run(step, accumulating, update, loss);
     return graph.floats(loss).get(0);
   }
 

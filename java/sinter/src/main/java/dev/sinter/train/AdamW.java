@@ -1,5 +1,7 @@
 package dev.sinter.train;
 
+import dev.sinter.graph.Parameters;
+
 /**
  * AdamW (Loshchilov and Hutter 2019): Adam with decoupled weight decay on matrices and tables, and
  * clipping by the gradients' global norm.
@@ -42,6 +44,17 @@ public record AdamW(
    */
   public static AdamW of(Schedule schedule) {
     return new AdamW(schedule, 0.9, 0.95, 1e-8, 0.1, 1);
+  }
+
+  /** What a step's update is told. */
+  Parameters.AdamW settings(double rate) {
+    return new Parameters.AdamW(
+        (float) rate,
+        (float) beta1,
+        (float) beta2,
+        (float) epsilon,
+        (float) weightDecay,
+        (float) clip);
   }
 
   /**

@@ -59,9 +59,9 @@ public final class BertTrainer {
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(
-                (number, accumulating) -> {
+                (number, accumulating, update) -> {
                   fill(graph, examples, number * batch);
-                  return graph.run(number, accumulating);
+                  return graph.run(number, accumulating, update);
                 },
                 (long) batch * length));
       }

@@ -232,7 +232,11 @@ public final class Trainer {
         evaluate(perplexity);
       }
       TrainingLoop loop = new TrainingLoop(model, optimizer, steps, accumulate).resumeAt(done);
-      TrainingLoop.Pass pass = (number, more) -> pass(graph, batches, number, more);
+      TrainingLoop.Pass pass =
+          (number, more, update) -> {
+            fill(graph, batches, number);
+            return graph.run(number, more, update);
+          };
       long tokens = (long) accumulate * batch * context;
       while (loop.goesOn() && !stopping) {
         Step step = loop.step(pass, tokens);
@@ -246,13 +250,12 @@ public final class Trainer {
     return done;
   }
 
-  private double pass(TrainingGraph graph, Batches batches, long number, boolean accumulating) {
+  private void fill(TrainingGraph graph, Batches batches, long number) {
     IntBuffer tokens = graph.tokens();
     IntBuffer targets = graph.targets();
     for (int row = 0; row < batch; row++) {
       batches.copy(number * batch + row, tokens, targets);
     }
-    return graph.run(number, accumulating);
   }
 
   private void evaluate(Perplexity perplexity) {

@@ -22,9 +22,11 @@ public final class TrainingLoop {
      *
      * @param number of the pass, from 0: keys its data and its dropout
      * @param accumulating whether gradients are added to those of the pass before
+     * @param update for the graph of a step's last pass to end with; a pass may leave it to the
+     *     loop, and null is for no pass to make
      * @return the mean loss of the batch
      */
-    double run(long number, boolean accumulating);
+    double run(long number, boolean accumulating, Parameters.Update update);
   }
 
   /**
@@ -88,27 +90,26 @@ public final class TrainingLoop {
    */
   public Step step(Pass pass, long tokens) {
     long started = System.nanoTime();
+    double rate = optimizer.schedule().at(done, steps);
+    Parameters.AdamW settings = optimizer.settings(rate);
+    Parameters.Update update = new Parameters.Update(settings, done + 1);
     double loss = 0;
     for (int micro = 0; micro < accumulate; micro++) {
-      loss += pass.run(done * accumulate + micro, micro > 0) / accumulate;
+      // AdaLoRA's regulariser comes between the last pass and the norm.
+      boolean whole = micro == accumulate - 1 && allocator == null && Double.isFinite(loss);
+      long number = done * accumulate + micro;
+      loss += pass.run(number, micro > 0, whole ? update : null) / accumulate;
     }
     if (allocator != null) {
       loss += allocator.regularize();
     }
-    double norm = parameters.gradientNorm();
+    double norm = update.taken() ? parameters.lastNorm() : parameters.gradientNorm();
     if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
       throw new DivergedException(done + 1, loss, norm);
     }
-    double rate = optimizer.schedule().at(done, steps);
-    parameters.update(
-        new Parameters.AdamW(
-            (float) rate,
-            (float) optimizer.beta1(),
-            (float) optimizer.beta2(),
-            (float) optimizer.epsilon(),
-            (float) optimizer.weightDecay(),
-            (float) optimizer.clip()),
-        done + 1);
+    if (!update.taken()) {
+      parameters.update(settings, done + 1);
+    }
     done++;
     if (allocator != null) {
       double clip = optimizer.clip();

@@ -80,11 +80,11 @@ public final class TranslationTrainer {
       while (loop.goesOn()) {
         onStep.accept(
             loop.step(
-                (number, accumulating) -> {
+                (number, accumulating, update) -> {
                   for (int i = 0; i < batch; i++) {
                     fill(graph, i, pair(number * batch + i), sourceLength, targetLength);
                   }
-                  return graph.run(number, accumulating);
+                  return graph.run(number, accumulating, update);
                 },
                 (long) batch * (sourceLength + targetLength)));
       }

@@ -73,8 +73,8 @@ class FinetuneGoldenTest {
         for (JsonNode loss : golden.get("losses")) {
           double ours =
               loop.step(
-                      (number, more) ->
-                          learner.pass(examples(batches.get((int) number)), number, more),
+                      (number, more, update) ->
+                          learner.pass(examples(batches.get((int) number)), number, more, update),
                       1)
                   .loss();
           assertEquals(loss.doubleValue(), ours, 1e-4, "step " + loop.done());

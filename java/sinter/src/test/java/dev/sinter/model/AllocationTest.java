@@ -52,6 +52,16 @@ class AllocationTest {
                 model.parameters().gradientNorm();
                 model.parameters().update(settings, ++step[0]);
               }));
+      var update = new Parameters.Update(settings, 1);
+      assertEquals(
+          0,
+          allocated(
+              () -> {
+                graph.tokens().put(text);
+                graph.targets().put(text);
+                graph.run(step[0], false, update);
+                model.parameters().lastNorm();
+              }));
     }
   }
 
