@@ -110,11 +110,13 @@ class Training:
         self.product(shape_of(self.rows, n, k, epilogue=epilogue), a=x, b=self.p(name), c=out, bias=self.p(name + ".b"), aux=aux)
 
     def backward_product(self, x, dout, name, n, k, dx, aux=None):
-        """Gradients of bias, weight [k, n] and x [rows, k]; with aux, of what x is GELU of."""
-        self.do("bias_backward", dtype=BF16, rows=self.rows, columns=n, dout=dout, dbias=self.g(name + ".b"))
+        """Gradients of weight [k, n] and x [rows, k]; with aux, of what x is GELU of."""
         self.product(shape_of(k, n, self.rows, 1, 0, c_dtype=F32), a=x, b=dout, c=self.g(name))
         epilogue = sinter.EPILOGUE_ACTIVATION_BACKWARD if aux else sinter.EPILOGUE_NONE
         self.product(shape_of(self.rows, k, n, 0, 1, epilogue), a=dout, b=self.p(name), c=dx, aux=aux)
+
+    def bias_backward(self, name, n, dout):
+        self.do("bias_backward", dtype=BF16, rows=self.rows, columns=n, stride=n, dout=dout, dbias=self.g(name + ".b"))
 
     def norm(self, name, s):
         """Its output and statistics."""
@@ -123,10 +125,11 @@ class Training:
                 gain=self.p(name + ".g"), bias=self.p(name + ".b"), out=out, mean=mean, rstd=rstd)
         return out, mean, rstd
 
-    def norm_backward(self, name, s, mean, rstd, dout, dresidual, dx):
+    def norm_backward(self, name, s, mean, rstd, dout, dresidual, dx, added=None):
+        """With the gradient of the bias that the product `added` put into s."""
         self.do("layer_norm_backward", dtype=BF16, rows=self.rows, width=self.sizes.width, s=s, gain=self.p(name + ".g"),
                 mean=mean, rstd=rstd, dout=dout, dresidual=dresidual, dx=dx, dgain=self.g(name + ".g"),
-                dbias=self.g(name + ".b"), workspace=self.norm_workspace)
+                dbias=self.g(name + ".b"), dshift=self.g(added + ".b") if added else None, workspace=self.norm_workspace)
 
     def build(self):
         device, sizes, rows, w = self.device, self.sizes, self.rows, self.sizes.width
@@ -168,16 +171,18 @@ class Training:
         narrow, ds, wide = self.halves(w), self.halves(w), self.halves(4 * w)
         self.product(shape_of(padded, w, rows, 1, 0, c_dtype=F32), a=logits, b=hidden, c=self.g("wte"))
         self.product(shape_of(rows, w, padded), a=logits, b=self.p("wte"), c=narrow)
-        self.norm_backward("lnf", s, *last, narrow, None, ds)
+        self.norm_backward("lnf", s, *last, narrow, None, ds, f"{sizes.layers - 1}.down")
         for i, (s, h, first, qkv, attended, lse, middle, h2, second, before, after) in reversed(list(enumerate(kept))):
             self.backward_product(after, ds, f"{i}.down", w, 4 * w, wide, before)
+            self.bias_backward(f"{i}.up", 4 * w, wide)
             self.backward_product(h2, wide, f"{i}.up", 4 * w, w, narrow)
-            self.norm_backward(f"{i}.ln2", middle, *second, narrow, ds, ds)
+            self.norm_backward(f"{i}.ln2", middle, *second, narrow, ds, ds, f"{i}.proj")
             self.backward_product(attended, ds, f"{i}.proj", w, w, narrow)
             self.do("attention_backward", shape=attention, **split(qkv), out=attended, lse=lse, dout=narrow, **split(wide, "d"),
                     workspace=attention_workspace)
+            self.bias_backward(f"{i}.qkv", 3 * w, wide)
             self.backward_product(h, wide, f"{i}.qkv", 3 * w, w, narrow)
-            self.norm_backward(f"{i}.ln1", s, *first, narrow, ds, ds)
+            self.norm_backward(f"{i}.ln1", s, *first, narrow, ds, ds, f"{i - 1}.down" if i else None)
         self.do("embedding_backward", dtype=BF16, batch=self.batch, length=self.length, width=w, vocabulary=padded,
                 positions=sizes.context, scale=1.0, padding=-1, tokens=tokens, dout=ds, dtoken_table=self.g("wte"),
                 dposition_table=self.g("wpe"),
