@@ -2,7 +2,7 @@
 
     python bench/gpu/bench.py --library libsinter.so --cuda libsinter_cuda.so [--results FILE] AREA...
 
-AREAs: gemm, attention, memory, training, decode, ablation. What is measured is printed and added to the results' file, which
+AREAs: accuracy, gemm, attention, memory, training, decode, ablation. What is measured is printed and added to the results' file, which
 report.py makes tables and a plot of. Without torch only ours and cuBLASLt run; --tiny runs small shapes, for the emulation.
 """
 import argparse
@@ -10,7 +10,8 @@ import importlib
 
 import measure
 
-AREAS = {"gemm": [("products", "Products", "run")],
+AREAS = {"accuracy": [("accuracy", "Accuracy", "run")],
+         "gemm": [("products", "Products", "run")],
          "attention": [("attention", "Attention", "run")],
          "memory": [("streams", "Streams", "run"), ("attention", "Attention", "run_decode")],
          "training": [("models", "Models", "run_training")],

@@ -44,7 +44,7 @@ class Results:
 
     def __init__(self, path):
         self.path = path and pathlib.Path(path)
-        self.content = {"machine": {}, "ceilings": {}, "rows": {}, "ladder": {}, "java": {}}
+        self.content = {"machine": {}, "ceilings": {}, "rows": {}, "accuracy": {}, "ladder": {}, "java": {}}
         if self.path and self.path.exists():
             self.content = json.loads(self.path.read_text())
 

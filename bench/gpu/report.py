@@ -84,6 +84,12 @@ def rows_table(rows):
     return table(["operation", "plan", "µs", "spread", "rate", "of the ceiling", "others µs", "best peer / ours"], lines)
 
 
+def accuracy_table(errors):
+    lines = [[name, f"{error['ours']:.2e}", f"{error['torch']:.2e}", f"{error['ours'] / error['torch']:.2f}",
+              "met" if error["ours"] <= 1.1 * error["torch"] else "**missed**"] for name, error in errors.items()]
+    return table(["what", "ours", "PyTorch", "ours / PyTorch", ""], lines)
+
+
 def model_words(rows):
     """How far the cost model's own choice is from the best of our plans."""
     losses = {name: row["ours"][1]["us"] / row["ours"][0]["us"] for name, row in rows.items() if len(row["ours"]) > 1}
@@ -118,6 +124,9 @@ def write(content):
     lines += ["## Targets", "", verdict, "", *rows, ""]
     lines += ["Attention's backward pass has fixed sums, and no other form. A step of decoding is one launch of a graph with the "
               "sampler in it, which a test asserts.", ""]
+    if content["accuracy"]:
+        lines += ["## Errors against fp64", "", "No more than 1.1 times PyTorch's in the same dtype.", "",
+                  *accuracy_table(content["accuracy"]), ""]
     if content["ladder"]:
         lines += ["## Ladder", "", *ladder_table(content["ladder"]), ""]
     if content["java"]:

@@ -14,7 +14,7 @@ import xml.dom.minidom
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GPU = ROOT / "bench/gpu"
 BUILD = pathlib.Path(sys.argv.pop()).resolve()
-STAGES = ("gemm", "attention", "memory", "training", "decode", "ablation")
+STAGES = ("accuracy", "gemm", "attention", "memory", "training", "decode", "ablation")
 sys.path.insert(0, str(GPU))
 import report  # noqa: E402
 import targets  # noqa: E402
