@@ -64,6 +64,9 @@ struct BulkStore {
   std::vector<unsigned char> read;
 };
 
+// What the operands of a product are.
+enum class Numbers { bf16, e4m3, e5m2 };
+
 // One wgmma of a thread: its accumulators, and a from registers or, as b, from shared memory.
 struct WarpgroupProduct {
   int columns;
@@ -73,6 +76,7 @@ struct WarpgroupProduct {
   uint64_t a, b;
   bool transposedA, transposedB;
   bool accumulate;
+  Numbers numbersA = Numbers::bf16, numbersB = Numbers::bf16;
 };
 
 // Operations that complete in groups, in the order of their issue, when their thread waits for them.
