@@ -3,7 +3,7 @@
 
 #include <source_location>
 
-#include "emulation/block.h"
+#include "emulation/cluster.h"
 
 namespace sn::emulation {
 

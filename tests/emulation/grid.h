@@ -1,4 +1,4 @@
-// grid.h: runs all blocks of a grid, one after another or, when asked, several at once.
+// grid.h: runs all blocks of a grid, one cluster after another or, when asked, several at once.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "emulation/block.h"
 #include "emulation/box.h"
+#include "emulation/cluster.h"
 #include "emulation/symbol.h"
 
 namespace sn::emulation {
@@ -22,7 +22,7 @@ class GridRun {
     static std::atomic<uint64_t> launches{0};
     seed_ = options().seed + (launches++ << 32);
     if (options().seed == 0) return;
-    order_.resize(grid.blockCount());
+    order_.resize(grid.clusterCount());
     std::iota(order_.begin(), order_.end(), uint64_t{0});
     Random(seed_).shuffle(order_);
   }
@@ -31,7 +31,7 @@ class GridRun {
   std::string run() {
     releaseTo(&grid_.begin);
     std::vector<std::thread> others;
-    auto wanted = std::min<uint64_t>(static_cast<uint64_t>(std::max(options().threads, 1)), grid_.blockCount());
+    auto wanted = std::min<uint64_t>(static_cast<uint64_t>(std::max(options().threads, 1)), grid_.clusterCount());
     for (uint64_t i = 1; i < wanted; ++i) others.emplace_back([this] { work(); });
     work();
     for (std::thread &other : others) other.join();
@@ -49,18 +49,18 @@ class GridRun {
     auto stacks = Stacks::take();
     while (!failed_) {
       uint64_t turn = next_++;
-      if (turn >= grid_.blockCount()) break;
+      if (turn >= grid_.clusterCount()) break;
       uint64_t number = order_.empty() ? turn : order_[turn];
-      Block block(grid_, number, seed_ ^ (number << 16), *stacks);
-      if (block.run()) {
+      Cluster cluster(grid_, number, seed_ ^ (number << 16), *stacks);
+      if (cluster.run()) {
         std::lock_guard lock(mutex_);
-        std::move(block.landing.begin(), block.landing.end(), std::back_inserter(landing_));
+        std::move(cluster.landing.begin(), cluster.landing.end(), std::back_inserter(landing_));
         continue;
       }
       stacks->abandon();
       std::lock_guard lock(mutex_);
       failed_ = true;
-      if (failure_.empty()) failure_ = block.failure;
+      if (failure_.empty()) failure_ = cluster.failure;
       return;
     }
     Stacks::giveBack(std::move(stacks));

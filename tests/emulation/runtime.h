@@ -242,15 +242,17 @@ inline cudaError_t checkLaunch(const Runtime &runtime, const Grid &grid) {
   if (threads == 0 || threads > 1024 || grid.threads.z > 64) return cudaErrorInvalidConfiguration;
   if (grid.blockCount() == 0 || grid.blocks.x > 0x7fffffffu) return cudaErrorInvalidConfiguration;
   if (grid.blocks.y > 65535 || grid.blocks.z > 65535) return cudaErrorInvalidConfiguration;
+  if (grid.blocks.x % grid.clusterBlocks != 0) return cudaErrorInvalidConfiguration;
+  if (grid.clusterBlocks > 1 && options().major < 9) return cudaErrorInvalidConfiguration;
   auto limit = runtime.sharedLimits.find(grid.kernel);
   size_t allowed = limit == runtime.sharedLimits.end() ? kDefaultSharedBytes : limit->second;
   return grid.sharedBytes > allowed ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-// kernel<<<blocks, threads, sharedBytes, stream>>>(parameters...)
+// cudaLaunchKernelEx
 template <typename... Parameters>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes, cudaStream_t handle,
-                   Parameters... parameters) {
+cudaError_t launchWith(unsigned clusterBlocks, bool, void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
+                       size_t sharedBytes, cudaStream_t handle, Parameters... parameters) {
   Runtime &runtime = Runtime::get();
   std::lock_guard lock(runtime.mutex);
   auto stream = runtime.find(handle);
@@ -260,10 +262,18 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, siz
   grid->blocks = blocks;
   grid->threads = threads;
   grid->sharedBytes = sharedBytes;
+  grid->clusterBlocks = clusterBlocks;
   grid->body = [=] { kernel(parameters...); };
   if (cudaError_t error = checkLaunch(runtime, *grid)) return runtime.finish(error);
   Work work{"kernel", [grid] { return runGrid(*grid); }, {}};
   return runtime.finish(runtime.enqueue(stream, std::move(work), grid->kernel));
+}
+
+// kernel<<<blocks, threads, sharedBytes, stream>>>(parameters...)
+template <typename... Parameters>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes, cudaStream_t handle,
+                   Parameters... parameters) {
+  return launchWith<Parameters...>(1, false, kernel, blocks, threads, sharedBytes, handle, parameters...);
 }
 
 }  // namespace sn::emulation

@@ -34,6 +34,17 @@ class SharedMemory {
     return variables_.back().memory.bytes;
   }
 
+  // Where this block has what another one of the same kernel has at `address`; null if that is not shared memory.
+  void *counterpart(const SharedMemory &other, const void *address) {
+    auto offset = [&](const Memory &memory) { return static_cast<const unsigned char *>(address) - memory.bytes; };
+    if (other.dynamic_.contains(address, 1)) return dynamic_.bytes + offset(other.dynamic_);
+    for (const Variable &theirs : other.variables_) {
+      if (!theirs.memory.contains(address, 1)) continue;
+      return static_cast<unsigned char *>(variable(theirs.identity, theirs.memory.size)) + offset(theirs.memory);
+    }
+    return nullptr;
+  }
+
   bool contains(const void *address, size_t bytes) const {
     if (dynamic_.contains(address, bytes)) return true;
     for (const Variable &variable : variables_) {

@@ -7,6 +7,7 @@
 
 #include "emulation/box.h"
 #include "emulation/mbarrier.h"
+#include "emulation/remote.h"
 #include "emulation/runtime.h"
 
 namespace sn::emulation {
@@ -58,11 +59,11 @@ inline Box checkedBytes(const char *what, const void *global, const void *shared
   return {map, {}, static_cast<unsigned char *>(const_cast<void *>(shared))};
 }
 
-inline void startLoad(const char *what, const Box &box, uint64_t *object) {
+inline void startLoad(const char *what, Block &block, const Box &box, uint64_t *object) {
   Bookkeeping hidden;
-  Mbarrier &barrier = findMbarrier(what, object);
-  Block &block = *here().block;
-  block.background.push_back([&block, &barrier, box] {
+  Mbarrier &barrier = findMbarrier(what, block, object);
+  block.cluster.background.push_back([&block, &barrier, box] {
+    if (block.hasExited()) return block.cluster.report(block, Cluster::kCopiesInFlight);
     load(box);
     barrier.bytes -= boxBytes(box.map);
     endPhaseIfComplete(block, barrier);
@@ -70,11 +71,27 @@ inline void startLoad(const char *what, const Box &box, uint64_t *object) {
 }
 
 inline void loadTile(void *shared, const TensorMap *map, std::initializer_list<int> place, uint64_t *barrier) {
-  startLoad("a tensor load", checkedBox("a tensor load", *map, place, shared), barrier);
+  constexpr const char *kWhat = "a tensor load";
+  startLoad(kWhat, *here().block, checkedBox(kWhat, *map, place, shared), barrier);
 }
 
 inline void loadBulk(void *shared, const void *global, uint32_t bytes, uint64_t *barrier) {
-  startLoad("a bulk load", checkedBytes("a bulk load", global, shared, bytes, 1), barrier);
+  constexpr const char *kWhat = "a bulk load";
+  startLoad(kWhat, *here().block, checkedBytes(kWhat, global, shared, bytes, 1), barrier);
+}
+
+// To the same place of each of the blocks, each one's barrier counting what comes to it.
+inline void loadTileMulticast(void *shared, const TensorMap *map, std::initializer_list<int> place, uint64_t *barrier,
+                              unsigned blocks) {
+  constexpr const char *kWhat = "a multicast load";
+  Box box = checkedBox(kWhat, *map, place, shared);
+  if (blocks == 0) fail("%s to no block", kWhat);
+  for (unsigned rank = 0; blocks >> rank != 0; ++rank) {
+    if ((blocks >> rank & 1u) == 0) continue;
+    Block &block = peer(kWhat, rank);
+    box.shared = remote(kWhat, static_cast<unsigned char *>(shared), rank);
+    startLoad(kWhat, block, box, remote(kWhat, barrier, rank));
+  }
 }
 
 inline void startStore(const Box &box, bool adds) {

@@ -122,6 +122,11 @@ struct Thread {
   unsigned rank = 0;
   unsigned lane = 0;
   unsigned warp = 0;
+  // Which of the schedule's queues it is in: its warp's number in the cluster.
+  unsigned queue = 0;
+  // At the cluster's barrier: whether it has arrived and not waited yet, and in which generation.
+  bool arrivedAtCluster = false;
+  unsigned clusterGeneration = 0;
   State state = State::ready;
   Place place;
   // What it waits for, if that is an mbarrier.
