@@ -42,7 +42,7 @@ __device__ __forceinline__ float activationOf(F f, float x) {
 
 template <bool slope>
 __device__ __noinline__ float activationCalled(sn_activation activation, float x) {
-  withActivation(activation, [&](auto f) { x = activationOf<slope>(f, x); });
+  withActivation<float>(activation, [&](auto f) { x = activationOf<slope>(f, x); });
   return x;
 }
 
@@ -52,7 +52,7 @@ __device__ __forceinline__ void activate(sn_activation activation, float (&x)[Co
 #pragma unroll
     for (float &each : x) each = activationCalled<slope>(activation, each);
   } else {
-    withActivation(activation, [&](auto f) {
+    withActivation<T>(activation, [&](auto f) {
 #pragma unroll
       for (float &each : x) each = activationOf<slope>(f, each);
     });
