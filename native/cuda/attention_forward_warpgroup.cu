@@ -17,10 +17,8 @@
 
 namespace sn::cuda {
 
-namespace {
-
 template <int HeadSize, int Groups, int Keys, int Stages, int Registers, int ProducerRegisters>
-struct ForwardTile {
+struct WarpgroupForwardTile {
   static constexpr int kHeadSize = HeadSize;
   static constexpr int kGroups = Groups;  // that consume
   static constexpr int kKeys = Keys;
@@ -39,6 +37,8 @@ struct ForwardTile {
   static_assert((Groups * Registers + ProducerRegisters) * kWarpgroup <= 65536);
 };
 
+namespace {
+
 struct Maps {
   TensorMap q, k, v, out;
 };
@@ -50,41 +50,63 @@ struct Work {
   float *lse;
 };
 
-// Rows of one head from `row` on, of which those before the first are not there; and the keys that any of them sees: so
-// many blocks from `begin` on.
+#if SN_HOPPER
+
+// ---- what there is to do
+
+// Blocks take tiles by turns, there and back: who had the longest of one turn has the shortest of the next.
+__device__ __forceinline__ int64_t tileNumber(int turn) {
+  unsigned place = turn % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
+  return static_cast<int64_t>(turn) * gridDim.x + place;
+}
+
+struct KeyRange {
+  int first, last;  // exclusive
+};
+
+// A tile: rows of one head from `row` on, of which those before row 0 are not there; and the keys that any of them
+// sees, in so many blocks from `begin` on.
 struct Part {
   int batch, head, row;
+  bool fits;  // its sequence, into its cache; else nothing is done
   Sight sight;
-  bool fits;  // its sequence, into its cache
   int begin, blocks;
-};
 
-// Of one warpgroup's rows: blocks first .. last - 1 of the tile's keys are seen by any of them, and of those clearFirst
-// .. clearLast - 1 wholly by all of them.
-struct KeyBlocks {
-  int first, last, clearFirst, clearLast;
-};
+  template <typename Tile>
+  static __device__ __forceinline__ Part of(const Work &work, int64_t number) {
+    const auto &size = work.size;
+    auto [batch, head, block] = work.order.turn(static_cast<unsigned>(number));
+    int row = size.queries - (work.order.blocks - block) * Tile::kRows;
+    if (size.cached && !size.cache.fits(batch)) return {batch, head, row, false, {}, 0, 0};
+    Sight sight = size.sight(batch);
+    int begin = sight.first(max(row, 0)), keys = max(sight.last(row + Tile::kRows - 1) - begin, 0);
+    return {batch, head, row, true, sight, begin, (keys + Tile::kKeys - 1) / Tile::kKeys};
+  }
 
-#if SN_HOPPER
+  // The keys that a row sees, counted from the first.
+  __device__ __forceinline__ KeyRange keysOf(int of) const {
+    if (!fits || of < 0) return {0, 0};
+    return {sight.first(of) - begin, sight.last(of) - begin};
+  }
+};
 
 template <typename Tile>
 struct Shared {
   bf16 *queries, *keys, *values;
   Mbarrier *queriesFull, *queriesFree, *keysFull, *keysFree, *valuesFull, *valuesFree;
-  Mbarrier *landed;
+  Mbarrier *landed;  // what the producer has to look at itself
 
-  __device__ explicit Shared(unsigned char *memory) {
-    queries = reinterpret_cast<bf16 *>(memory);
-    keys = queries + Tile::kQueryStages * Tile::kQueryElements;
-    values = keys + Tile::kStages * Tile::kStageElements;
-    queriesFull = reinterpret_cast<Mbarrier *>(values + Tile::kStages * Tile::kStageElements);
-    queriesFree = queriesFull + Tile::kQueryStages;
-    keysFull = queriesFree + Tile::kQueryStages;
-    keysFree = keysFull + Tile::kStages;
-    valuesFull = keysFree + Tile::kStages;
-    valuesFree = valuesFull + Tile::kStages;
-    landed = valuesFree + Tile::kStages;
-  }
+  __device__ explicit Shared(unsigned char *memory)
+      : queries(reinterpret_cast<bf16 *>(memory)),
+        keys(queries + Tile::kQueryStages * Tile::kQueryElements),
+        values(keys + Tile::kStages * Tile::kStageElements),
+        queriesFull(reinterpret_cast<Mbarrier *>(values + Tile::kStages * Tile::kStageElements)),
+        queriesFree(queriesFull + Tile::kQueryStages),
+        keysFull(queriesFree + Tile::kQueryStages),
+        keysFree(keysFull + Tile::kStages),
+        valuesFull(keysFree + Tile::kStages),
+        valuesFree(valuesFull + Tile::kStages),
+        landed(valuesFree + Tile::kStages) {}
 
   // By one thread.
   __device__ void initBarriers() const {
@@ -103,89 +125,51 @@ struct Shared {
   }
 };
 
-// ---- what there is to do
-
-// Blocks take tiles by turns, there and back: who had the longest of one turn has the shortest of the next.
-__device__ __forceinline__ int64_t tileNumber(int turn) {
-  unsigned place = turn % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
-  return static_cast<int64_t>(turn) * gridDim.x + place;
-}
-
-template <typename Tile>
-__device__ __forceinline__ Part partOf(const Work &work, int64_t number) {
-  const auto &size = work.size;
-  auto [batch, head, block] = work.order.turn(static_cast<unsigned>(number));
-  Part part{batch, head, size.queries - (work.order.blocks - block) * Tile::kRows, {}, true, 0, 0};
-  part.fits = !size.cached || size.cache.fits(batch);
-  if (!part.fits) return part;
-  part.sight = size.sight(batch);
-  part.begin = part.sight.first(max(part.row, 0));
-  int keys = part.sight.last(part.row + Tile::kRows - 1) - part.begin;
-  part.blocks = max(keys + Tile::kKeys - 1, 0) / Tile::kKeys;
-  return part;
-}
-
-// Of rows from .. to (inclusive), which are there.
-template <typename Tile>
-__device__ __forceinline__ KeyBlocks blocksOf(const Part &part, int from, int to) {
-  constexpr int kKeys = Tile::kKeys;
-  if (!part.fits || from > to) return {0, 0, 0, 0};
-  auto up = [](int keys) { return max(keys + kKeys - 1, 0) / kKeys; };
-  auto down = [](int keys) { return max(keys, 0) / kKeys; };
-  int first = part.sight.first(from) - part.begin, last = part.sight.last(to) - part.begin;
-  int clearFirst = part.sight.first(to) - part.begin, clearLast = part.sight.last(from) - part.begin;
-  return {down(first), first < last ? min(up(last), part.blocks) : 0, up(clearFirst), down(clearLast)};
-}
-
 // ---- the producer
 
-// One warp, of which one lane orders.
+// One lane of a warp orders all copies.
 template <typename Tile>
 __device__ __forceinline__ void produce(const Shared<Tile> &shared, const Maps &maps, const Work &work) {
-  constexpr int kKeys = Tile::kKeys, kStageElements = Tile::kStageElements;
+  constexpr int kKeys = Tile::kKeys, kHeadSize = Tile::kHeadSize, kStageElements = Tile::kStageElements;
   using Queries = Ring<Tile::kQueryStages>;
   using Stages = Ring<Tile::kStages>;
-  auto lane = static_cast<int>(threadIdx.x % kWarp);
-  int use = 0, landings = 0;
+  bool leads = threadIdx.x % kWarp == 0;
+  int use = 0, cleared = 0;
 #pragma unroll 1
   for (int turn = 0; tileNumber(turn) < work.tiles; ++turn) {
-    const Part part = partOf<Tile>(work, tileNumber(turn));
+    const Part part = Part::of<Tile>(work, tileNumber(turn));
     int stage = Queries::stage(turn), head = part.head / work.size.group;
-    waitForPhase(shared.queriesFree + stage, Queries::parity(turn) ^ 1u);
-    if (lane == 0) {
+    if (leads) {
+      waitForPhase(shared.queriesFree + stage, Queries::parity(turn) ^ 1u);
       arriveExpecting(shared.queriesFull + stage, Tile::kQueryElements * sizeof(bf16));
-      loadRows<Tile::kRows, Tile::kHeadSize>(shared.queries + stage * Tile::kQueryElements, &maps.q, part.row,
-                                             part.head, part.batch, shared.queriesFull + stage);
+      loadRows<Tile::kRows, kHeadSize>(shared.queries + stage * Tile::kQueryElements, &maps.q, part.row, part.head,
+                                       part.batch, shared.queriesFull + stage);
     }
 #pragma unroll 1
     for (int block = part.blocks - 1; block >= 0; --block, ++use) {
       int key = part.begin + block * kKeys;
       stage = Stages::stage(use);
-      auto load = [&](bf16 *tile, const TensorMap *map, Mbarrier *barrier) {
-        if (lane != 0) return;
-        arriveExpecting(barrier, kStageElements * sizeof(bf16));
-        loadRows<kKeys, Tile::kHeadSize>(tile, map, key, head, part.batch, barrier);
-      };
-      waitForPhase(shared.keysFree + stage, Stages::parity(use) ^ 1u);
-      load(shared.keys + stage * kStageElements, &maps.k, shared.keysFull + stage);
-
       bf16 *values = shared.values + stage * kStageElements;
-      waitForPhase(shared.valuesFree + stage, Stages::parity(use) ^ 1u);
+      // Whether there are rows in memory that are not the sequence's. They may hold anything, and a probability of 0
+      // does not make a number of what is none.
       bool foreign = part.sight.keys < min(key + kKeys, work.size.keys);
-      load(values, &maps.v, foreign ? shared.landed : shared.valuesFull + stage);
-      if (foreign) {
-        // Rows past the sequence's keys hold what they like, and no probability of 0 makes a number of what is none.
-        waitForPhase(shared.landed, landings++ % 2);
-        for (int column = 0; column < Tile::kHeadSize; column += kBoxColumns) {
-          auto *pieces = reinterpret_cast<uint4 *>(values + kKeys * column);
-          for (int i = (part.sight.keys - key) * kBoxColumns / 8 + lane; i < kKeys * kBoxColumns / 8; i += kWarp) {
-            pieces[i] = make_uint4(0, 0, 0, 0);
-          }
-        }
-        fenceAsyncProxy();
-        __syncwarp();
-        if (lane == 0) arrive(shared.valuesFull + stage);
+      if (leads) {
+        waitForPhase(shared.keysFree + stage, Stages::parity(use) ^ 1u);
+        arriveExpecting(shared.keysFull + stage, kStageElements * sizeof(bf16));
+        loadRows<kKeys, kHeadSize>(shared.keys + stage * kStageElements, &maps.k, key, head, part.batch,
+                                   shared.keysFull + stage);
+        Mbarrier *full = foreign ? shared.landed : shared.valuesFull + stage;
+        waitForPhase(shared.valuesFree + stage, Stages::parity(use) ^ 1u);
+        arriveExpecting(full, kStageElements * sizeof(bf16));
+        loadRows<kKeys, kHeadSize>(values, &maps.v, key, head, part.batch, full);
       }
+      if (!foreign) continue;
+      __syncwarp();
+      waitForPhase(shared.landed, cleared++ % 2);
+      clearRows<kKeys, kHeadSize>(values, part.sight.keys - key);
+      fenceAsyncProxy();
+      __syncwarp();
+      if (leads) arrive(shared.valuesFull + stage);
     }
   }
   releaseNextGrid();
@@ -193,72 +177,21 @@ __device__ __forceinline__ void produce(const Shared<Tile> &shared, const Maps &
 
 // ---- the consumers
 
-// The softmax of a thread's two rows while their keys pass by (Milakov and Gimelshein 2018), in base 2.
-struct OnlineSoftmax {
-  float base[2] = {-INFINITY, -INFINITY};  // that powers are taken below: a score that was the highest once
-  float total[2] = {0, 0};                 // of the thread's own columns
-  float shrink[2];                         // what the last update makes of what came before
-
-  // Turns scores into powers. The base follows the highest score only where that is far above: powers may be large, as
-  // all are divided by their sum in the end, and what came before has to be multiplied that much less often.
-  template <bool Masked, int Count>
-  __device__ __forceinline__ void update(float (&scores)[Count], float scale) {
-    constexpr float kFar = 8;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float highest = -INFINITY;
-#pragma unroll
-      for (int i = 2 * half; i < Count; i += 4) highest = fmaxf(highest, fmaxf(scores[i], scores[i + 1]));
-      highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 1));
-      highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 2)) * scale;
-      bool rises = highest > base[half] + kFar;
-      shrink[half] = rises ? fastExp2(base[half] - highest) : 1.0f;
-      if (rises) base[half] = highest;
-      // A row that has seen nothing yet.
-      float below = Masked && base[half] == -INFINITY ? 0.0f : base[half], own = 0;
-#pragma unroll
-      for (int i = 2 * half; i < Count; i += 4) {
-        scores[i] = fastExp2(fmaf(scores[i], scale, -below));
-        scores[i + 1] = fastExp2(fmaf(scores[i + 1], scale, -below));
-        own += scores[i] + scores[i + 1];
-      }
-      total[half] = fmaf(total[half], shrink[half], own);
-    }
-  }
-
-  template <int Count>
-  __device__ __forceinline__ void shrinkSums(float (&sums)[Count]) const {
-    if (!__any_sync(kAllLanes, shrink[0] != 1 || shrink[1] != 1)) return;
-#pragma unroll
-    for (int i = 0; i < Count; ++i) sums[i] *= shrink[i / 2 % 2];
-  }
-
-  // The sums over whole rows.
-  __device__ __forceinline__ void finish() {
-#pragma unroll
-    for (float &sum : total) {
-      sum += __shfl_xor_sync(kAllLanes, sum, 1);
-      sum += __shfl_xor_sync(kAllLanes, sum, 2);
-    }
-  }
-};
-
-// One of the consuming warpgroups: what it keeps from block to block, and what it does with one.
+// One of the warpgroups: what it keeps from block to block, and what it does with one.
 template <typename Tile>
 struct Consumer {
   static constexpr int kKeys = Tile::kKeys, kStageElements = Tile::kStageElements;
   using Stages = Ring<Tile::kStages>;
+  using Scores = float[kKeys / 2];
 
   const Shared<Tile> &shared;
   int group;
-  float scale;  // of scores, in base 2
-  int use = 0;  // of the ring's stages: the block that comes next
-
+  float scale;                // of scores, in base 2
+  int use = 0;                // of the ring's stages: by the next block
   const bf16 *queries;        // the warpgroup's rows
-  int first[2], last[2];      // which keys the thread's two rows see, counted from the tile's first
-  int clearFirst, clearLast;  // which all rows see
+  KeyRange any, all, own[2];  // keys that any of them sees, that all see, and that the thread's two rows see
 
-  OnlineSoftmax softmax;
+  RowSoftmax softmax;
   float sums[Tile::kHeadSize / 2];
   uint32_t powers[kKeys / 16][4];  // of the block before, whose values have not been added yet
 
@@ -272,7 +205,7 @@ struct Consumer {
     arriveNamed(group == Tile::kGroups - 1 ? 1 : 2 + group, 2 * kWarpgroup);
   }
 
-  // ---- the ring
+  // ---- the ring: one thread frees a stage, once all of the warpgroup have met after they waited for it
 
   __device__ __forceinline__ void waitForKeys(int of) const {
     waitForPhase(shared.keysFull + Stages::stage(of), Stages::parity(of));
@@ -287,14 +220,15 @@ struct Consumer {
     if (threadIdx.x % kWarpgroup == 0) arrive(shared.valuesFree + Stages::stage(of));
   }
 
-  // ---- blocks
+  // ---- a block
 
-  __device__ __forceinline__ void askForScores(float (&scores)[kKeys / 2]) const {
+  __device__ __forceinline__ void askForScores(Scores &scores) const {
     fenceWarpgroup();
     multiplyTransposed<Tile::kHeadSize, Tile::kRows, kKeys>(scores, queries,
                                                             shared.keys + Stages::stage(use) * kStageElements);
     commitProducts();
   }
+
   __device__ __forceinline__ void askForSums(int of) {
     holdRegisters(sums);
     fenceWarpgroup();
@@ -303,28 +237,27 @@ struct Consumer {
   }
 
   template <bool Masked>
-  __device__ __forceinline__ void update(float (&scores)[kKeys / 2], int block) {
-    if constexpr (Masked) {
-      int key = block * kKeys;
-      if (key + kKeys > clearLast) hideFrom(scores, {last[0] - key, last[1] - key});
-      if (key < clearFirst) hideBefore(scores, {first[0] - key, first[1] - key});
-    }
+  __device__ __forceinline__ void update(Scores &scores, int block) {
+    int key = block * kKeys;
+    if (Masked && key + kKeys > all.last) hideFrom(scores, {own[0].last - key, own[1].last - key});
+    if (Masked && key < all.first) hideBefore(scores, {own[0].first - key, own[1].first - key});
     softmax.template update<Masked>(scores, scale);
   }
 
-  // A block that none of the rows sees.
+  // One that none of the rows sees.
   __device__ __forceinline__ void skip() {
     waitForKeys(use);
-    freeKeys(use);
-    take();
-    pass();
     waitForValues(use);
+    take();
+    freeKeys(use);
     freeValues(use);
+    pass();
     ++use;
   }
 
+  // The first that they see.
   __device__ __forceinline__ void begin(int block) {
-    float scores[kKeys / 2];
+    Scores scores;
     waitForKeys(use);
     take();
     askForScores(scores);
@@ -339,7 +272,7 @@ struct Consumer {
 
   template <bool Masked>
   __device__ __forceinline__ void next(int block) {
-    float scores[kKeys / 2];
+    Scores scores;
     waitForKeys(use);
     take();
     askForScores(scores);
@@ -358,6 +291,7 @@ struct Consumer {
     ++use;
   }
 
+  // After the last.
   __device__ __forceinline__ void end() {
     waitForValues(use - 1);
     askForSums(use - 1);
@@ -366,27 +300,30 @@ struct Consumer {
     freeValues(use - 1);
   }
 
-  // All of the tile's keys, of which the rows see `seen`.
-  __device__ __forceinline__ void attend(int blocks, const KeyBlocks &seen) {
+  // ---- a tile
+
+  __device__ __forceinline__ void attend(int blocks) {
     softmax = {};
 #pragma unroll
     for (float &sum : sums) sum = 0;
+    auto blockAfter = [](int key) { return max(key + kKeys - 1, 0) / kKeys; };
+    int first = max(any.first, 0) / kKeys, last = any.first < any.last ? min(blockAfter(any.last), blocks) : 0;
+    int clearFirst = max(blockAfter(all.first), first), clearLast = max(all.last / kKeys, first);
     int block = blocks - 1;
 #pragma unroll 1
-    for (; block >= seen.last; --block) skip();
-    if (block >= seen.first) {
+    for (; block >= last; --block) skip();
+    if (block >= first) {
       begin(block--);
-      // Keys that are seen in part are those of the last rows and, with a window or packed sequences, the first.
-      int stop = max(seen.first, seen.clearLast);
+      // Seen in part are the keys of the last rows and, with a window or packed sequences, of the first.
+      int stop = clearLast;
 #pragma unroll 1
       while (true) {
 #pragma unroll 1
         for (; block >= stop; --block) next<true>(block);
-        if (block < seen.first) break;
-        stop = max(seen.first, seen.clearFirst);
+        if (block < first) break;
 #pragma unroll 1
-        for (; block >= stop; --block) next<false>(block);
-        stop = seen.first;
+        for (; block >= clearFirst; --block) next<false>(block);
+        stop = first;
       }
       end();
     }
@@ -400,39 +337,32 @@ __device__ __forceinline__ void consume(const Shared<Tile> &shared, const Maps &
   using Queries = Ring<Tile::kQueryStages>;
   const auto &size = work.size;
   auto thread = static_cast<int>(threadIdx.x % kWarpgroup);
-  int threadRow = thread / kWarp * 16 + thread % kWarp / 4;
+  int threadRow = group * kGroupRows + thread / kWarp * 16 + thread % kWarp / 4;
   Consumer<Tile> consumer(shared, group, size.scale);
   if (group == Tile::kGroups - 1) consumer.pass();  // the first turn is the first warpgroup's
 #pragma unroll 1
   for (int turn = 0; tileNumber(turn) < work.tiles; ++turn) {
-    const Part part = partOf<Tile>(work, tileNumber(turn));
-    int row = part.row + group * kGroupRows, from = max(row, 0), to = row + kGroupRows - 1;
-    const KeyBlocks seen = blocksOf<Tile>(part, from, to);
-    consumer.clearFirst = part.fits && from <= to ? part.sight.first(to) - part.begin : 0;
-    consumer.clearLast = part.fits && from <= to ? part.sight.last(from) - part.begin : 0;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      int own = max(row + threadRow + 8 * half, 0);
-      consumer.first[half] = part.fits ? part.sight.first(own) - part.begin : 0;
-      consumer.last[half] = part.fits ? part.sight.last(own) - part.begin : 0;
-    }
-    int stage = Queries::stage(turn);
+    const Part part = Part::of<Tile>(work, tileNumber(turn));
+    int row = part.row + group * kGroupRows, last = row + kGroupRows - 1, stage = Queries::stage(turn);
     bf16 *rows = shared.queries + stage * Tile::kQueryElements + group * kGroupRows * kBoxColumns;
+    KeyRange upper = part.keysOf(max(row, 0)), lower = part.keysOf(last);
+    consumer.any = {upper.first, lower.last};
+    consumer.all = {lower.first, upper.last};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) consumer.own[half] = part.keysOf(part.row + threadRow + 8 * half);
     consumer.queries = rows;
     waitForPhase(shared.queriesFull + stage, Queries::parity(turn));
-    consumer.attend(part.blocks, seen);
+    consumer.attend(part.blocks);
 
-    consumer.softmax.finish();
+    RowSoftmax &softmax = consumer.softmax;
+    softmax.finish();
     float factor[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float total = consumer.softmax.total[half];
-      bool blind = total == 0;
-      factor[half] = blind ? 0.0f : 1.0f / total;
-      int own = row + threadRow + 8 * half;
+      int own = part.row + threadRow + 8 * half;
+      factor[half] = softmax.blind(half) ? 0.0f : 1.0f / softmax.total[half];
       if (work.lse != nullptr && thread % 4 == 0 && own >= 0 && part.fits) {
-        int64_t place = (static_cast<int64_t>(part.batch) * size.heads + part.head) * size.queries + own;
-        work.lse[place] = blind ? -INFINITY : (consumer.softmax.base[half] + log2f(total)) * kLn2;
+        work.lse[(static_cast<int64_t>(part.batch) * size.heads + part.head) * size.queries + own] = softmax.lse(half);
       }
     }
     // Through the warpgroup's own queries, which nobody needs any more.
@@ -440,17 +370,13 @@ __device__ __forceinline__ void consume(const Shared<Tile> &shared, const Maps &
     fenceAsyncProxy();
     syncNamed(1 + Tile::kGroups + group, kWarpgroup);
     if (thread == 0) {
-      if (part.fits && from <= to) {
-#pragma unroll
-        for (int column = 0; column < Tile::kHeadSize; column += kBoxColumns) {
-          storeTile(&maps.out, column, row, part.head, part.batch, rows + Tile::kRows * column);
-        }
+      if (part.fits && last >= 0) {
+        storeRows<Tile::kRows, Tile::kHeadSize>(&maps.out, row, part.head, part.batch, rows);
         commitStores();
         waitForStoreReads<0>();
       }
-      if (!part.fits && group == 0 && part.head == 0 && part.row + Tile::kRows == size.queries) {
-        size.cache.note(part.batch);
-      }
+      bool notes = !part.fits && group == 0 && part.head == 0 && part.row + Tile::kRows == size.queries;
+      if (notes) size.cache.note(part.batch);
       arrive(shared.queriesFree + stage);
     }
   }
@@ -466,10 +392,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 #if SN_HOPPER
   SN_DYNAMIC_SHARED(memory);
   const Shared<Tile> shared(memory);
-  if (threadIdx.x == 0) shared.initBarriers();
+  if (threadIdx.x == 0) {
+    for (const TensorMap *map : {&maps.q, &maps.k, &maps.v, &maps.out}) prefetchMap(map);
+    shared.initBarriers();
+  }
   __syncthreads();
   waitForPriorGrid();
-  // Known to be the same in the whole warp.
+  // By a shuffle, so that the compiler knows it to be the same in the whole warp.
   int group = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / kWarpgroup), 0);
   if (group == Tile::kGroups) {
     lowerRegisters<Tile::kProducerRegisters>();
@@ -504,16 +433,15 @@ cudaError_t launchTile(const sn_stream *stream, const ForwardArguments<bf16> &ar
 
 }  // namespace
 
+// Dropped probabilities are drawn for longer than anything else takes.
 bool suitsWarpgroups(const ForwardArguments<bf16> &arguments) {
   int headSize = arguments.size.headSize;
-  return headSize > 32 && headSize <= 128 && arguments.dropout.p == 0 && suitsTensorCopies(arguments.q, headSize) &&
-         suitsTensorCopies(arguments.k, headSize) && suitsTensorCopies(arguments.v, headSize) &&
-         suitsTensorCopies(arguments.out, headSize);
+  return headSize > 32 && headSize <= 128 && arguments.dropout.p == 0 && arguments.piecesIn && arguments.piecesOut;
 }
 
 cudaError_t launchForwardWarpgroups(const sn_stream *stream, const ForwardArguments<bf16> &arguments) {
-  if (arguments.size.headSize <= 64) return launchTile<ForwardTile<64, 3, 128, 4, 160, 32>>(stream, arguments);
-  return launchTile<ForwardTile<128, 2, 128, 2, 240, 24>>(stream, arguments);
+  if (arguments.size.headSize <= 64) return launchTile<WarpgroupForwardTile<64, 3, 128, 4, 160, 32>>(stream, arguments);
+  return launchTile<WarpgroupForwardTile<128, 2, 128, 2, 232, 40>>(stream, arguments);
 }
 
 }  // namespace sn::cuda

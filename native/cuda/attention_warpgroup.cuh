@@ -19,12 +19,6 @@ constexpr int kWarpgroup = 128;
 constexpr int kGroupRows = 64;   // of a warpgroup's product
 constexpr int kBoxColumns = 64;  // that a swizzled box may have: 128 bytes
 
-// A tensor copy can have the rows of `heads` heads: 16 bytes are its unit.
-template <typename T>
-bool suitsTensorCopies(const Heads<T> &heads, int headSize) {
-  return heads.inPieces(headSize);
-}
-
 // Boxes of `boxRows` rows by 64 columns, addressed by column, row, head and sequence.
 template <typename T>
 cudaError_t describeHeads(TensorMap *map, const Heads<T> &tensor, int batch, int heads, int rows, int headSize,
@@ -50,8 +44,28 @@ __device__ __forceinline__ void loadRows(bf16 *tile, const TensorMap *map, int r
   }
 }
 
-// Places of a ring of stages that are filled and emptied again and again: use `n` is of stage n % Stages, and waits for
-// the phase of this parity.
+// Stores 64 of a tile's rows.
+template <int Rows, int HeadSize>
+__device__ __forceinline__ void storeRows(const TensorMap *map, int row, int head, int batch, const bf16 *rows) {
+#pragma unroll
+  for (int column = 0; column < HeadSize; column += kBoxColumns) {
+    storeTile(map, column, row, head, batch, rows + Rows * column);
+  }
+}
+
+// By one warp: makes zeros of a tile's rows from `row` on.
+template <int Rows, int HeadSize>
+__device__ __forceinline__ void clearRows(bf16 *tile, int row) {
+  constexpr int kPieces = kBoxColumns * sizeof(bf16) / sizeof(uint4);  // of a row
+  for (int column = 0; column < HeadSize; column += kBoxColumns) {
+    auto *pieces = reinterpret_cast<uint4 *>(tile + Rows * column);
+    for (int i = row * kPieces + static_cast<int>(threadIdx.x % kWarp); i < Rows * kPieces; i += kWarp) {
+      pieces[i] = make_uint4(0, 0, 0, 0);
+    }
+  }
+}
+
+// Stages that are filled and emptied again and again: the stage of each use, and the parity of its phase.
 template <int Stages>
 struct Ring {
   static __device__ __forceinline__ int stage(int use) { return use % Stages; }
@@ -133,6 +147,61 @@ __device__ __forceinline__ void hideBefore(float (&scores)[Count], const int (&b
     if (column + i / 4 * 8 + i % 2 < begin[i / 2 % 2]) scores[i] = -INFINITY;
   }
 }
+
+// ---- softmax
+
+// That of a thread's two rows while their keys pass by (Milakov and Gimelshein 2018).
+struct RowSoftmax {
+  float most[2] = {-INFINITY, -INFINITY};  // of the scores so far, in base 2
+  float total[2] = {0, 0};                 // of the thread's own columns
+  float shrink[2];                         // what the last update makes of all that came before
+
+  // Turns scores into powers below the new maximum. Unmasked: no score is -infinity.
+  template <bool Masked, int Count>
+  __device__ __forceinline__ void update(float (&scores)[Count], float scale) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float highest = -INFINITY, own = 0;
+#pragma unroll
+      for (int i = 2 * half; i < Count; i += 4) highest = fmaxf(highest, fmaxf(scores[i], scores[i + 1]));
+      highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 1));
+      highest = fmaxf(highest, __shfl_xor_sync(kAllLanes, highest, 2));
+      float next = fmaxf(most[half], highest * scale);
+      float base = Masked && next == -INFINITY ? 0.0f : next;  // a row that has seen nothing yet
+      shrink[half] = fastExp2(most[half] - base);
+      most[half] = next;
+#pragma unroll
+      for (int i = 2 * half; i < Count; i += 4) {
+        scores[i] = fastExp2(fmaf(scores[i], scale, -base));
+        scores[i + 1] = fastExp2(fmaf(scores[i + 1], scale, -base));
+        own += scores[i] + scores[i + 1];
+      }
+      total[half] = fmaf(total[half], shrink[half], own);
+    }
+  }
+
+  // Once many keys have passed, new maxima are rare.
+  template <int Count>
+  __device__ __forceinline__ void shrinkSums(float (&sums)[Count]) const {
+    if (!__any_sync(kAllLanes, shrink[0] != 1 || shrink[1] != 1)) return;
+#pragma unroll
+    for (int i = 0; i < Count; ++i) sums[i] *= shrink[i / 2 % 2];
+  }
+
+  // The sums over whole rows.
+  __device__ __forceinline__ void finish() {
+#pragma unroll
+    for (float &sum : total) {
+      sum += __shfl_xor_sync(kAllLanes, sum, 1);
+      sum += __shfl_xor_sync(kAllLanes, sum, 2);
+    }
+  }
+
+  __device__ __forceinline__ bool blind(int half) const { return total[half] == 0; }
+  __device__ __forceinline__ float lse(int half) const {
+    return blind(half) ? -INFINITY : (most[half] + log2f(total[half])) * kLn2;
+  }
+};
 
 #endif
 

@@ -2,39 +2,164 @@
 
 using namespace sn::testing;
 
+namespace {
+
+// On every machine: out and lse, twice the same, and nothing written between the rows.
+void checkForward(const sn_attention_shape &shape, Tensor &q, Tensor &k, Tensor &v) {
+  AttentionLayout at{shape};
+  sn_dtype dtype = shape.dtype;
+  auto expected = attentionForward(at, q, k, v), rounded = attentionForward(at, q, k, v, toBf16);
+  CAPTURE(shape.queries);
+  CAPTURE(shape.keys);
+  CAPTURE(shape.head_size);
+  everywhere([&](Machine &on) {
+    Tensor out(dtype, at.outSize()), lse(SN_F32, at.rows());
+    REQUIRE_MESSAGE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK,
+                    std::string(sn_last_error()));
+    REQUIRE_MESSAGE(sn_synchronize(on.stream) == SN_OK, std::string(sn_last_error()));
+    if (on.isCuda() && dtype == SN_BF16) {
+      checkRounded(out, expected.out, expected.outSize, rounded.out);
+    } else {
+      checkClose(out, expected.out, 1e-5, 3e-6);
+    }
+    checkClose(lse, expected.lse, 1e-6, 3e-6);
+    on.same(out);
+    on.same(lse);
+    Tensor again(dtype, at.outSize());
+    REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, again, nullptr) == SN_OK);
+    CHECK(again.bytes() == out.bytes());
+  });
+}
+
+void checkForward(const sn_attention_shape &shape) {
+  AttentionLayout at{shape};
+  Tensor q(shape.dtype, Numbers(1).normal(at.qSize())), k(shape.dtype, Numbers(2).normal(at.kSize()));
+  Tensor v(shape.dtype, Numbers(3).normal(at.vSize()));
+  checkForward(shape, q, k, v);
+}
+
+sn_attention_shape bf16Shape(int64_t batch, int64_t queries, int64_t keys, int64_t heads, int64_t kvHeads,
+                             int64_t headSize, int32_t causal) {
+  int64_t width = heads * headSize, keyWidth = kvHeads * headSize;
+  return {batch, queries, keys,   heads, kvHeads, headSize, width, keyWidth, keyWidth,
+          width, SN_BF16, causal, 0,     nullptr, nullptr,  0,     0,        {}};
+}
+
+}  // namespace
+
 TEST_CASE("attention forward: out and lse equal the double-precision reference, and nothing else is written") {
   for (auto dtype : {SN_F32, SN_BF16}) {
-    for (const auto &shape : attentionShapes(dtype)) {
+    for (const auto &shape : attentionShapes(dtype)) checkForward(shape);
+  }
+}
+
+TEST_CASE("attention forward: the same over several tiles of rows and blocks of keys, and turns of a multiprocessor") {
+  struct Case {
+    int64_t batch, queries, keys, heads, kvHeads, headSize;
+    int32_t causal;
+    int64_t window = 0;
+    bool padded = false, packed = false;
+  };
+  constexpr Case kCases[] = {
+      // Rows that end within each of the warpgroups, and keys within each of the blocks.
+      {1, 1, 1, 1, 1, 64, 1},
+      {1, 7, 300, 2, 1, 64, 1},
+      {1, 33, 129, 3, 1, 64, 0},
+      {1, 200, 200, 2, 2, 64, 1},
+      {1, 300, 129, 1, 1, 64, 0},
+      {1, 300, 300, 2, 1, 64, 1},
+      {1, 129, 400, 1, 1, 64, 1},
+      {1, 1, 257, 1, 1, 128, 0},
+      {1, 7, 33, 2, 1, 128, 1},
+      {1, 200, 129, 1, 1, 128, 0},
+      {1, 129, 300, 2, 1, 128, 1},
+      {1, 260, 260, 1, 1, 128, 1},
+      {1, 193, 385, 1, 1, 40, 1},
+      {1, 65, 200, 1, 1, 104, 0},
+      // More rows than keys: the first see nothing.
+      {1, 300, 100, 1, 1, 64, 1},
+      {1, 200, 7, 1, 1, 128, 1},
+      // More tiles than the emulated GPU has multiprocessors: 21 and 18.
+      {3, 33, 65, 7, 7, 64, 1},
+      {3, 129, 65, 3, 1, 128, 0},
+      // Windows narrower than a block, and over several.
+      {1, 300, 300, 1, 1, 64, 1, 20},
+      {1, 400, 400, 1, 1, 64, 1, 200},
+      {1, 200, 330, 1, 1, 64, 0, 150},
+      {1, 300, 300, 1, 1, 128, 1, 140},
+      // Padding: a sequence without keys, one with one, one with all.
+      {5, 129, 200, 2, 1, 64, 0, 0, true},
+      {4, 70, 300, 1, 1, 128, 0, 0, true},
+      // Packed: sequences of random lengths, of one row each, and rows that see nothing at the end.
+      {3, 400, 400, 1, 1, 64, 1, 0, false, true},
+      {3, 200, 300, 1, 1, 64, 1, 30, false, true},
+      {3, 260, 260, 2, 1, 128, 1, 0, false, true},
+  };
+  for (const auto &c : kCases) {
+    auto shape = bf16Shape(c.batch, c.queries, c.keys, c.heads, c.kvHeads, c.headSize, c.causal);
+    shape.window = c.window;
+    shape.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
+    shape.key_starts = c.packed ? keyStarts(c.batch, c.queries, c.keys) : nullptr;
+    checkForward(shape);
+  }
+}
+
+TEST_CASE("attention forward: scores that rise and fall from key to key, a little and far") {
+  for (int64_t headSize : {64, 128}) {
+    for (double slope : {-2.0, -0.05, 0.02, 1.0}) {
+      auto shape = bf16Shape(1, 200, 400, 1, 1, headSize, 1);
+      shape.scale = 1;
       AttentionLayout at{shape};
-      Tensor q(dtype, Numbers(1).normal(at.qSize())), k(dtype, Numbers(2).normal(at.kSize()));
-      Tensor v(dtype, Numbers(3).normal(at.vSize()));
-      auto expected = attentionForward(at, q, k, v), rounded = attentionForward(at, q, k, v, toBf16);
-      CAPTURE(shape.queries);
-      CAPTURE(shape.keys);
-      CAPTURE(shape.head_size);
-      everywhere([&](Machine &on) {
-        Tensor out(dtype, at.outSize()), lse(SN_F32, at.rows());
-        REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK);
-        if (on.isCuda() && dtype == SN_BF16) {
-          checkRounded(out, expected.out, expected.outSize, rounded.out);
-        } else {
-          checkClose(out, expected.out, 1e-5, 3e-6);
-        }
-        checkClose(lse, expected.lse, 1e-6, 3e-6);
-        on.same(out);
-        on.same(lse);
-        Tensor again(dtype, at.outSize());
-        REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, again, nullptr) == SN_OK);
-        CHECK(again.bytes() == out.bytes());
-      });
+      // The first two columns count the keys; both parts are exact in bf16.
+      Tensor q(SN_BF16, Numbers(1).normal(at.qSize(), 0.1)), k(SN_BF16, Numbers(2).normal(at.kSize(), 0.1));
+      Tensor v(SN_BF16, Numbers(3).normal(at.vSize()));
+      for (int64_t i = 0; i < shape.queries; ++i) {
+        q.set(at.q(0, i, 0, 0), 16 * slope);
+        q.set(at.q(0, i, 0, 1), slope);
+      }
+      for (int64_t j = 0; j < shape.keys; ++j) {
+        k.set(at.k(0, j, 0, 0), static_cast<double>(j / 16));
+        k.set(at.k(0, j, 0, 1), static_cast<double>(j % 16));
+      }
+      checkForward(shape, q, k, v);
     }
+  }
+}
+
+TEST_CASE("attention forward: padding may hold anything") {
+  for (int64_t headSize : {48, 64, 128}) {
+    constexpr int64_t kBatch = 4, kKeys = 200;
+    auto shape = bf16Shape(kBatch, 70, kKeys, 2, 1, headSize, 0);
+    shape.key_lengths = keyLengths(kBatch, kKeys);
+    AttentionLayout at{shape};
+    Tensor q(SN_BF16, Numbers(1).normal(at.qSize())), k(SN_BF16, Numbers(2).normal(at.kSize()));
+    Tensor v(SN_BF16, Numbers(3).normal(at.vSize()));
+    auto expected = attentionForward(at, q, k, v), rounded = attentionForward(at, q, k, v, toBf16);
+    for (int64_t b = 0; b < kBatch; ++b) {
+      for (int64_t j = shape.key_lengths[b]; j < kKeys; ++j) {
+        for (int64_t d = 0; d < headSize; ++d) {
+          k.set(at.k(b, j, 0, d), NAN);
+          v.set(at.v(b, j, 0, d), j % 2 == 0 ? NAN : INFINITY);
+        }
+      }
+    }
+    everywhere([&](Machine &on) {
+      Tensor out(SN_BF16, at.outSize());
+      REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, nullptr) == SN_OK);
+      REQUIRE_MESSAGE(sn_synchronize(on.stream) == SN_OK, std::string(sn_last_error()));
+      if (on.isCuda()) {
+        checkRounded(out, expected.out, expected.outSize, rounded.out);
+      } else {
+        checkClose(out, expected.out, 1e-5, 3e-6);
+      }
+    });
   }
 }
 
 TEST_CASE("attention forward: q, k and v may be columns of one matrix") {
   // 20 columns of bf16 are no multiple of 16 bytes.
   for (auto dtype : {SN_F32, SN_BF16}) {
-    for (int64_t size : {16, 20}) {
+    for (int64_t size : {16, 20, 64}) {
       int64_t batch = 2, length = 37, heads = 3, width = heads * size;
       sn_attention_shape shape{batch, length, length, heads, heads,   size,    3 * width, 3 * width, 3 * width,
                                width, dtype,  1,      0,     nullptr, nullptr, 0,         0,         {}};
@@ -62,13 +187,14 @@ TEST_CASE("attention forward: q, k and v may be columns of one matrix") {
 }
 
 TEST_CASE("attention forward: large scores overflow nothing") {
-  for (auto dtype : {SN_F32, SN_BF16}) {
+  for (auto [dtype, size] : {std::pair{SN_F32, 8}, {SN_BF16, 8}, {SN_BF16, 64}, {SN_BF16, 128}}) {
+    sn_attention_shape shape{1, 100, 100, 1, 1, size, size, size, size, size, dtype, 1, 0, nullptr, nullptr, 1, 0, {}};
+    AttentionLayout at{shape};
+    Tensor q(dtype, Numbers(1).normal(100 * size, 100)), k(dtype, Numbers(2).normal(100 * size, 100));
+    Tensor v(dtype, Numbers(3).normal(100 * size));
+    auto expected = attentionForward(at, q, k, v);
     everywhere([&](Machine &on) {
-      sn_attention_shape shape{1, 100, 100, 1, 1, 8, 8, 8, 8, 8, dtype, 1, 0, nullptr, nullptr, 1, 0, {}};
-      AttentionLayout at{shape};
-      Tensor q(dtype, Numbers(1).normal(800, 100)), k(dtype, Numbers(2).normal(800, 100));
-      Tensor v(dtype, Numbers(3).normal(800)), out(dtype, 800), lse(SN_F32, 100);
-      auto expected = attentionForward(at, q, k, v);
+      Tensor out(dtype, 100 * size), lse(SN_F32, 100);
       REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, lse.floats()) == SN_OK);
       checkClose(lse, expected.lse, 1e-6, 0);
       checkClose(out, expected.out, 1e-2, 1e-2);
@@ -77,18 +203,20 @@ TEST_CASE("attention forward: large scores overflow nothing") {
 }
 
 TEST_CASE("attention forward: changing a later key or value never changes an earlier row") {
-  for (auto dtype : {SN_F32, SN_BF16}) {
-    everywhere([&](Machine &on) {
-      sn_attention_shape shape{1, 90, 90, 1, 1, 32, 32, 32, 32, 32, dtype, 1, 0, nullptr, nullptr, 0, 0, {}};
-      Tensor q(dtype, Numbers(1).normal(90 * 32)), k(dtype, Numbers(2).normal(90 * 32));
-      Tensor v(dtype, Numbers(3).normal(90 * 32)), out(dtype, 90 * 32), other(dtype, 90 * 32);
+  for (auto [dtype, size] : {std::pair{SN_F32, 32}, {SN_BF16, 32}, {SN_BF16, 64}, {SN_BF16, 128}}) {
+    everywhere([&, dtype = dtype, size = size](Machine &on) {
+      sn_attention_shape shape{1, 90, 90, 1, 1, size, size, size, size, size, dtype, 1, 0, nullptr, nullptr, 0, 0, {}};
+      Tensor q(dtype, Numbers(1).normal(90 * size)), k(dtype, Numbers(2).normal(90 * size));
+      Tensor v(dtype, Numbers(3).normal(90 * size)), out(dtype, 90 * size), other(dtype, 90 * size);
       REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, out, nullptr) == SN_OK);
-      for (size_t i = 70 * 32; i < 71 * 32; ++i) {
+      REQUIRE(sn_synchronize(on.stream) == SN_OK);
+      auto row = static_cast<size_t>(size);
+      for (size_t i = 70 * row; i < 71 * row; ++i) {
         k.set(i, 50);
         v.set(i, -50);
       }
       REQUIRE(sn_attention_forward(on.stream, &shape, q, k, v, other, nullptr) == SN_OK);
-      auto earlier = static_cast<std::ptrdiff_t>(70 * 32 * bytesOf(dtype));
+      auto earlier = static_cast<std::ptrdiff_t>(70 * row * bytesOf(dtype));
       CHECK(std::equal(out.bytes().begin(), out.bytes().begin() + earlier, other.bytes().begin()));
       CHECK(!std::equal(out.bytes().begin() + earlier, out.bytes().end(), other.bytes().begin() + earlier));
     });
