@@ -306,4 +306,10 @@ struct BackwardArguments {
 cudaError_t launchBackward(const sn_stream *stream, BackwardArguments<bf16> arguments);
 cudaError_t launchBackward(const sn_stream *stream, BackwardArguments<float> arguments);
 
+// On sm_90a, where it suits: the others are for any call. Its workspace is larger.
+bool suitsWarpgroups(const BackwardArguments<bf16> &arguments);
+int64_t warpgroupBackwardBytes(const Device &device, const AttentionSize &size);
+cudaError_t launchBackwardWarpgroups(const sn_stream *stream, const BackwardArguments<bf16> &arguments,
+                                     void *workspace);
+
 }  // namespace sn::cuda

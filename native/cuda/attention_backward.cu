@@ -369,8 +369,18 @@ cudaError_t launchBackward(const sn_stream *stream, BackwardArguments<bf16> argu
   });
 }
 
-sn_status attention_backward_workspace(const sn_device *, const sn_attention_shape *shape, int64_t *bytes) {
-  *bytes = shape->batch * shape->heads * shape->queries * static_cast<int64_t>(sizeof(RowNumbers));
+sn_status attention_backward_workspace(const sn_device *device, const sn_attention_shape *shape, int64_t *bytes) {
+  const auto &s = *shape;
+  sn_status status = checkAttentionSize(s.batch, s.queries, s.keys, s.heads, "attention_backward_workspace");
+  if (status != SN_OK) return status;
+  *bytes = s.batch * s.heads * s.queries * static_cast<int64_t>(sizeof(RowNumbers));
+  if (!deviceOf(device).hopper || s.dtype != SN_BF16) return SN_OK;
+  // Addresses may not suit; what they then take is less.
+  BackwardArguments<bf16> arguments{};
+  arguments.size = sizeOf(s);
+  arguments.dropout.p = s.dropout;
+  arguments.piecesIn = true;
+  if (suitsWarpgroups(arguments)) *bytes = std::max(*bytes, warpgroupBackwardBytes(deviceOf(device), arguments.size));
   return SN_OK;
 }
 
@@ -403,6 +413,11 @@ sn_status attention_backward(sn_stream *stream, const sn_attention_shape *shape,
                          arguments.v.inPieces(s.head_size) && arguments.dout.inPieces(s.head_size);
     arguments.piecesOut =
         arguments.dq.inPieces(s.head_size) && arguments.dk.inPieces(s.head_size) && arguments.dv.inPieces(s.head_size);
+    if constexpr (std::is_same_v<T, bf16>) {
+      if (deviceOf(stream).hopper && suitsWarpgroups(arguments)) {
+        return check(launchBackwardWarpgroups(stream, arguments, workspace), "attention_backward");
+      }
+    }
     cudaError_t error = launchRows(stream, arguments);
     return check(error != cudaSuccess ? error : launchBackward(stream, arguments), "attention_backward");
   });

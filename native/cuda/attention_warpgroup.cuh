@@ -88,14 +88,15 @@ __device__ __forceinline__ void multiplyTransposed(float (&scores)[Rows / 2], co
   }
 }
 
-// sums += left right for 64 x Rows of `left` in registers, as packRows makes them, and a tile of Rows rows.
+// sums += left right, or = where not `add`, for 64 x Rows of `left` in registers, as packRows makes them, and a tile of
+// Rows rows.
 template <int HeadSize, int Rows>
 __device__ __forceinline__ void multiplyRows(float (&sums)[HeadSize / 2], const uint32_t (&left)[Rows / 16][4],
-                                             const bf16 *right) {
+                                             const bf16 *right, bool add = true) {
   uint64_t b = describeOuter(right, Rows * kBoxColumns * sizeof(bf16));
 #pragma unroll
   for (int step = 0; step < Rows / 16; ++step) {
-    multiplyWarpgroup<HeadSize, Major::outer>(sums, left[step], advance<Major::outer>(b, step));
+    multiplyWarpgroup<HeadSize, Major::outer>(sums, left[step], advance<Major::outer>(b, step), add || step > 0);
   }
 }
 
