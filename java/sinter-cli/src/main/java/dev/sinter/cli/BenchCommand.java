@@ -3,6 +3,7 @@ package dev.sinter.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.PeakRate;
 import dev.sinter.graph.Sampler;
 import dev.sinter.graph.WeightFormat;
 import dev.sinter.model.FrozenModel;
@@ -377,18 +378,35 @@ final class BenchCommand implements Callable<Integer> {
   private void benchTrain(LanguageModel model, Device where) {
     try (TrainingSteps whole = new TrainingSteps(model, train, random)) {
       if (lora == 0) {
-        measure("train " + train, dtype.dtype, where, whole::tokensPerSecond);
+        double[] rates = inTurn(List.of(whole::tokensPerSecond))[0];
+        printTraining("train " + train, where, rates, whole);
         return;
       }
       try (LanguageModel adapted = model.adapted(LoraConfig.of(lora), 1);
           TrainingSteps few = new TrainingSteps(adapted, train, random)) {
         List<DoubleSupplier> both = List.of(whole::tokensPerSecond, few::tokensPerSecond);
         double[][] rates = inTurn(both);
-        print("train " + train, dtype.dtype, where, rates[0]);
-        print("train " + train + " lora " + lora, dtype.dtype, where, rates[1]);
+        printTraining("train " + train, where, rates[0], whole);
+        printTraining("train " + train + " lora " + lora, where, rates[1], few);
         long base = model.parameters().bytes() - whole.trainingBytes();
         cost(whole.bytes(), base + few.bytes(), median(rates[0]), median(rates[1]));
       }
+    }
+  }
+
+  /** A training's rate, and how much of the device's arithmetic it makes use of. */
+  private void printTraining(String test, Device where, double[] rates, TrainingSteps steps) {
+    PeakRate peak = where.peak(dtype.get());
+    double share = peak.share(median(rates) * steps.flopsPerToken());
+    PrintWriter out = spec.commandLine().getOut();
+    if (json) {
+      ObjectNode row = row(test, dtype.dtype, where, rates);
+      row.put("mfu", share).put("flop_per_token", steps.flopsPerToken());
+      row.put("peak_flop_s", peak.flops()).put("peak_from", peak.source());
+      out.println(row);
+    } else {
+      print(test, dtype.dtype, where, rates);
+      out.printf(Locale.ROOT, "%-16s %11.1f%% of %s%n", "  MFU", 100 * share, peak);
     }
   }
 
@@ -447,6 +465,11 @@ final class BenchCommand implements Callable<Integer> {
           Locale.ROOT, "%-16s %,12.1f %,12.1f %,12.1f%n", test, median, rates[0], rates[runs - 1]);
       return;
     }
+    out.println(row(test, type, where, rates));
+  }
+
+  private ObjectNode row(String test, String type, Device where, double[] rates) {
+    double median = median(rates);
     ObjectNode row = new ObjectMapper().createObjectNode();
     row.put("engine", "sinter");
     row.put("what", test + " " + type);
@@ -456,6 +479,6 @@ final class BenchCommand implements Callable<Integer> {
     row.put("tok_s_min", Math.round(rates[0] * 10) / 10.0);
     row.put("tok_s_max", Math.round(rates[runs - 1] * 10) / 10.0);
     row.put("n", runs);
-    out.println(row);
+    return row;
   }
 }

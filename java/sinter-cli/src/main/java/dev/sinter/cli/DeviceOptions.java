@@ -20,8 +20,16 @@ final class DeviceOptions {
       description = "Threads of the CPU; 0: one a core (default: ${DEFAULT-VALUE}).")
   int threads;
 
+  @Option(
+      names = "--isa",
+      paramLabel = "ISA",
+      description =
+          "A lesser instruction set than the device has, for comparisons: of a CPU baseline, avx2,"
+              + " avx512, avx512bf16 or amx; of a GPU sm_80 (default: the device's best).")
+  String isa;
+
   Device open() {
-    return Device.of(device, threads);
+    return Device.of(device, threads, isa);
   }
 
   /** Storage of the weights. */

@@ -109,7 +109,7 @@ final class DpoCommand implements Callable<Integer> {
           dpo.tooLong(),
           steps);
       Files.createDirectories(options.out);
-      try (TrainingLog log = new TrainingLog(err, options.out, 0, steps)) {
+      try (TrainingLog log = new TrainingLog(err, model, options.out, 0, steps)) {
         dpo.run(AlignmentOptions.adamW(learningRate), steps, log::step);
         if (!held.isEmpty()) {
           log.evaluation(new Trainer.Evaluation(steps, dpo.evaluate().loss()));

@@ -4,6 +4,7 @@ import dev.sinter.finetune.Evaluation;
 import dev.sinter.finetune.FineTuner;
 import dev.sinter.finetune.Task;
 import dev.sinter.graph.Device;
+import dev.sinter.graph.PeakRate;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Path;
@@ -204,12 +205,15 @@ final class FinetuneCommand implements Callable<Integer> {
 
   private ProgressBar bar;
   private String judged = "";
+  private PeakRate peak;
 
   @Override
   public Integer call() throws IOException {
     PrintWriter err = spec.commandLine().getErr();
     FineTuner.Outcome outcome;
     try (Device where = device.open()) {
+      peak = where.peak(dtype.get());
+      err.printf("MFU is of %s%n", peak);
       outcome =
           tuner()
               .onStep(step -> show(step, err))
@@ -290,7 +294,12 @@ final class FinetuneCommand implements Callable<Integer> {
   private void show(FineTuner.Progress step, PrintWriter err) {
     String status =
         String.format(
-            Locale.ROOT, "loss %.3f%s  %,.0f tok/s", step.loss(), judged, step.tokensPerSecond());
+            Locale.ROOT,
+            "loss %.3f%s  %,.0f tok/s  MFU %.1f%%",
+            step.loss(),
+            judged,
+            step.tokensPerSecond(),
+            100 * peak.share(step.flopsPerSecond()));
     if (Terminal.isInteractive()) {
       bar = bar == null ? Terminal.bar(task, 0, step.steps()) : bar;
       bar.stepTo(step.step());

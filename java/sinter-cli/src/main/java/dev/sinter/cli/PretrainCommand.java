@@ -179,7 +179,7 @@ final class PretrainCommand implements Callable<Integer> {
     PrintWriter err = spec.commandLine().getErr();
     BertTrainer trainer =
         new BertTrainer(model, train, options.batch, length, mostMasked, options.seed);
-    try (TrainingLog log = new TrainingLog(err, options.out, 0, options.steps)) {
+    try (TrainingLog log = new TrainingLog(err, model, options.out, 0, options.steps)) {
       BertTrainer.Result[] last = {null};
       trainer.run(
           options.adamW(0.98),

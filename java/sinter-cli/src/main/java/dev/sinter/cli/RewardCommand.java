@@ -103,7 +103,7 @@ final class RewardCommand implements Callable<Integer> {
           trainer.tooLong(),
           steps);
       Files.createDirectories(options.out);
-      try (TrainingLog log = new TrainingLog(err, options.out, 0, steps)) {
+      try (TrainingLog log = new TrainingLog(err, reward.model(), options.out, 0, steps)) {
         trainer.run(AlignmentOptions.adamW(learningRate), steps, log::step);
         log.endProgress();
         log.drawCurves(options.out.getFileName() + ": reward model");

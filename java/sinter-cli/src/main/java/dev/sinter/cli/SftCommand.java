@@ -134,7 +134,7 @@ final class SftCommand implements Callable<Integer> {
     }
     double[] last = {Double.NaN};
     Files.createDirectories(options.out);
-    try (TrainingLog log = new TrainingLog(err, options.out, 0, steps)) {
+    try (TrainingLog log = new TrainingLog(err, model, options.out, 0, steps)) {
       if (!held.isEmpty()) {
         log.evaluation(new Trainer.Evaluation(0, tuning.evaluate(held)));
       }

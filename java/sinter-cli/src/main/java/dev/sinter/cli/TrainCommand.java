@@ -453,7 +453,7 @@ final class TrainCommand implements Callable<Integer> {
               }
             });
     Runtime.getRuntime().addShutdownHook(hook);
-    try (TrainingLog log = new TrainingLog(err, out, trainer.done(), steps)) {
+    try (TrainingLog log = new TrainingLog(err, gpt.model(), out, trainer.done(), steps)) {
       if (valid.length() > 1) {
         long windows = evalBatches * batch;
         trainer.validation(valid, evalEvery, windows).onEvaluation(log::evaluation);

@@ -170,7 +170,8 @@ final class TrainPairsCommand implements Callable<Integer> {
     PrintWriter err = spec.commandLine().getErr();
     TranslationTrainer trainer =
         new TranslationTrainer(translator.model(), pairs, options.batch, options.seed);
-    try (TrainingLog log = new TrainingLog(err, options.out, 0, options.steps)) {
+    try (TrainingLog log =
+        new TrainingLog(err, translator.model(), options.out, 0, options.steps)) {
       trainer.run(
           options.adamW(0.98),
           smoothing,

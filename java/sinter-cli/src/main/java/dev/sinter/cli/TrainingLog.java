@@ -1,7 +1,9 @@
 package dev.sinter.cli;
 
+import dev.sinter.graph.PeakRate;
 import dev.sinter.io.CsvLog;
 import dev.sinter.io.EventFile;
+import dev.sinter.model.Model;
 import dev.sinter.train.Step;
 import dev.sinter.train.Trainer;
 import java.io.IOException;
@@ -24,24 +26,29 @@ final class TrainingLog implements AutoCloseable {
   private final Path folder;
   private final CsvLog csv;
   private final EventFile events;
+  private final PeakRate peak;
   private final ProgressBar bar;
   private double smoothedRate;
   private double lastLoss = Double.NaN;
   private double lastValidation = Double.NaN;
+  private double flopsOfToken;
   private long lastLine;
 
-  TrainingLog(PrintWriter err, Path folder, long done, long steps) throws IOException {
+  TrainingLog(PrintWriter err, Model model, Path folder, long done, long steps) throws IOException {
+    peak = model.device().peak(model.weights().dtype());
     this.err = err;
     this.steps = steps;
     this.folder = folder;
     csv = CsvLog.open(folder.resolve("metrics.csv"), HEADER, done);
     events = EventFile.create(folder, System.currentTimeMillis());
     lastLine = done;
+    err.printf("MFU is of %s%n", peak);
     bar = Terminal.isInteractive() ? Terminal.bar("training", done, steps) : null;
   }
 
   void step(Step step) {
     lastLoss = step.loss();
+    flopsOfToken = step.flops() / step.tokens();
     smoothedRate =
         smoothedRate == 0
             ? step.tokensPerSecond()
@@ -59,6 +66,7 @@ final class TrainingLog implements AutoCloseable {
       events.scalar("train/learning_rate", step.number(), step.learningRate(), now);
       events.scalar("train/gradient_norm", step.number(), step.gradientNorm(), now);
       events.scalar("train/tokens_per_second", step.number(), step.tokensPerSecond(), now);
+      events.scalar("train/mfu", step.number(), peak.share(step.flopsPerSecond()), now);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
@@ -74,12 +82,13 @@ final class TrainingLog implements AutoCloseable {
   private String status() {
     return String.format(
         Locale.ROOT,
-        "loss %.3f%s  %,.0f tok/s",
+        "loss %.3f%s  %,.0f tok/s  MFU %.1f%%",
         lastLoss,
         Double.isNaN(lastValidation)
             ? ""
             : String.format(Locale.ROOT, "  val %.3f", lastValidation),
-        smoothedRate);
+        smoothedRate,
+        100 * peak.share(smoothedRate * flopsOfToken));
   }
 
   private String left(Step step) {

@@ -37,10 +37,15 @@ final class TrainingSteps implements AutoCloseable {
     graph.tokens().put(ids);
     graph.targets().put(ids);
     long started = System.nanoTime();
-    graph.run(step, false);
-    model.parameters().gradientNorm();
-    model.parameters().update(new Parameters.AdamW(1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1), ++step);
+    var settings = new Parameters.AdamW(1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 1);
+    graph.run(step, false, new Parameters.Update(settings, ++step));
+    model.parameters().lastNorm(); // waits for the update
     return tokens * 1e9 / (System.nanoTime() - started);
+  }
+
+  /** Arithmetic of a token, as the graph counts it. */
+  double flopsPerToken() {
+    return graph.graph().flops() / tokens;
   }
 
   /** What training has allocated beside the weights: gradients, moments, master copies. */

@@ -343,6 +343,8 @@ public final class FineTuner {
    * @param learningRate of the step
    * @param gradientNorm of all gradients, before clipping
    * @param tokensPerSecond padding not counted
+   * @param flopsPerSecond floating-point operations, padding counted: {@link
+   *     dev.sinter.graph.Graph#flops()}
    */
   public record Progress(
       long step,
@@ -351,7 +353,8 @@ public final class FineTuner {
       double loss,
       double learningRate,
       double gradientNorm,
-      double tokensPerSecond) {}
+      double tokensPerSecond,
+      double flopsPerSecond) {}
 
   /**
    * Hears of every step.
@@ -656,7 +659,8 @@ public final class FineTuner {
                 step.loss(),
                 step.learningRate(),
                 step.gradientNorm(),
-                step.tokensPerSecond());
+                step.tokensPerSecond(),
+                step.flopsPerSecond());
         taken.add(progress);
         if (log != null) {
           log.step(progress);

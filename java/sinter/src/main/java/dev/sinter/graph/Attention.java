@@ -98,6 +98,16 @@ final class Attention extends Operation {
     return shape;
   }
 
+  /**
+   * Queries times keys, and what that gives times values, of the keys that the mask lets through.
+   */
+  @Override
+  double arithmetic() {
+    double queries = q.of.rows();
+    double seen = settings.mask.seen(k.of.rows() / settings.batch);
+    return 2 * 2 * queries * seen * settings.heads * settings.headSize;
+  }
+
   @Override
   void differentiate(Backward b) {
     Tensor dq = gradientOf(q.of, b);
@@ -201,6 +211,15 @@ final class Attention extends Operation {
       this.dq = dq;
       this.dk = dk;
       this.dv = dv;
+    }
+
+    /**
+     * Of each of the two products the gradients of both factors; that scores are computed again is
+     * no work.
+     */
+    @Override
+    double arithmetic() {
+      return 2 * forward.arithmetic();
     }
 
     @Override

@@ -163,7 +163,9 @@ final class Backward {
     }
     Tensor again = recomputed.get(tensor);
     if (again == null) {
+      int from = operations.size();
       again = producers.get(tensor).recompute(tensor, this);
+      operations.subList(from, operations.size()).forEach(Operation::repeats);
       recomputed.put(tensor, again);
     }
     return again;

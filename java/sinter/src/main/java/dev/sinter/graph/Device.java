@@ -118,9 +118,22 @@ public final class Device implements AutoCloseable {
    *     or one of them does not fit
    */
   public static Device cuda(int ordinal) {
+    return cuda(ordinal, null);
+  }
+
+  /**
+   * Opens an NVIDIA GPU with the kernels that every GPU has, not with its own: for comparisons.
+   *
+   * @param ordinal from 0
+   * @param isa {@code sm_80}, or the GPU's own, as {@link #isa()} has it; null: its own
+   * @return the device; the caller closes it
+   * @throws SinterException as {@link #cuda(int)}
+   * @throws IllegalArgumentException for an instruction set that the GPU does not have
+   */
+  public static Device cuda(int ordinal, String isa) {
     Natives.load();
     CudaBackend.load();
-    return new Device(sinter.SN_CUDA, ordinal, 0, null);
+    return new Device(sinter.SN_CUDA, ordinal, 0, isa);
   }
 
   /**
@@ -170,10 +183,37 @@ public final class Device implements AutoCloseable {
     if (name.equals("cpu")) {
       return cpu(threads);
     }
-    if (name.equals("cuda") || name.matches("cuda:\\d{1,4}")) {
-      return cuda(name.equals("cuda") ? 0 : Integer.parseInt(name.substring("cuda:".length())));
+    return cuda(ordinal(name));
+  }
+
+  /**
+   * Opens a device by its name, with a lesser instruction set than it has.
+   *
+   * @param name {@code auto}, {@code cpu}, {@code cuda} or {@code cuda:N}; {@code auto} is the
+   *     device that the instruction set belongs to
+   * @param threads worker threads of a CPU; 0: one a core
+   * @param isa as {@link #cpu(int, String)} and {@link #cuda(int, String)} take it; null: the best
+   * @return the device; the caller closes it
+   * @throws IllegalArgumentException for a name that is none of these, and for an instruction set
+   *     that the device does not have
+   * @throws SinterException where the device is not there
+   */
+  public static Device of(String name, int threads, String isa) {
+    if (isa == null) {
+      return of(name, threads);
     }
-    throw new IllegalArgumentException("device " + name + ": auto, cpu, cuda or cuda:N");
+    boolean ofGpu = isa.startsWith("sm_");
+    if (name.equals("cpu") || name.equals("auto") && !ofGpu) {
+      return cpu(threads, isa);
+    }
+    return cuda(name.equals("auto") ? 0 : ordinal(name), isa);
+  }
+
+  private static int ordinal(String name) {
+    if (!name.matches("cuda(:\\d{1,4})?")) {
+      throw new IllegalArgumentException("device " + name + ": auto, cpu, cuda or cuda:N");
+    }
+    return name.equals("cuda") ? 0 : Integer.parseInt(name.substring("cuda:".length()));
   }
 
   /**
@@ -223,6 +263,17 @@ public final class Device implements AutoCloseable {
    */
   public Tuning tuning() {
     return tuning;
+  }
+
+  /**
+   * Returns the most that the device can multiply. Where no data sheet is known, the first call for
+   * a type measures it, in about a second.
+   *
+   * @param dtype of the matrices
+   * @return the rate, and where it comes from
+   */
+  public PeakRate peak(DType dtype) {
+    return PeakRate.of(this, dtype);
   }
 
   /**

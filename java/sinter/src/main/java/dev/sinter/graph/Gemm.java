@@ -79,6 +79,11 @@ record Gemm(
         cColumns);
   }
 
+  /** Its multiplications and additions. */
+  double flops() {
+    return 2.0 * m * n * k;
+  }
+
   sn_gemm_shape shape(long plan) {
     return new sn_gemm_shape()
         .batch(1)

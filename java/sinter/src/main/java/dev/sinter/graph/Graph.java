@@ -24,6 +24,7 @@ import org.bytedeco.javacpp.Pointer;
  * one thread at a time.
  */
 public final class Graph implements AutoCloseable {
+  private final Weights weights;
   private final Device device;
   private final List<Operation> operations;
   private final Operation.Call[] calls;
@@ -77,6 +78,7 @@ public final class Graph implements AutoCloseable {
       Set<Tensor> held,
       Supplier<List<Mirror>> uploads,
       List<Mirror> downloads) {
+    this.weights = weights;
     this.device = weights.device();
     this.stream = weights.stream();
     this.operations = List.copyOf(operations);
@@ -147,6 +149,31 @@ public final class Graph implements AutoCloseable {
     }
   }
 
+  /** Whether it has a backward pass. */
+  private boolean trains() {
+    return forward < calls.length;
+  }
+
+  /**
+   * Counts the arithmetic of a run: the multiplications and additions of matrix products and of
+   * attention, as the PaLM paper counts them (Chowdhery et al. 2022, appendix B). Of a GPT that
+   * trains whole they are 6 N + 6 L C T a token: N the elements of all matrices that tokens are
+   * multiplied by, the output matrix included, which is the token table once more, without tables
+   * that are looked up, biases and norms; L layers of width C; T tokens a sequence, of which a
+   * causal mask shows half. A forward pass has a third of it. Attention without a mask has twice
+   * that of a causal one. What {@link Recompute} computes again counts once, a frozen weight's
+   * gradient not at all, and padding like tokens. Attention over a cache is left out.
+   *
+   * @return floating-point operations
+   */
+  public double flops() {
+    return flops(0, calls.length);
+  }
+
+  private double flops(int from, int to) {
+    return operations.subList(from, to).stream().mapToDouble(Operation::flops).sum();
+  }
+
   private Pointer workspace(Operation operation, int index) {
     if (operation.keepsWorkspace()) {
       long bytes = operation.workspace(device);
@@ -189,12 +216,12 @@ public final class Graph implements AutoCloseable {
    * @throws IllegalStateException after {@link #close}, and where the caller computes the loss
    */
   public void run(long step, boolean accumulating, Parameters.Update update, Tensor loss) {
-    if (!callersGradients.isEmpty() && forward < calls.length) {
+    if (!callersGradients.isEmpty() && trains()) {
       throw new IllegalStateException(
           "the caller computes this graph's loss: forward and backward run it");
     }
     if (update != null) {
-      if (forward == calls.length) {
+      if (!trains()) {
         throw new IllegalStateException("a graph that does not train updates nothing");
       }
       buffer(loss); // an output: nothing has taken its place when the update reads it
@@ -226,7 +253,7 @@ public final class Graph implements AutoCloseable {
    * @throws IllegalStateException where no forward pass came before, and after {@link #close}
    */
   public void backward(boolean accumulating) {
-    if (!halfway || forward == calls.length) {
+    if (!halfway || !trains()) {
       throw new IllegalStateException("forward() of a graph that trains comes before backward()");
     }
     halfway = false;
@@ -260,6 +287,7 @@ public final class Graph implements AutoCloseable {
     private final Supplier<List<Mirror>> given;
     private final List<Mirror> read;
     private final Parameters updated;
+    private final double flops;
     private List<Mirror> written;
     private Recording recording;
     private int version;
@@ -272,6 +300,7 @@ public final class Graph implements AutoCloseable {
       this.given = given;
       this.read = read;
       this.updated = updated;
+      this.flops = flops(from, to);
     }
 
     void run() {
@@ -294,6 +323,9 @@ public final class Graph implements AutoCloseable {
         recording.replay();
       }
       stream.queued();
+      if (trains()) {
+        weights.trained().count(flops);
+      }
     }
 
     private void queue() {

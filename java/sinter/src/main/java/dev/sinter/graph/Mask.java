@@ -26,6 +26,19 @@ public record Mask(boolean causal, int window, Tensor lengths, Tensor starts) {
   }
 
   /**
+   * How many keys a query sees on average: of a causal triangle half of its square, of a band the
+   * band less the half square that it lacks at the start. Padding and the sequences of a packed row
+   * are not known here: they count as seen.
+   */
+  double seen(long keys) {
+    if (!causal) {
+      return keys;
+    }
+    double band = window == 0 ? keys : Math.min(window, keys);
+    return band - band * band / (2 * keys);
+  }
+
+  /**
    * An encoder's: all that is no padding.
    *
    * @param lengths int32 [batch]; null: there is no padding

@@ -13,6 +13,7 @@ abstract class Operation {
   private final String name;
   private final List<Tensor> reads;
   private final List<Tensor> writes;
+  private boolean repeats;
 
   /**
    * @param name the operation's name in sinter.h, without the prefix
@@ -82,6 +83,24 @@ abstract class Operation {
   /** The matrix product that this operation is; null where it is none. */
   Gemm product() {
     return null;
+  }
+
+  /**
+   * The multiplications and additions of matrix products and attention that a run takes, each once:
+   * 0 of an operation that is there to compute something again.
+   */
+  final double flops() {
+    return repeats ? 0 : arithmetic();
+  }
+
+  /** The same, whatever it is there for. */
+  double arithmetic() {
+    return product() == null ? 0 : product().flops();
+  }
+
+  /** Notes that this computes again what was not kept. */
+  final void repeats() {
+    repeats = true;
   }
 
   /** Whether it takes tensors with padded rows: matrix products do. */

@@ -49,6 +49,7 @@ public final class Parameters extends Weights {
   private final HostBuffer hostStaging;
   private final sn_adamw_step adamw = new sn_adamw_step();
   private final sn_adamw_step queuedAdamw = new sn_adamw_step();
+  private double flops;
   private AdamW queuedSettings;
   private int queuedVersion;
   private Memory master;
@@ -645,6 +646,21 @@ public final class Parameters extends Weights {
   /** Changes with what a recording of {@link #queueUpdate} keeps. */
   int updateVersion() {
     return queuedVersion;
+  }
+
+  /** Counts a run of a graph that trains these. */
+  void count(double more) {
+    flops += more;
+  }
+
+  /**
+   * Counts the arithmetic of all runs of graphs that train these parameters, as {@link
+   * Graph#flops()} does.
+   *
+   * @return floating-point operations since the parameters were made
+   */
+  public double flops() {
+    return flops;
   }
 
   /** Queues the norm and the update that was prepared last. */

@@ -9,6 +9,8 @@ package dev.sinter.train;
  * @param learningRate of the update
  * @param tokens that it read
  * @param seconds that it took
+ * @param flops floating-point operations of its passes, as {@link dev.sinter.graph.Graph#flops()}
+ *     counts them
  */
 public record Step(
     long number,
@@ -16,7 +18,8 @@ public record Step(
     double gradientNorm,
     double learningRate,
     long tokens,
-    double seconds) {
+    double seconds,
+    double flops) {
   /**
    * The rate of training.
    *
@@ -24,5 +27,15 @@ public record Step(
    */
   public double tokensPerSecond() {
     return tokens / seconds;
+  }
+
+  /**
+   * The rate of arithmetic: against the device's {@link dev.sinter.graph.Device#peak peak} it is
+   * the model's utilisation (MFU).
+   *
+   * @return floating-point operations a second
+   */
+  public double flopsPerSecond() {
+    return flops / seconds;
   }
 }

@@ -90,6 +90,7 @@ public final class TrainingLoop {
    */
   public Step step(Pass pass, long tokens) {
     long started = System.nanoTime();
+    double before = parameters.flops();
     double rate = optimizer.schedule().at(done, steps);
     Parameters.AdamW settings = optimizer.settings(rate);
     Parameters.Update update = new Parameters.Update(settings, done + 1);
@@ -116,6 +117,6 @@ public final class TrainingLoop {
       allocator.allocate(done, clip > 0 && norm > clip ? clip / norm : 1);
     }
     double seconds = (System.nanoTime() - started) / 1e9;
-    return new Step(done, loss, norm, rate, tokens, seconds);
+    return new Step(done, loss, norm, rate, tokens, seconds, parameters.flops() - before);
   }
 }

@@ -46,7 +46,8 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * The CUDA backend from Java, beside the CPU's. It runs on the host, where tests/emulation stands
- * in for CUDA; with the system property {@code sinter.gpu} on the GPU that is there.
+ * in for CUDA; with the system property {@code sinter.gpu} on the GPU that is there. {@code
+ * sinter.isa} names the kernels: {@code sm_80} are those that every GPU has.
  */
 @EnabledIf("hasBackend")
 class CudaTest {
@@ -75,6 +76,10 @@ class CudaTest {
     System.clearProperty(LIBRARY);
   }
 
+  private static Device cuda() {
+    return Device.cuda(0, System.getProperty("sinter.isa"));
+  }
+
   /** A trained model's losses, and the tokens that it then decodes. */
   private record Life(float[] losses, int[] tokens) {}
 
@@ -91,18 +96,18 @@ class CudaTest {
       int[] text = new Random(3).ints(4 * 18, 0, 61).toArray();
       float[] losses = new float[steps];
       for (int step = 0; step < steps; step++) {
+        float rate = 3e-3f * (steps - step) / steps;
+        var settings = new Parameters.AdamW(rate, 0.9f, 0.99f, 1e-8f, 0.1f, 1);
+        var update = new Parameters.Update(settings, step + 1);
         for (int micro = 0; micro < 2; micro++) {
           for (int row = 0; row < 2; row++) {
             int from = (2 * micro + row) * 18;
             graph.tokens().position(row * 17).put(text, from, 17);
             graph.targets().position(row * 17).put(text, from + 1, 17);
           }
-          losses[step] += graph.run(2L * step + micro, micro > 0) / 2;
+          losses[step] += graph.run(2L * step + micro, micro > 0, micro > 0 ? update : null) / 2;
         }
-        model.parameters().gradientNorm();
-        model
-            .parameters()
-            .update(new Parameters.AdamW(3e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 1), step + 1);
+        assertTrue(update.taken() && model.parameters().lastNorm() > 0);
       }
       return losses;
     }
@@ -127,7 +132,7 @@ class CudaTest {
   @CsvSource({"0.0", "0.2"})
   void trainsAndDecodesAsTheCpuDoes(float dropout) {
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0)) {
+        Device cuda = cuda()) {
       Life expected = live(cpu, DType.F32, dropout, 0);
       Life actual = live(cuda, DType.F32, dropout, 0);
       for (int i = 0; i < expected.losses.length; i++) {
@@ -151,7 +156,7 @@ class CudaTest {
   void adaptersTrainAsOnTheCpu(AdapterConfig config) {
     float[][] losses = new float[4][];
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0)) {
+        Device cuda = cuda()) {
       for (int i = 0; i < 4; i++) {
         Device device = i % 2 == 0 ? cpu : cuda;
         try (LanguageModel base = LanguageModel.create(TINY, device, DType.F32, 7);
@@ -169,9 +174,37 @@ class CudaTest {
   }
 
   @Test
+  void everyInstructionSetTrainsAlike() {
+    // Sizes that kernels of sm_90a take as well.
+    GptConfig config = GptConfig.of(61, 64, 128, 1, 2);
+    List<float[]> losses = new ArrayList<>();
+    for (String isa : new String[] {"sm_80", null}) {
+      try (Device device = Device.cuda(0, isa);
+          LanguageModel model = LanguageModel.create(config, device, DType.BF16, 7)) {
+        losses.add(train(model, 5));
+      }
+    }
+    for (int step = 0; step < 5; step++) {
+      assertEquals(losses.get(0)[step], losses.get(1)[step], 1e-2f * losses.get(0)[step]);
+    }
+  }
+
+  @Test
+  void anUnknownInstructionSetIsRefused() {
+    assertThrows(IllegalArgumentException.class, () -> Device.cuda(0, "sm_123"));
+    assertThrows(IllegalArgumentException.class, () -> Device.of("gpu", 0, "sm_80"));
+    try (Device device = Device.of("auto", 0, "sm_80")) {
+      assertEquals("sm_80", device.isa());
+    }
+    try (Device device = Device.of("auto", 1, "baseline")) {
+      assertEquals("baseline", device.isa());
+    }
+  }
+
+  @Test
   void bf16LossesAreTheCpusToItsDigits() {
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0)) {
+        Device cuda = cuda()) {
       Life expected = live(cpu, DType.BF16, 0, 0);
       Life actual = live(cuda, DType.BF16, 0, 0);
       for (int i = 0; i < expected.losses.length; i++) {
@@ -183,7 +216,7 @@ class CudaTest {
   @ParameterizedTest
   @CsvSource({"F32", "BF16"})
   void aSeedGivesTheSameBits(DType dtype) {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       Life first = live(cuda, dtype, 0.1f, 1);
       Life second = live(cuda, dtype, 0.1f, 1);
       assertArrayEquals(first.losses, second.losses);
@@ -193,7 +226,7 @@ class CudaTest {
 
   @Test
   void sequencesPartWays() {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       DecoderTest.assertSequencesPartOn(cuda);
     }
   }
@@ -204,7 +237,7 @@ class CudaTest {
     GptConfig config = TINY.withContext(2048);
     float[][][] logits = new float[2][5][61];
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0)) {
+        Device cuda = cuda()) {
       Device[] devices = {cpu, cuda};
       for (int i = 0; i < 2; i++) {
         try (LanguageModel model = LanguageModel.create(config, devices[i], DType.F32, 7);
@@ -225,7 +258,7 @@ class CudaTest {
   @ParameterizedTest
   @EnumSource(Family.class)
   void pagesAreReadAsOnTheCpu(Family family) {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       PagedDecoderTest.assertLogitsAreTheModels(cuda, family);
     }
   }
@@ -233,7 +266,7 @@ class CudaTest {
   @ParameterizedTest
   @EnumSource(Family.class)
   void packedSequencesHaveTheGradientsThatTheyHaveAlone(Family family) {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       PackedGraphTest.assertPackedAsAlone(cuda, family);
     }
   }
@@ -242,7 +275,7 @@ class CudaTest {
   @EnumSource(WeightFormat.class)
   void packedWeightsAreThoseOfTheCpu(WeightFormat format) throws IOException {
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0)) {
+        Device cuda = cuda()) {
       FrozenModelTest.assertPackedAlike(cpu, cuda, format);
     }
   }
@@ -250,7 +283,7 @@ class CudaTest {
   @ParameterizedTest
   @CsvSource({"F32, 1e-5", "BF16, 0.02", "Q8, 0.05", "Q4, 0.05"})
   void packedLogitsAreThoseOfTheWeightsAsNumbers(WeightFormat format, float tolerance) {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       PagedDecoderTest.assertLogitsAreThoseOfTheNumbers(cuda, format, tolerance);
     }
   }
@@ -258,14 +291,14 @@ class CudaTest {
   @ParameterizedTest
   @EnumSource(WeightFormat.class)
   void rowsAreTheSameInCompany(WeightFormat format) {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       PagedDecoderTest.assertRowsAreTheSameInCompany(cuda, format);
     }
   }
 
   @Test
   void everyRowChoosesItsOwnWay() {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       PagedDecoderTest.assertEveryRowChoosesItsOwnWay(cuda);
     }
   }
@@ -276,7 +309,7 @@ class CudaTest {
     Sampling drawn = Sampling.defaults().withTopK(30).withTopP(0.95).withMaxNewTokens(8);
     Sampling greedy = Sampling.greedy().withMaxNewTokens(6);
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0);
+        Device cuda = cuda();
         LanguageModel expected = LanguageModel.create(TINY, cpu, DType.F32, 7);
         LanguageModel actual = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
       Sampling onHost = drawn.with((scores, sequence) -> {});
@@ -296,7 +329,7 @@ class CudaTest {
 
   @Test
   void settingsThatChangeBetweenTokensAreSeenByARecording() {
-    try (Device cuda = Device.cuda(0);
+    try (Device cuda = cuda();
         LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7)) {
       int[] greedy = decode(model, 0, 12);
       int[] drawn = decode(model, 5, 12);
@@ -322,7 +355,7 @@ class CudaTest {
 
   @Test
   void memoryThatTheGpuDoesNotHaveLeavesItUsable() {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       GptConfig large = GptConfig.of(1 << 20, 1024, 8192, 8, 64); // 60 GiB
       if (cuda.memory().total() < 50L << 30) {
         assertThrows(
@@ -426,7 +459,7 @@ class CudaTest {
       })
   void everyFamilyAndHeadTrainsAsOnTheCpu(String name) throws IOException {
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0)) {
+        Device cuda = cuda()) {
       float[] expected = train(name, cpu);
       assertTrue(expected[3] < expected[0], "it learns");
       assertArrayEquals(expected, train(name, cuda), 1e-4f * expected[0]);
@@ -436,7 +469,7 @@ class CudaTest {
   @Test
   void translatesAsTheCpuDoes() throws IOException {
     try (Device cpu = Device.cpu();
-        Device cuda = Device.cuda(0)) {
+        Device cuda = cuda()) {
       int[][] found = new int[2][];
       Device[] devices = {cpu, cuda};
       for (int i = 0; i < 2; i++) {
@@ -457,14 +490,14 @@ class CudaTest {
       value = WeightFormat.class,
       names = {"F32", "Q4"})
   void rowsHaveAdaptersOfTheirOwn(WeightFormat format) {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       PagedAdaptersTest.assertCompanyChangesNoBit(cuda, Family.GPT2, format);
     }
   }
 
   @Test
   void adaptersMayBeLoadedBetweenSteps() {
-    try (Device cuda = Device.cuda(0)) {
+    try (Device cuda = cuda()) {
       PagedAdaptersTest.assertOthersMayBeLoaded(cuda);
     }
   }
@@ -484,7 +517,7 @@ class CudaTest {
           Request.of(prompt, i == 3 ? sampling.with(Processors.noRepeatNgram(2)) : sampling));
     }
     EngineSettings settings = EngineSettings.defaults().withPageSize(8).withChunk(11);
-    try (Device cuda = Device.cuda(0);
+    try (Device cuda = cuda();
         LanguageModel model = LanguageModel.create(TINY, cuda, DType.F32, 7);
         FrozenModel frozen = FrozenModel.of(model, format)) {
       List<Completion> together;
