@@ -84,14 +84,15 @@ class Ablation:
             self.rung(f"training {model}, {name}", percent, "% MFU", f"{batch} sequences of {length}")
 
     def decoding(self, model, batch, length):
-        name = f"decoding {model}, {batch} x {length}"
-        sizes, length = (gpt2.TINY, 9) if self.bench.tiny else (gpt2.MODELS[model], length)
-        step = gpt2.Decoding(self.bench.device, sizes, batch, length)
-        replay = self.bench.device.record(step.calls)
-        (median, _, _), = self.bench.seconds([replay])
-        self.rung(name, median * 1e6, "µs", f"{len(step.calls)} operations")
-        replay.destroy()
-        self.release()
+        sizes, tokens = (gpt2.TINY, 9) if self.bench.tiny else (gpt2.MODELS[model], length)
+        for fused, how in ((False, "a kernel an operation"), (True, "norms and appends within others"))[:2 if gpt2.FUSES else 1]:
+            step = gpt2.Decoding(self.bench.device, sizes, batch, tokens, fused)
+            replay = self.bench.device.record(step.calls)
+            (median, _, _), = self.bench.seconds([replay])
+            self.rung(f"decoding {model}, {batch} x {length}, {how}", median * 1e6, "µs",
+                      f"{len(step.calls)} calls, {self.bench.device.kernels(replay) or '?'} kernels")
+            replay.destroy()
+            self.release()
 
     def run(self):
         tiny = self.bench.tiny

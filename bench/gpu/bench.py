@@ -7,6 +7,7 @@ report.py makes tables and a plot of. Without torch only ours and cuBLASLt run; 
 """
 import argparse
 import importlib
+import sys
 
 import measure
 
@@ -34,6 +35,8 @@ def main():
     for area in bench.options.areas:
         for module, kind, method in AREAS[area]:
             getattr(getattr(importlib.import_module(module), kind)(bench), method)()
+    if bench.failed:
+        sys.exit(f"failed: {'; '.join(bench.failed)}")
 
 
 if __name__ == "__main__":

@@ -198,17 +198,24 @@ class Training:
         return sum(self.device.floats(self.losses, self.rows)) / self.rows
 
 
-class Decoding:
-    """`calls` are one token of each of `batch` sequences that hold `length` tokens already."""
+FUSES = "sn_row_norm" in sinter.header.structures  # this library has what a step of few kernels needs
 
-    def __init__(self, device, sizes, batch, length):
-        self.device, self.sizes, self.batch, self.length = device, sizes, batch, length
+
+class Decoding:
+    """`calls` are one token of each of `batch` sequences that hold `length` tokens already. `fused`: norms run within the products
+    that they feed, appends within attention; else each in a call of its own."""
+
+    def __init__(self, device, sizes, batch, length, fused=FUSES):
+        self.device, self.sizes, self.batch, self.length, self.fused = device, sizes, batch, length, fused
         self.calls = []
         self.build()
 
     def do(self, operation, **arguments):
         function = getattr(self.device, operation)
         self.calls.append(lambda: function(**arguments))
+
+    def floats(self, columns):
+        return self.device.allocate(4 * self.batch * columns)
 
     def packed(self, inner, outer):
         weights = self.device.random(F32, inner * outer, 0.02)
@@ -217,53 +224,65 @@ class Decoding:
         self.device.free(weights)
         return packed
 
-    def linear(self, x, packed, inner, outer, y, epilogue=0, aux=None):
+    def linear(self, x, packed, inner, outer, y, epilogue=0, aux=None, normed=None):
+        """`normed`: x goes through a norm first, which writes it there."""
         shape = sinter.linear_shape(rows=self.batch, in_=inner, out=outer, x_stride=inner, y_stride=outer,
                                     format=sinter.WEIGHT_BF16, dtype=F32, y_dtype=F32, epilogue=epilogue)
-        bias = None if epilogue == sinter.EPILOGUE_NONE else self.device.random(F32, outer, 0.02)
-        self.do("linear", shape=shape, x=x, packed=packed, y=y, bias=bias, aux=aux,
-                workspace=self.device.workspace("linear", shape=shape))
+        arguments = dict(bias=None if epilogue == sinter.EPILOGUE_NONE else self.device.random(F32, outer, 0.02), aux=aux)
+        if normed and self.fused:
+            arguments["norm"] = sinter.row_norm(gain=self.gain, bias=self.bias, out=normed, epsilon=1e-5)
+        elif normed:
+            self.do("layer_norm_forward", dtype=F32, rows=self.batch, width=inner, epsilon=1e-5, x=x, gain=self.gain,
+                    bias=self.bias, out=normed)
+            x = normed
+        self.do("linear", shape=shape, x=x, packed=packed, y=y, workspace=self.device.workspace("linear", shape=shape),
+                **arguments)
+
+    def embed(self, tokens, table, x):
+        w, form = self.sizes.width, dict(format=sinter.WEIGHT_BF16, dtype=F32)
+        positions = self.device.random(F32, self.sizes.context * w, 0.02)
+        if self.fused:
+            self.do("packed_embedding", **form, batch=self.batch, length=1, width=w, vocabulary=self.sizes.vocabulary,
+                    positions=self.sizes.context, scale=1.0, tokens=tokens,
+                    offsets=self.device.write_ints([self.length] * self.batch), packed=table, position_table=positions, out=x)
+            return
+        self.do("packed_rows", **form, in_=w, out=self.sizes.vocabulary, count=self.batch, indices=tokens, packed=table, rows=x)
+        self.do("add", dtype=F32, count=self.batch * w, a=x, b=self.device.random(F32, self.batch * w, 0.02), out=x)
+
+    def attend(self, places, qkv, pages, attended, workspace):
+        w = self.sizes.width
+        new = dict(k=qkv + 4 * w, v=qkv + 8 * w)
+        if not self.fused:
+            self.do("paged_append", **places, **new, **pages)
+            new = {}
+        self.do("paged_attention", **places, q=qkv, **new, **pages, out=attended, workspace=workspace)
 
     def build(self):
         device, sizes, batch, w = self.device, self.sizes, self.batch, self.sizes.width
         page = min(16, sizes.context)
         each = -(-(self.length + 1) // page)
-        tables = device.write_ints(list(range(batch * each)))
-        slots, positions = device.write_ints(list(range(batch))), device.write_ints([self.length] * batch)
-        tokens = device.write_ints([i % sizes.vocabulary for i in range(batch)])
         paged = sinter.paged_shape(rows=batch, sequences=batch, heads=sizes.heads, kv_heads=sizes.heads,
                                    head_size=w // sizes.heads, pages=batch * each, page_size=page, table_stride=each,
                                    q_stride=3 * w, k_stride=3 * w, v_stride=3 * w, out_stride=w, dtype=F32, cache_dtype=BF16)
-        pages = batch * each * page * w
-        floats = lambda columns: device.allocate(4 * batch * columns)
-        places = dict(shape=paged, slots=slots, positions=positions, tables=tables)
+        places = dict(shape=paged, slots=device.write_ints(list(range(batch))),
+                      positions=device.write_ints([self.length] * batch), tables=device.write_ints(list(range(batch * each))))
         workspace = device.workspace("paged_attention", shape=paged)
-        gain, bias = device.random(F32, w), device.random(F32, w)
-        x, h, qkv, attended, wide = floats(w), floats(w), floats(3 * w), floats(w), floats(4 * w)
-
-        def norm(into):
-            self.do("layer_norm_forward", dtype=F32, rows=batch, width=w, epsilon=1e-5, x=x, gain=gain, bias=bias, out=into)
-
+        self.gain, self.bias = device.random(F32, w), device.random(F32, w)
+        x, h, qkv, attended, wide = (self.floats(columns) for columns in (w, w, 3 * w, w, 4 * w))
         table = self.packed(w, sizes.vocabulary)
-        self.do("packed_rows", format=sinter.WEIGHT_BF16, dtype=F32, in_=w, out=sizes.vocabulary, count=batch, indices=tokens,
-                packed=table, rows=x)
-        self.do("add", dtype=F32, count=batch * w, a=x, b=device.random(F32, batch * w, 0.02), out=x)
+        self.embed(device.write_ints([i % sizes.vocabulary for i in range(batch)]), table, x)
         for _ in range(sizes.layers):
-            keys, values = device.random(BF16, pages), device.random(BF16, pages)
-            norm(h)
-            self.linear(h, self.packed(w, 3 * w), w, 3 * w, qkv, sinter.EPILOGUE_BIAS)
-            self.do("paged_append", **places, k=qkv + 4 * w, v=qkv + 8 * w, key_pages=keys, value_pages=values)
-            self.do("paged_attention", **places, q=qkv, key_pages=keys, value_pages=values, out=attended, workspace=workspace)
+            pages = {name: device.random(BF16, batch * each * page * w) for name in ("key_pages", "value_pages")}
+            self.linear(x, self.packed(w, 3 * w), w, 3 * w, qkv, sinter.EPILOGUE_BIAS, normed=h)
+            self.attend(places, qkv, pages, attended, workspace)
             self.linear(attended, self.packed(w, w), w, w, x, sinter.EPILOGUE_BIAS_RESIDUAL, x)
-            norm(h)
-            self.linear(h, self.packed(w, 4 * w), w, 4 * w, wide, sinter.EPILOGUE_BIAS_ACTIVATION)
+            self.linear(x, self.packed(w, 4 * w), w, 4 * w, wide, sinter.EPILOGUE_BIAS_ACTIVATION, normed=h)
             self.linear(wide, self.packed(4 * w, w), 4 * w, w, x, sinter.EPILOGUE_BIAS_RESIDUAL, x)
-        norm(h)
-        logits = floats(sizes.vocabulary)
-        self.linear(h, table, w, sizes.vocabulary, logits)
-        one = sinter.sampling(seed=1, repetition_penalty=1.0, top_p=1.0)
+        logits = self.floats(sizes.vocabulary)
+        self.linear(x, table, w, sizes.vocabulary, logits, normed=h)
+        greedy = sinter.sampling(seed=1, repetition_penalty=1.0, top_p=1.0)
         self.do("sample", dtype=F32, rows=batch, vocabulary=sizes.vocabulary, stride=sizes.vocabulary, logits=logits,
-                samplings=device.write_bytes(bytes(one) * batch), tokens=device.allocate(4 * batch),
+                samplings=device.write_bytes(bytes(greedy) * batch), tokens=device.allocate(4 * batch),
                 workspace=device.workspace("sample", rows=batch, vocabulary=sizes.vocabulary))
 
     @property

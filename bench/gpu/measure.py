@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -26,8 +27,8 @@ SCRUB = 192 << 20  # bytes that the rotating buffers of one case make up at leas
 ROUNDS = 9
 REPLAY = 5e-3  # seconds that a replay takes at least, beside which its launch is nothing
 
-# Dense bf16 peaks as their maker gives them, by which MFU is counted; of other GPUs the peak is measured.
-PEAKS = {"H100 80GB HBM3": 989.5, "H100 SXM": 989.5, "H200": 989.5, "A100": 312.0}
+# Data sheets' rates, which MFU is counted by: those of the Java side.
+PEAKS = pathlib.Path(__file__).resolve().parents[2] / "java/sinter/src/main/java/dev/sinter/graph/PeakRate.java"
 
 
 def find_cublaslt():
@@ -63,6 +64,7 @@ class Bench:
         self.results = Results(options.results)
         self.cublaslt = self.device.cublaslt(options.cublaslt or find_cublaslt())
         self.side = torch.cuda.Stream() if HAS_TORCH else None
+        self.failed = []
         self.copy = self.peak = None  # bytes and operations a second, measured
         self.describe()
 
@@ -138,15 +140,30 @@ class Bench:
     def wanted(self, name):
         return not self.options.only or any(name.startswith(only) for only in self.options.only.split(","))
 
+    def attempt(self, name, work):
+        """Does what makes a row, if it is wanted. A row that fails is said, and makes the whole fail at its end."""
+        if not self.wanted(name):
+            return
+        try:
+            work()
+        except RuntimeError as error:
+            print(f"{name} FAILED: {error}", flush=True)
+            self.failed.append(name)
+        finally:
+            self.device.release()
+            if HAS_TORCH:
+                torch.cuda.empty_cache()
+
     def sets(self, buffer_bytes):
         return 2 if self.tiny else max(2, min(64, SCRUB // max(buffer_bytes, 1) + 1))
 
-    def case(self, name, bound, flops, size, buffer_bytes, ours, peers=None, own_peers=None, **extra):
+    def case(self, name, *arguments, **named):
+        self.attempt(name, lambda: self.measure(name, *arguments, **named))
+
+    def measure(self, name, bound, flops, size, buffer_bytes, ours, peers=None, own_peers=None, **extra):
         """One row. `ours(sets)` gives a list of calls, one for each of `sets` sets of buffers, or several lists by name, of
         which the first counts; so does each peer, and `own_peers` (sets) the peers that this library calls. `bound`, matrix,
         memory or floats, says which ceiling it is held against, `flops` and `size` what a call computes and must move."""
-        if not self.wanted(name):
-            return
         sets = self.sets(buffer_bytes)
         variants = ours(sets)
         if not isinstance(variants, dict):
@@ -166,10 +183,6 @@ class Bench:
                     for (each, _, count, note), (median, low, high) in zip(entries, self.seconds([e[1] for e in entries]))]
         for replay in recorded:
             replay.destroy()
-        del entries
-        self.device.release()
-        if HAS_TORCH:
-            torch.cuda.empty_cache()
         self.row(name, bound, flops, size, measured[:len(variants)], measured[len(variants):], **extra)
 
     def row(self, name, bound, flops, size, ours, peers, **extra):
@@ -204,7 +217,8 @@ class Bench:
 
     def published_peak(self):
         """Operations a second that MFU is counted by, and whose word that is."""
-        for name, tflops in PEAKS.items():
-            if name in self.device.name:
-                return tflops * 1e12, "published"
+        multiprocessors = self.device.c.sn_device_threads(self.device.device)
+        for name, count, tflops in re.findall(r'new Known\("(.*?)", (\d+), ([\d.]+)', PEAKS.read_text()):
+            if self.device.name.removeprefix("NVIDIA ") == name and int(count) == multiprocessors:
+                return float(tflops) * 1e12, "data sheet"
         return self.peak, "measured"

@@ -90,6 +90,12 @@ def accuracy_table(errors):
     return table(["what", "ours", "PyTorch", "ours / PyTorch", ""], lines)
 
 
+def java_table(rows):
+    lines = [[name, f"{row['tok_s_median']:.0f}", f"{row['tok_s_min']:.0f}", f"{row['tok_s_max']:.0f}",
+              f"{100 * row['mfu']:.1f}% of {row['peak_from']}" if "mfu" in row else ""] for name, row in rows.items()]
+    return table(["what", "tok/s", "least", "most", "MFU"], lines)
+
+
 def model_words(rows):
     """How far the cost model's own choice is from the best of our plans."""
     losses = {name: row["ours"][1]["us"] / row["ours"][0]["us"] for name, row in rows.items() if len(row["ours"]) > 1}
@@ -130,7 +136,7 @@ def write(content):
     if content["ladder"]:
         lines += ["## Ladder", "", *ladder_table(content["ladder"]), ""]
     if content["java"]:
-        lines += ["## From Java", "", *table(["what", "printed"], [[name, *words] for name, words in content["java"].items()]), ""]
+        lines += ["## From Java", "", *java_table(content["java"]), ""]
     lines += [*model_words(content["rows"]), "## All rows", "", *rows_table(content["rows"]), ""]
     return "\n".join(lines)
 

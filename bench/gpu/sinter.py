@@ -195,7 +195,9 @@ class Device:
         return replay
 
     def kernels(self, replay):
-        """How many kernels a recording launches."""
+        """How many kernels a recording launches; None where this library does not count them."""
+        if "recording_kernels" not in header.functions:
+            return None
         count = ctypes.c_int64()
         self.check(self.c.sn_recording_kernels(replay.recording, ctypes.byref(count)))
         return count.value

@@ -4,6 +4,7 @@ report judges as the targets say.
     python rehearsal.py BUILD
 """
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -63,6 +64,15 @@ class Rehearsal(unittest.TestCase):
         self.assertRegex(run.stdout, r"\nmemcheck +passed")
         self.assertIn("No such file", run.stderr)
         self.assertIn("No such file", (self.out / "lab.log").read_text())
+
+    def test_a_row_that_fails_makes_its_stage_fail_after_the_others(self):
+        # Memory for the one, not for the other.
+        run = subprocess.run([sys.executable, GPU / "bench.py", "--tiny", "--only", "attention hd128,adamw", "--library",
+                              BUILD / "libsinter.so", "--cuda", BUILD / "tests/emulation/libsinter_cuda_emulated.so", "attention",
+                              "memory"], capture_output=True, text=True, env={**os.environ, "SN_EMULATION_MEMORY": "200000"})
+        self.assertEqual(run.returncode, 1, run.stdout)
+        self.assertRegex(run.stdout, r"attention hd128 causal 1024 FAILED: .*\nadamw: ")
+        self.assertIn("failed: attention hd128 causal 1024\n", run.stderr)
 
     def test_unknown_stages_are_refused(self):
         run = lab(BUILD, self.out, "gem")
