@@ -17,7 +17,7 @@ namespace sn::cuda {
 namespace {
 
 // The registers of a thread that loads, and of one that multiplies: together what the block was given.
-constexpr int kLoadingRegisters = 24, kMultiplyingRegisters = 240;
+constexpr int kLoadingRegisters = 40, kMultiplyingRegisters = 232;
 static_assert(kLoadingRegisters + kMultiplyingGroups * kMultiplyingRegisters <= 65536 / kGroupThreads);
 
 template <int Tile, Major majorA, Major majorB>
@@ -29,38 +29,43 @@ __global__ void __launch_bounds__(kWarpgroupThreads, 1)
   SN_DYNAMIC_SHARED(memory);
   WarpgroupShared<Layout> shared(memory);
   if (threadIdx.x == 0) {
-    shared.initBarriers();
+    shared.initBarriers(work.cluster);
     prefetchMap(&work.a);
     prefetchMap(&work.b);
     prefetchMap(&work.c);
   }
   __syncthreads();
+  if (work.cluster > 1) syncCluster();
   // What comes before touches no memory that the kernel before this one reads or writes.
   waitForPriorGrid();
   if (threadIdx.x < kGroupThreads) {
     lowerRegisters<kLoadingRegisters>();
-    if (threadIdx.x == 0) loadTiles<Layout, majorA, majorB>(work, shared);
-    return;
-  }
-  raiseRegisters<kMultiplyingRegisters>();
-  unsigned group = threadIdx.x / kGroupThreads - 1;
-  WarpgroupEpilogue<Layout> epilogue(work, shared, group);
-  uint32_t step = 0, turn = 0;
-  for (unsigned tile = blockIdx.x; tile < work.tiles; tile += gridDim.x, ++turn) {
-    Part part = partOf(work.product, tile, Layout::kTile.rows, Layout::kTile.columns);
-    uint32_t steps = stepsOf(part);
-    if (!kPingPong || turn % kMultiplyingGroups == group) {
-      float sums[Layout::kDown][Layout::kColumns / 2];
-      epilogue.begin(part);
-      if (kPingPong && turn > 0) waitForTurn(group);
-      multiplySteps<Layout, majorA, majorB>(sums, shared, Layout::firstRow(group), step, steps, [&] {
-        if (kPingPong && tile + gridDim.x < work.tiles) giveTurn(group);
-      });
-      epilogue.finish(sums);
+    if (threadIdx.x == 0) {
+      loadTiles<Layout, majorA, majorB>(work, shared);
+      releaseNextGrid();
     }
-    step += steps;
+  } else {
+    raiseRegisters<kMultiplyingRegisters>();
+    unsigned group = threadIdx.x / kGroupThreads - 1;
+    WarpgroupEpilogue<Layout> epilogue(work, shared, group);
+    uint32_t step = 0, turn = 0;
+    forTiles<Layout>(work, [&](const Part &part, uint32_t steps, bool another) {
+      if (!kPingPong || turn % kMultiplyingGroups == group) {
+        float sums[Layout::kDown][Layout::kColumns / 2];
+        epilogue.begin(part);
+        if (kPingPong && turn > 0) waitForTurn(group);
+        multiplySteps<Layout, majorA, majorB>(sums, shared, work.cluster, Layout::firstRow(group), step, steps, [&] {
+          if (kPingPong && another) giveTurn(group);
+        });
+        epilogue.finish(sums);
+      }
+      step += steps;
+      ++turn;
+    });
+    epilogue.end();
   }
-  epilogue.end();
+  // Others may still say that they have read what this block loaded.
+  if (work.cluster > 1) syncCluster();
 #endif
 }
 
@@ -88,8 +93,8 @@ cudaError_t describeOutput(TensorMap *map, const Product<bf16> &product, const v
 }
 
 template <int Tile>
-cudaError_t launchTile(const Product<bf16> &product, bool transposeA, bool transposeB, unsigned slices,
-                       int multiprocessors, cudaStream_t stream) {
+cudaError_t launchTile(const Product<bf16> &product, unsigned cluster, bool transposeA, bool transposeB,
+                       unsigned slices, int multiprocessors, cudaStream_t stream) {
   constexpr Major kInner = Major::inner, kOuter = Major::outer;
   using Layout = WarpgroupLayout<Tile>;
   // [a is transposed][b is transposed]
@@ -97,24 +102,26 @@ cudaError_t launchTile(const Product<bf16> &product, bool transposeA, bool trans
       {multiplyWarpgroups<Tile, kInner, kOuter>, multiplyWarpgroups<Tile, kInner, kInner>},
       {multiplyWarpgroups<Tile, kOuter, kOuter>, multiplyWarpgroups<Tile, kOuter, kInner>}};
   unsigned batches = slices / static_cast<unsigned>(product.splits);
-  WarpgroupProduct work{{}, {}, {}, {}, product, tilesOf(product, Layout::kTile, slices)};
+  WarpgroupTile tile = Layout::kTile;
+  tile.rows *= static_cast<int>(cluster);
+  WarpgroupProduct work{{}, {}, {}, {}, product, cluster, tilesOf(product, tile, slices)};
   cudaError_t error = describeOperand(&work.a, product.a, transposeA ? kOuter : kInner, product.m, product.k,
                                       product.aStride, batches, product.aBatch, Layout::kTile.rows);
   if (error == cudaSuccess) {
     error = describeOperand(&work.b, product.b, transposeB ? kInner : kOuter, product.n, product.k, product.bStride,
-                            batches, product.bBatch, Layout::kTile.columns);
+                            batches, product.bBatch, Layout::kColumns / static_cast<int>(cluster));
   }
   if (error == cudaSuccess) error = describeOutput(&work.c, product, product.out.c, product.out.wide, slices);
   if (error == cudaSuccess && product.out.aux != nullptr) {
     error = describeOutput(&work.aux, product, product.out.aux, false, slices);
   }
   if (error != cudaSuccess) return error;
-  unsigned blocks = std::min(work.tiles, static_cast<unsigned>(multiprocessors));
-  return launchOverlapping(kKernels[transposeA][transposeB], dim3(blocks), dim3(kWarpgroupThreads),
-                           Layout::kSharedBytes, stream, work);
+  unsigned clusters = std::min(work.tiles, std::max(1u, static_cast<unsigned>(multiprocessors) / cluster));
+  return launchWith({cluster, true}, kKernels[transposeA][transposeB], dim3(clusters * cluster),
+                    dim3(kWarpgroupThreads), Layout::kSharedBytes, stream, work);
 }
 
-using Launcher = cudaError_t(const Product<bf16> &, bool, bool, unsigned, int, cudaStream_t);
+using Launcher = cudaError_t(const Product<bf16> &, unsigned, bool, bool, unsigned, int, cudaStream_t);
 
 template <int... Tiles>
 Launcher *launcherOf(int tile, std::integer_sequence<int, Tiles...>) {
@@ -133,10 +140,11 @@ bool suitsWarpgroup(const Product<bf16> &product) {
          rowsAreAligned(product.b, product.bStride, product.bBatch);
 }
 
-cudaError_t launchWarpgroup(const Product<bf16> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
-                            int multiprocessors, cudaStream_t stream) {
+cudaError_t launchWarpgroup(const Product<bf16> &product, int tile, int cluster, bool transposeA, bool transposeB,
+                            unsigned slices, int multiprocessors, cudaStream_t stream) {
   constexpr auto kTiles = std::make_integer_sequence<int, static_cast<int>(std::size(kWarpgroupTiles))>();
-  return launcherOf(tile, kTiles)(product, transposeA, transposeB, slices, multiprocessors, stream);
+  return launcherOf(tile, kTiles)(product, static_cast<unsigned>(cluster), transposeA, transposeB, slices,
+                                  multiprocessors, stream);
 }
 
 }  // namespace sn::cuda
