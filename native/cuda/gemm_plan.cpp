@@ -18,10 +18,11 @@ struct Rates {
   double loaded;    // bytes from the second-level cache, a cycle
   double written;   // bytes of c, a cycle
   double fill;      // cycles until the first step's operands are there
+  double waiting;   // the share that is not hidden of what takes less time, loading or multiplying
 };
 
-constexpr Rates kTensorCoreRates{1024, 32, 16, 1500}, kFloatRates{128, 32, 16, 1500},
-    kWarpgroupRates{2048, 50, 32, 2500};
+constexpr Rates kTensorCoreRates{1024, 32, 16, 1500, 0}, kFloatRates{128, 32, 16, 1500, 0},
+    kWarpgroupRates{2048, 50, 32, 2500, 0.1};
 
 // Of the kernel that adds the parts.
 constexpr double kLaunchCycles = 4000, kAddedBytes = 32;
@@ -105,7 +106,8 @@ double cyclesOf(const Tiling &tiling, const sn_gemm_shape &s, int64_t splits, in
   double area = double{1} * tiling.rows * tiling.columns;
   double multiplying = area * depth / (tiling.rates.products * tiling.speed);
   double loading = (tiling.rows + tiling.columns / tiling.cluster) * depth * bytes / tiling.rates.loaded;
-  double product = std::max(multiplying, loading), epilogue = area * bytesOfC / tiling.rates.written;
+  double product = std::max(multiplying, loading) + tiling.rates.waiting * std::min(multiplying, loading);
+  double epilogue = area * bytesOfC / tiling.rates.written;
   bool activation = s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION || s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD;
   if (activation && splits == 1) epilogue += area * kActivationCycles;
   double cycles = tiling.rates.fill * tiling.cluster;

@@ -18,8 +18,9 @@ struct WarpgroupProduct {
   Product<bf16> product;
   // Blocks of a cluster compute tiles one below the other, which share the columns of b: each loads a part of them for
   // all.
-  unsigned cluster;  // its blocks: 1 or 2
-  unsigned tiles;    // of a cluster, in all slices
+  unsigned cluster;              // its blocks: 1 or 2
+  unsigned tiles;                // of a cluster, in all slices
+  const float *scaleA, *scaleB;  // of operands that are scaled
 };
 
 constexpr int kGroupThreads = 128;     // of a warpgroup
@@ -28,9 +29,8 @@ constexpr int kMultiplyingGroups = 2;  // and one before them that loads
 constexpr unsigned kGroupBarrier = 1, kTurnBarrier = kGroupBarrier + kMultiplyingGroups;
 constexpr int kWarpgroupThreads = (1 + kMultiplyingGroups) * kGroupThreads;
 
-// A step of an operand is so deep, a line of 128 bytes: what one swizzle spans.
-constexpr int kStepDepth = 64;
-constexpr int kLineBytes = kStepDepth * static_cast<int>(sizeof(bf16));
+// A line of a step of an operand: what one swizzle spans.
+constexpr int kLineBytes = 128;
 // 64 such lines: of an operand whose lines lie side by side one box, of c what waits to be stored.
 constexpr int kSquareBytes = 64 * kLineBytes;
 
@@ -39,6 +39,8 @@ struct WarpgroupLayout {
   static constexpr WarpgroupTile kTile = kWarpgroupTiles[Tile];
   static constexpr int kRows = kTile.pingPong ? kTile.rows : kTile.rows / kMultiplyingGroups;  // of a warpgroup
   static constexpr int kColumns = kTile.columns, kStages = kTile.stages, kSlots = kTile.slots;
+  static constexpr int kDepth = kLineBytes / sizeof(bf16);  // of a step
+  static constexpr bool kScaled = false;                    // whether sums are multiplied by the operands' scales
   static constexpr int kDown = kRows / 64, kAcross = kColumns / 64;  // squares of 64 x 64 of a warpgroup
   static constexpr int kSums = kDown * kColumns / 2;                 // of a thread
 
@@ -56,7 +58,7 @@ struct WarpgroupLayout {
 
   static_assert(kRows % 64 == 0 && kColumns % 64 == 0 && kSums <= 128);
   static_assert(kSlots >= 2 && kStages >= 2 && kSharedBytes <= size_t{227} << 10);
-  static_assert(kStepDepth == kDepthUnit);
+  static_assert(kDepth == kDepthUnit);
 };
 
 #if SN_HOPPER
@@ -108,7 +110,8 @@ __device__ __forceinline__ void forTiles(const WarpgroupProduct &work, F &&f) {
   for (unsigned tile = blockIdx.x / work.cluster; tile < work.tiles; tile += clusters) {
     Part part = partOf(work.product, tile, static_cast<int>(work.cluster) * Layout::kTile.rows, Layout::kColumns);
     part.row += static_cast<int>(rank) * Layout::kTile.rows;
-    f(part, static_cast<uint32_t>(part.end - part.begin + kStepDepth - 1) / kStepDepth, tile + clusters < work.tiles);
+    f(part, static_cast<uint32_t>(part.end - part.begin + Layout::kDepth - 1) / Layout::kDepth,
+      tile + clusters < work.tiles);
   }
 }
 
@@ -150,7 +153,7 @@ __device__ __forceinline__ void loadTiles(const WarpgroupProduct &work, const Wa
     int batchOfA = work.product.aBatch == 0 ? 0 : static_cast<int>(part.batch);
     int batchOfB = work.product.bBatch == 0 ? 0 : static_cast<int>(part.batch);
 #pragma unroll 1
-    for (int k = part.begin; k < part.end; k += kStepDepth, ++step) {
+    for (int k = part.begin; k < part.end; k += Layout::kDepth, ++step) {
       RingPlace<Layout> place(step);
       Mbarrier *full = shared.full + place.stage, *empty = shared.empty + place.stage;
       unsigned char *a = shared.ring + place.stage * Layout::kStageBytes;
@@ -204,9 +207,9 @@ __device__ __forceinline__ void release(const WarpgroupShared<Layout> &shared, u
 // step is multiplied the one before it, which then is done with, goes back to who loads. lastIsUnderWay() is called
 // when nothing is left but to wait.
 template <typename Layout, Major majorA, Major majorB, typename F>
-__device__ __forceinline__ void multiplySteps(float (&sums)[Layout::kDown][Layout::kColumns / 2],
-                                              const WarpgroupShared<Layout> &shared, unsigned cluster, int firstRow,
-                                              uint32_t first, uint32_t steps, F &&lastIsUnderWay) {
+__device__ __forceinline__ void multiplySteps(float (&sums)[Layout::kDown][Layout::kColumns / 2], unsigned cluster,
+                                              const WarpgroupShared<Layout> &shared, int firstRow, uint32_t first,
+                                              uint32_t steps, F &&lastIsUnderWay) {
   const unsigned char *ring = shared.ring;
   uint64_t a = describe<majorA>(ring + firstRow * kLineBytes), b = describe<majorB>(ring + Layout::kStageBytesA);
 #pragma unroll 1
@@ -216,7 +219,7 @@ __device__ __forceinline__ void multiplySteps(float (&sums)[Layout::kDown][Layou
     waitForPhase(shared.full + place.stage, place.parity);
     fenceWarpgroup();
 #pragma unroll
-    for (int depth = 0; depth < kStepDepth / 16; ++depth) {
+    for (int depth = 0; depth < Layout::kDepth / 16; ++depth) {
 #pragma unroll
       for (int down = 0; down < Layout::kDown; ++down) {
         uint64_t square = stage + static_cast<uint64_t>(down) * (kSquareBytes >> 4);
