@@ -51,7 +51,7 @@ cudaError_t launchPlan(const GemmPlan &plan, const sn_gemm_shape &s, const Produ
       return launchTensorCore(product, plan.tile, transposeA, transposeB, slices, stream);
     }
     if (suitsWarpgroup(product)) {
-      return launchWarpgroup(product, plan.tile, transposeA, transposeB, slices, multiprocessors, stream);
+      return launchWarpgroup(product, plan.tile, plan.cluster, transposeA, transposeB, slices, multiprocessors, stream);
     }
     return launchTensorCore(product, kUnalignedTile, transposeA, transposeB, slices, stream);
   } else {

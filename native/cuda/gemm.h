@@ -162,8 +162,8 @@ cudaError_t launchTensorCore(const Product<bf16> &product, int tile, bool transp
                              cudaStream_t stream);
 // Whether all addresses are such that it can be launched is `suitsWarpgroup`.
 bool suitsWarpgroup(const Product<bf16> &product);
-cudaError_t launchWarpgroup(const Product<bf16> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
-                            int multiprocessors, cudaStream_t stream);
+cudaError_t launchWarpgroup(const Product<bf16> &product, int tile, int cluster, bool transposeA, bool transposeB,
+                            unsigned slices, int multiprocessors, cudaStream_t stream);
 cudaError_t launchFloats(const Product<float> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
                          cudaStream_t stream);
 cudaError_t launchFewRows(const Product<float> &product, bool transposeA, bool transposeB, unsigned batch,

@@ -6,6 +6,7 @@
 #include "cuda/gemm_plan.h"
 
 #include <algorithm>
+#include <span>
 
 namespace sn::cuda {
 
@@ -17,10 +18,11 @@ struct Rates {
   double loaded;    // bytes from the second-level cache, a cycle
   double written;   // bytes of c, a cycle
   double fill;      // cycles until the first step's operands are there
+  double waiting;   // the share that is not hidden of what takes less time, loading or multiplying
 };
 
-constexpr Rates kTensorCoreRates{1024, 32, 16, 1500}, kFloatRates{128, 32, 16, 1500},
-    kWarpgroupRates{2048, 50, 32, 2500};
+constexpr Rates kTensorCoreRates{1024, 32, 16, 1500, 0}, kFloatRates{128, 32, 16, 1500, 0},
+    kWarpgroupRates{2048, 50, 32, 2500, 0.1};
 
 // Of the kernel that adds the parts.
 constexpr double kLaunchCycles = 4000, kAddedBytes = 32;
@@ -37,17 +39,19 @@ int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct Tiling {
   GemmKernel kernel;
   int tile, rows, columns;
+  int cluster;    // tiles, one below the other, that load b once
   bool pingPong;  // whether a tile's epilogue hides behind the next one's products
   double speed;
   Rates rates;
 };
 
 template <typename Tile>
-void append(std::vector<Tiling> &all, GemmKernel kernel, const Tile *tiles, size_t count, const Rates &rates) {
-  for (size_t i = 0; i < count; ++i) {
+void append(std::vector<Tiling> &all, GemmKernel kernel, int cluster, std::span<const Tile> tiles, const Rates &rates) {
+  for (size_t i = 0; i < tiles.size(); ++i) {
     bool pingPong = false;
     if constexpr (requires { tiles[i].pingPong; }) pingPong = tiles[i].pingPong;
-    all.push_back({kernel, static_cast<int>(i), tiles[i].rows, tiles[i].columns, pingPong, tiles[i].speed, rates});
+    all.push_back(
+        {kernel, static_cast<int>(i), tiles[i].rows, tiles[i].columns, cluster, pingPong, tiles[i].speed, rates});
   }
 }
 
@@ -72,18 +76,22 @@ bool suitsWarpgroup(const sn_gemm_shape &s) {
 std::vector<Tiling> tilingsOf(const sn_gemm_shape &s, const GemmMachine &machine) {
   std::vector<Tiling> all;
   if (s.dtype == SN_F32) {
-    append(all, GemmKernel::floats, kFloatTiles, std::size(kFloatTiles), kFloatRates);
+    append<GemmTile>(all, GemmKernel::floats, 1, kFloatTiles, kFloatRates);
     return all;
   }
   if (machine.hopper && suitsWarpgroup(s)) {
-    append(all, GemmKernel::warpgroup, kWarpgroupTiles, std::size(kWarpgroupTiles), kWarpgroupRates);
+    for (int cluster : {1, 2}) {
+      if (cluster > machine.multiprocessors) continue;
+      append<WarpgroupTile>(all, GemmKernel::warpgroup, cluster, kWarpgroupTiles, kWarpgroupRates);
+    }
   }
-  append(all, GemmKernel::tensorCore, kTensorCoreTiles, std::size(kTensorCoreTiles), kTensorCoreRates);
+  append<GemmTile>(all, GemmKernel::tensorCore, 1, kTensorCoreTiles, kTensorCoreRates);
   return all;
 }
 
 int64_t tilesOf(const Tiling &tiling, const sn_gemm_shape &s) {
-  return s.batch * ceilDivide(s.m, tiling.rows) * ceilDivide(s.n, tiling.columns);
+  int64_t down = ceilDivide(s.m, int64_t{tiling.cluster} * tiling.rows) * tiling.cluster;
+  return s.batch * down * ceilDivide(s.n, tiling.columns);
 }
 
 int64_t depthOf(const sn_gemm_shape &s, int64_t splits) {
@@ -93,14 +101,16 @@ int64_t depthOf(const sn_gemm_shape &s, int64_t splits) {
 double cyclesOf(const Tiling &tiling, const sn_gemm_shape &s, int64_t splits, int multiprocessors) {
   double bytes = s.dtype == SN_F32 ? 4 : 2, bytesOfC = splits > 1 || s.c_dtype == SN_F32 ? 4 : 2;
   auto depth = static_cast<double>(splits == 1 ? s.k : depthOf(s, splits));
-  auto turns = static_cast<double>(ceilDivide(tilesOf(tiling, s) * splits, multiprocessors));
+  int64_t atOnce = multiprocessors / tiling.cluster * tiling.cluster;
+  auto turns = static_cast<double>(ceilDivide(tilesOf(tiling, s) * splits, atOnce));
   double area = double{1} * tiling.rows * tiling.columns;
   double multiplying = area * depth / (tiling.rates.products * tiling.speed);
-  double loading = (tiling.rows + tiling.columns) * depth * bytes / tiling.rates.loaded;
-  double product = std::max(multiplying, loading), epilogue = area * bytesOfC / tiling.rates.written;
+  double loading = (tiling.rows + tiling.columns / tiling.cluster) * depth * bytes / tiling.rates.loaded;
+  double product = std::max(multiplying, loading) + tiling.rates.waiting * std::min(multiplying, loading);
+  double epilogue = area * bytesOfC / tiling.rates.written;
   bool activation = s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION || s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD;
   if (activation && splits == 1) epilogue += area * kActivationCycles;
-  double cycles = tiling.rates.fill;
+  double cycles = tiling.rates.fill * tiling.cluster;
   if (tiling.pingPong) {
     cycles += turns * std::max(product, epilogue / 2) + epilogue;
   } else {
@@ -122,10 +132,10 @@ int64_t mostSplits(const Tiling &tiling, const sn_gemm_shape &s, int multiproces
 GemmPlan planOf(const Tiling &tiling, const sn_gemm_shape &s, int64_t splits) {
   int64_t depth = splits == 1 ? s.k : depthOf(s, splits);
   // Rounding the depth up may leave nothing for the last parts.
-  return {tiling.kernel, tiling.tile, ceilDivide(s.k, depth), depth};
+  return {tiling.kernel, tiling.tile, ceilDivide(s.k, depth), depth, tiling.cluster};
 }
 
-// The tile and the number of parts that take the fewest cycles; among equals the larger tile and the fewer parts.
+// The tile and the number of parts that take the fewest cycles; among equals the first.
 GemmPlan cheapest(const sn_gemm_shape &s, const GemmMachine &machine) {
   GemmPlan best{};
   double least = -1;

@@ -63,9 +63,10 @@ enum class GemmKernel { fewRows, tensorCore, floats, cublasLt, warpgroup };
 
 struct GemmPlan {
   GemmKernel kernel;
-  int tile;        // of the kernel's table; of cuBLASLt the number of its algorithm
-  int64_t splits;  // parts of k, each with blocks of its own; their sums meet in the workspace
-  int64_t depth;   // of each part but the last
+  int tile;         // of the kernel's table; of cuBLASLt the number of its algorithm
+  int64_t splits;   // parts of k, each with blocks of its own; their sums meet in the workspace
+  int64_t depth;    // of each part but the last
+  int cluster = 1;  // blocks, of the kernel for warpgroups, that load columns of b for one another
 };
 
 // What a plan depends on besides the shape.
@@ -82,7 +83,8 @@ std::vector<GemmPlan> plansOf(const sn_gemm_shape &shape, const GemmMachine &mac
 
 // A plan as sn_gemm_plans gives it: no two of a shape are alike, and none is 0.
 inline int64_t codeOf(const GemmPlan &plan) {
-  return (static_cast<int64_t>(plan.kernel) + 1) | int64_t{plan.tile} << 8 | plan.splits << 16;
+  return (static_cast<int64_t>(plan.kernel) + 1) | int64_t{plan.tile} << 8 | plan.splits << 16 |
+         int64_t{plan.cluster - 1} << 32;
 }
 
 // The row stride of the parts' sums in the workspace, which lie there as [batch][splits][m][stride].

@@ -4,10 +4,10 @@
 
 #include "cuda/gemm.h"
 #include "cuda/ptx/barrier.h"
+#include "cuda/ptx/cluster.h"
 #include "cuda/ptx/convert.h"
 #include "cuda/ptx/grid.h"
 #include "cuda/ptx/matrix.h"
-#include "cuda/ptx/tensor_copy.h"
 #include "cuda/ptx/warpgroup.h"
 
 namespace sn::cuda {
@@ -16,7 +16,11 @@ namespace sn::cuda {
 struct WarpgroupProduct {
   TensorMap a, b, c, aux;
   Product<bf16> product;
-  unsigned tiles;  // of all slices
+  // Blocks of a cluster compute tiles one below the other, which share the columns of b: each loads a part of them for
+  // all.
+  unsigned cluster;              // its blocks: 1 or 2
+  unsigned tiles;                // of a cluster, in all slices
+  const float *scaleA, *scaleB;  // of operands that are scaled
 };
 
 constexpr int kGroupThreads = 128;     // of a warpgroup
@@ -25,9 +29,8 @@ constexpr int kMultiplyingGroups = 2;  // and one before them that loads
 constexpr unsigned kGroupBarrier = 1, kTurnBarrier = kGroupBarrier + kMultiplyingGroups;
 constexpr int kWarpgroupThreads = (1 + kMultiplyingGroups) * kGroupThreads;
 
-// A step of an operand is so deep, a line of 128 bytes: what one swizzle spans.
-constexpr int kStepDepth = 64;
-constexpr int kLineBytes = kStepDepth * static_cast<int>(sizeof(bf16));
+// A line of a step of an operand: what one swizzle spans.
+constexpr int kLineBytes = 128;
 // 64 such lines: of an operand whose lines lie side by side one box, of c what waits to be stored.
 constexpr int kSquareBytes = 64 * kLineBytes;
 
@@ -36,6 +39,8 @@ struct WarpgroupLayout {
   static constexpr WarpgroupTile kTile = kWarpgroupTiles[Tile];
   static constexpr int kRows = kTile.pingPong ? kTile.rows : kTile.rows / kMultiplyingGroups;  // of a warpgroup
   static constexpr int kColumns = kTile.columns, kStages = kTile.stages, kSlots = kTile.slots;
+  static constexpr int kDepth = kLineBytes / sizeof(bf16);  // of a step
+  static constexpr bool kScaled = false;                    // whether sums are multiplied by the operands' scales
   static constexpr int kDown = kRows / 64, kAcross = kColumns / 64;  // squares of 64 x 64 of a warpgroup
   static constexpr int kSums = kDown * kColumns / 2;                 // of a thread
 
@@ -53,7 +58,7 @@ struct WarpgroupLayout {
 
   static_assert(kRows % 64 == 0 && kColumns % 64 == 0 && kSums <= 128);
   static_assert(kSlots >= 2 && kStages >= 2 && kSharedBytes <= size_t{227} << 10);
-  static_assert(kStepDepth == kDepthUnit);
+  static_assert(kDepth == kDepthUnit);
 };
 
 #if SN_HOPPER
@@ -76,11 +81,12 @@ struct WarpgroupShared {
   }
   __device__ Mbarrier *loaded(unsigned group) const { return empty + Layout::kStages + group * Layout::kSlots; }
 
-  // By one thread. A stage is full once its bytes have come, and empty once each warpgroup that reads it has said so.
-  __device__ void initBarriers() const {
+  // By one thread. A stage is full once its bytes have come, and empty once each warpgroup that reads it, or what is
+  // loaded with it, has said so.
+  __device__ void initBarriers(unsigned cluster) const {
     for (int stage = 0; stage < Layout::kStages; ++stage) {
       initMbarrier(full + stage, 1);
-      initMbarrier(empty + stage, Layout::kTile.pingPong ? 1 : kMultiplyingGroups);
+      initMbarrier(empty + stage, cluster * (Layout::kTile.pingPong ? 1 : kMultiplyingGroups));
     }
     for (int slot = 0; slot < kMultiplyingGroups * Layout::kSlots; ++slot) initMbarrier(loaded(0) + slot, 1);
     fenceMbarrierInit();
@@ -95,22 +101,42 @@ struct RingPlace {
   explicit __device__ RingPlace(uint32_t step) : stage(step % Layout::kStages), parity(step / Layout::kStages % 2) {}
 };
 
-__device__ __forceinline__ uint32_t stepsOf(const Part &part) {
-  return static_cast<uint32_t>(part.end - part.begin + kStepDepth - 1) / kStepDepth;
-}
-
 // ---- the warpgroup that loads ---------------------------------------------------------------------------------------
 
-// One step of `Lines` lines. What lies outside of the operand is zero, and changes no sum.
-template <Major major, int Lines>
-__device__ __forceinline__ void loadStep(unsigned char *target, const TensorMap *map, int line, int k, int batch,
-                                         Mbarrier *full) {
+// The tiles of a block, one after the other: f(part, steps, whether another follows).
+template <typename Layout, typename F>
+__device__ __forceinline__ void forTiles(const WarpgroupProduct &work, F &&f) {
+  unsigned clusters = gridDim.x / work.cluster, rank = work.cluster == 1 ? 0 : clusterRank();
+  for (unsigned tile = blockIdx.x / work.cluster; tile < work.tiles; tile += clusters) {
+    Part part = partOf(work.product, tile, static_cast<int>(work.cluster) * Layout::kTile.rows, Layout::kColumns);
+    part.row += static_cast<int>(rank) * Layout::kTile.rows;
+    f(part, static_cast<uint32_t>(part.end - part.begin + Layout::kDepth - 1) / Layout::kDepth,
+      tile + clusters < work.tiles);
+  }
+}
+
+// One step of `lines` lines. What lies outside of the operand is zero, and changes no sum.
+template <Major major>
+__device__ __forceinline__ void loadStep(unsigned char *target, const TensorMap *map, int line, int lines, int k,
+                                         int batch, Mbarrier *full) {
   if constexpr (major == Major::inner) {
     loadTile(target, map, k, line, batch, 0, full);
   } else {
-#pragma unroll
-    for (int i = 0; i < Lines / 64; ++i) {
-      loadTile(target + i * kSquareBytes, map, line + 64 * i, k, batch, 0, full);
+#pragma unroll 1
+    for (int i = 0; i < lines; i += 64) loadTile(target + i * kLineBytes, map, line + i, k, batch, 0, full);
+  }
+}
+
+// The same for each block of the cluster.
+template <Major major>
+__device__ __forceinline__ void loadStepForAll(unsigned char *target, const TensorMap *map, int line, int lines, int k,
+                                               int batch, Mbarrier *full, uint16_t blocks) {
+  if constexpr (major == Major::inner) {
+    loadTileMulticast(target, map, k, line, batch, 0, full, blocks);
+  } else {
+#pragma unroll 1
+    for (int i = 0; i < lines; i += 64) {
+      loadTileMulticast(target + i * kLineBytes, map, line + i, k, batch, 0, full, blocks);
     }
   }
 }
@@ -118,23 +144,34 @@ __device__ __forceinline__ void loadStep(unsigned char *target, const TensorMap 
 // One thread keeps the ring full, tile after tile.
 template <typename Layout, Major majorA, Major majorB>
 __device__ __forceinline__ void loadTiles(const WarpgroupProduct &work, const WarpgroupShared<Layout> &shared) {
-  const Product<bf16> &product = work.product;
+  bool alone = work.cluster == 1;
+  int columns = Layout::kColumns / static_cast<int>(work.cluster);  // that this block loads
+  int firstColumn = alone ? 0 : static_cast<int>(clusterRank()) * columns;
+  auto everyone = static_cast<uint16_t>((1u << work.cluster) - 1);
   uint32_t step = 0;
-  for (unsigned tile = blockIdx.x; tile < work.tiles; tile += gridDim.x) {
-    Part part = partOf(product, tile, Layout::kTile.rows, Layout::kTile.columns);
-    int batchOfA = product.aBatch == 0 ? 0 : static_cast<int>(part.batch);
-    int batchOfB = product.bBatch == 0 ? 0 : static_cast<int>(part.batch);
+  forTiles<Layout>(work, [&](const Part &part, uint32_t, bool) {
+    int batchOfA = work.product.aBatch == 0 ? 0 : static_cast<int>(part.batch);
+    int batchOfB = work.product.bBatch == 0 ? 0 : static_cast<int>(part.batch);
 #pragma unroll 1
-    for (int k = part.begin; k < part.end; k += kStepDepth, ++step) {
+    for (int k = part.begin; k < part.end; k += Layout::kDepth, ++step) {
       RingPlace<Layout> place(step);
-      Mbarrier *full = shared.full + place.stage;
-      unsigned char *stage = shared.ring + place.stage * Layout::kStageBytes;
-      waitForPhase(shared.empty + place.stage, place.parity ^ 1);
+      Mbarrier *full = shared.full + place.stage, *empty = shared.empty + place.stage;
+      unsigned char *a = shared.ring + place.stage * Layout::kStageBytes;
+      unsigned char *b = a + Layout::kStageBytesA + firstColumn * kLineBytes;
+      if (alone) {
+        waitForPhase(empty, place.parity ^ 1);
+      } else {
+        waitForPhaseOfCluster(empty, place.parity ^ 1);
+      }
       arriveExpecting(full, Layout::kStageBytes);
-      loadStep<majorA, Layout::kTile.rows>(stage, &work.a, part.row, k, batchOfA, full);
-      loadStep<majorB, Layout::kColumns>(stage + Layout::kStageBytesA, &work.b, part.column, k, batchOfB, full);
+      loadStep<majorA>(a, &work.a, part.row, Layout::kTile.rows, k, batchOfA, full);
+      if (alone) {
+        loadStep<majorB>(b, &work.b, part.column, columns, k, batchOfB, full);
+      } else {
+        loadStepForAll<majorB>(b, &work.b, part.column + firstColumn, columns, k, batchOfB, full, everyone);
+      }
     }
-  }
+  });
 }
 
 // ---- the warpgroups that multiply -----------------------------------------------------------------------------------
@@ -153,16 +190,28 @@ __device__ __forceinline__ void giveTurn(unsigned group) {
   arriveNamed(kTurnBarrier + (group + 1) % kMultiplyingGroups, kMultiplyingGroups * kGroupThreads);
 }
 
+// The warpgroup has read what the stage holds: all blocks that load it may go on.
+template <typename Layout>
+__device__ __forceinline__ void release(const WarpgroupShared<Layout> &shared, uint32_t step, unsigned cluster) {
+  unsigned thread = threadIdx.x % kGroupThreads;
+  if (thread >= cluster) return;
+  Mbarrier *empty = shared.empty + RingPlace<Layout>(step).stage;
+  if (cluster == 1) {
+    arrive(empty);
+  } else {
+    arriveAt(empty, thread);
+  }
+}
+
 // Multiplies the steps that come through the ring from `first` on; `firstRow` is the warpgroup's in the tile. While a
 // step is multiplied the one before it, which then is done with, goes back to who loads. lastIsUnderWay() is called
 // when nothing is left but to wait.
 template <typename Layout, Major majorA, Major majorB, typename F>
-__device__ __forceinline__ void multiplySteps(float (&sums)[Layout::kDown][Layout::kColumns / 2],
+__device__ __forceinline__ void multiplySteps(float (&sums)[Layout::kDown][Layout::kColumns / 2], unsigned cluster,
                                               const WarpgroupShared<Layout> &shared, int firstRow, uint32_t first,
                                               uint32_t steps, F &&lastIsUnderWay) {
   const unsigned char *ring = shared.ring;
   uint64_t a = describe<majorA>(ring + firstRow * kLineBytes), b = describe<majorB>(ring + Layout::kStageBytesA);
-  bool releases = threadIdx.x % kGroupThreads == 0;
 #pragma unroll 1
   for (uint32_t step = 0; step < steps; ++step) {
     RingPlace<Layout> place(first + step);
@@ -170,7 +219,7 @@ __device__ __forceinline__ void multiplySteps(float (&sums)[Layout::kDown][Layou
     waitForPhase(shared.full + place.stage, place.parity);
     fenceWarpgroup();
 #pragma unroll
-    for (int depth = 0; depth < kStepDepth / 16; ++depth) {
+    for (int depth = 0; depth < Layout::kDepth / 16; ++depth) {
 #pragma unroll
       for (int down = 0; down < Layout::kDown; ++down) {
         uint64_t square = stage + static_cast<uint64_t>(down) * (kSquareBytes >> 4);
@@ -180,11 +229,13 @@ __device__ __forceinline__ void multiplySteps(float (&sums)[Layout::kDown][Layou
     }
     commitProducts();
     waitForProducts<1>();
-    if (releases && step > 0) arrive(shared.empty + RingPlace<Layout>(first + step - 1).stage);
+    if (step > 0) release(shared, first + step - 1, cluster);
   }
   lastIsUnderWay();
   waitForProducts<0>();
-  if (releases) arrive(shared.empty + RingPlace<Layout>(first + steps - 1).stage);
+  release(shared, first + steps - 1, cluster);
+#pragma unroll
+  for (auto &each : sums) pinRegisters(each);
 }
 
 #endif

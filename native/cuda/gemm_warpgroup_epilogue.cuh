@@ -34,6 +34,7 @@ class WarpgroupEpilogue {
   __device__ __forceinline__ void begin(const Part &part) {
     part_ = part;
     part_.row += row_;
+    if constexpr (Layout::kScaled) scale_ = *work_.scaleA * *work_.scaleB;
     if (hasBias_) {
 #pragma unroll
       for (int i = 0; i < kBiases; ++i) {
@@ -169,6 +170,10 @@ class WarpgroupEpilogue {
   }
 
   __device__ __forceinline__ void finishSquare(int square, float (&x)[kValues]) {
+    if constexpr (Layout::kScaled) {
+#pragma unroll
+      for (float &each : x) each *= scale_;
+    }
     if (hasBias_) {
       const float *bias = bias_ + square % Layout::kAcross * 64 + thread_ % 4 * 2;
 #pragma unroll
@@ -212,7 +217,7 @@ class WarpgroupEpilogue {
   int thread_, row_;
   bool hasBias_, readsAux_;
   Part part_;
-  float biases_[kBiases];
+  float biases_[kBiases], scale_;
   uint32_t use_ = 0;  // of slots, counted through
 };
 

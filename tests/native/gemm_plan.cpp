@@ -22,6 +22,15 @@ sn_gemm_shape shapeOf(int64_t m, int64_t n, int64_t k, sn_dtype dtype, int64_t b
   return shape;
 }
 
+// As a product of dense tensors has it.
+sn_gemm_shape aligned(int64_t m, int64_t n, int64_t k, sn_dtype cDtype) {
+  auto shape = shapeOf(m, n, k, SN_BF16);
+  shape.a_stride = k;
+  shape.b_stride = shape.c_stride = n;
+  shape.c_dtype = cDtype;
+  return shape;
+}
+
 template <size_t Count>
 const GemmTile &tileOf(const GemmTile (&tiles)[Count], const GemmPlan &plan) {
   REQUIRE(plan.tile >= 0);
@@ -83,6 +92,42 @@ TEST_CASE("few tiles and a long k are cut into parts that fill the GPU; many til
   CHECK(blocks >= multiprocessors * 9 / 10);
   CHECK(planGemm(shapeOf(65536, 3072, 768, SN_BF16), {multiprocessors, false}).splits == 1);
   CHECK(planGemm(shapeOf(4096, 4096, 4096, SN_F32), {multiprocessors, false}).splits == 1);
+}
+
+TEST_CASE("compute capability 9.0 has a kernel of its own where all rows begin at multiples of 16 bytes") {
+  const GemmMachine machine{132, true};
+  for (auto cDtype : {SN_BF16, SN_F32}) {
+    for (int64_t m : {16, 300, 768, 65536}) {
+      for (int64_t k : {64, 768, 65536}) {
+        CAPTURE(m);
+        CAPTURE(k);
+        auto shape = aligned(m, 3072, k, cDtype);
+        std::set<int64_t> codes;
+        std::set<std::pair<int, int>> tiles;
+        for (const auto &plan : plansOf(shape, machine)) {
+          CHECK(plan.depth * plan.splits >= k);
+          CHECK(plan.depth * (plan.splits - 1) < k);
+          CHECK(codes.insert(codeOf(plan)).second);
+          if (plan.kernel == GemmKernel::warpgroup) tiles.emplace(plan.tile, plan.cluster);
+        }
+        CHECK(tiles.size() == 2 * std::size(kWarpgroupTiles));
+        shape.c_stride += 1;
+        for (const auto &plan : plansOf(shape, machine)) CHECK(plan.kernel == GemmKernel::tensorCore);
+      }
+    }
+  }
+  // GPT-2's products over 65536 tokens: where k is short, epilogues hide behind products.
+  auto forward = planGemm(aligned(65536, 3072, 768, SN_BF16), machine);
+  CHECK(forward.kernel == GemmKernel::warpgroup);
+  CHECK(kWarpgroupTiles[forward.tile].pingPong);
+  CHECK(planGemm(aligned(8192, 8192, 8192, SN_BF16), machine).kernel == GemmKernel::warpgroup);
+  auto gradient = planGemm(aligned(768, 768, 65536, SN_F32), machine);
+  CHECK(gradient.kernel == GemmKernel::warpgroup);
+  CHECK(gradient.splits > 1);
+  // An fp32 c beside a bf16 aux is left to the other kernels.
+  auto wide = aligned(65536, 3072, 768, SN_F32);
+  wide.epilogue = SN_EPILOGUE_BIAS_ACTIVATION;
+  CHECK(planGemm(wide, machine).kernel == GemmKernel::tensorCore);
 }
 
 TEST_CASE("few rows are read as vectors unless that leaves most of the GPU idle for long") {
