@@ -9,7 +9,8 @@ namespace {
 
 template <typename T>
 struct Rows {
-  static constexpr int kAtOnce = 4;
+  // Eight loads of 16 bytes under way.
+  static constexpr int kAtOnce = 16 / static_cast<int>(sizeof(T));
   const T *dout;
 
   __device__ void operator()(int64_t at, int count, float (&x)[8]) const { loadEight(dout + at, count, x); }

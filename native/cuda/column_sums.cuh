@@ -2,14 +2,15 @@
 //
 // A block owns sixteen columns, the 32 bytes that memory gives at once in bf16, and walks all rows: two lanes side by
 // side read eight columns each, all others further rows. So no block waits for another, and the order of the sum is
-// fixed: within a thread, then by shuffles, then over the warps.
+// fixed: within a thread, then by shuffles, then over the warps. Two blocks fit a multiprocessor, so that no stripe of
+// a wide matrix waits for others to end.
 #pragma once
 
 #include "cuda/vector.h"
 
 namespace sn::cuda {
 
-constexpr int kSumThreads = 1024, kSumWarps = kSumThreads / kWarp;
+constexpr int kSumThreads = 512, kSumWarps = kSumThreads / kWarp;
 constexpr int kSumLanes = 2, kSumColumns = 8 * kSumLanes, kSumRows = kSumThreads / kSumLanes;
 
 // sums[j] = factor * the sum over rows i of the elements that read(i * stride + j, count, x) gives, `count` of the

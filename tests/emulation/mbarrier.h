@@ -70,4 +70,14 @@ inline void waitForMbarrier(uint64_t *object, unsigned parity) {
   acquireFrom(barrier.edges[parity]);
 }
 
+inline void fenceAsyncProxy() {
+  requireHopper("fence.proxy.async");
+  Bookkeeping hidden;
+  here().block->shared.show();
+}
+
+[[noreturn]] inline void failUnshown(const char *what) {
+  fail("%s reads shared memory that threads have written to since the last fenceAsyncProxy", what);
+}
+
 }  // namespace sn::emulation

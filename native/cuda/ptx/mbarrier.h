@@ -34,6 +34,8 @@ __device__ __forceinline__ void fenceMbarrierInit() {
 __device__ __forceinline__ void fenceAsyncProxy() {
 #if defined(__CUDACC__)
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#else
+  emulation::fenceAsyncProxy();
 #endif
 }
 

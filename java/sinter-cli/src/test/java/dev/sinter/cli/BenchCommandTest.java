@@ -75,6 +75,23 @@ class BenchCommandTest {
   }
 
   @Test
+  void trainingSaysHowMuchOfThePeakItIs() throws IOException {
+    JsonNode row = rows("--json", "--tg", 0, "--train", "2x8").get(0);
+    GptConfig config = ModelFiles.readConfig(model);
+    double matrices = 2 * 12 * 64 * 64 + config.vocabulary() * 64.0;
+    assertEquals(6 * matrices + 6 * 2 * 64 * 8, row.get("flop_per_token").asDouble());
+    assertEquals(
+        row.get("tok_s_median").asDouble()
+            * row.get("flop_per_token").asDouble()
+            / row.get("peak_flop_s").asDouble(),
+        row.get("mfu").asDouble(),
+        1e-3 * row.get("mfu").asDouble());
+    assertTrue(row.get("peak_from").asText().startsWith("measured: a product of "));
+    Run text = bench("--tg", 0, "--train", "2x8");
+    assertTrue(text.out().matches("(?s).*  MFU +[0-9.]+% of [0-9.]+ [GT]FLOP/s, measured.*"));
+  }
+
+  @Test
   void adaptersMixedStandBesideOneAndNone() throws IOException {
     List<JsonNode> rows =
         rows("--json", "--tg", 2, "--batch", 2, "--adapters", 2, "--rank", 3, "--weights", "q8");
