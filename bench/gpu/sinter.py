@@ -1,141 +1,214 @@
-"""Sinter's C ABI for Python's ctypes, as far as bench/gpu/bench.py measures it."""
+"""Sinter's C ABI for Python's ctypes, as its header says it.
+
+    device = Device(library, cuda)
+    device.gemm(shape=sinter.gemm_shape(batch=1, m=m, ...), a=a, b=b, c=c)
+
+An operation takes the arguments of its declaration by their names; what is not named is null or 0, and so in structures.
+"""
 import ctypes
-from ctypes import c_char_p, c_float, c_int32, c_int64, c_void_p
+import pathlib
+import re
+import types
 
-F32, BF16 = 0, 1
-NONE, BIAS, BIAS_ACTIVATION, BIAS_RESIDUAL, ACTIVATION_BACKWARD = range(5)
-CUDA = 1
-
-
-class RandomKey(ctypes.Structure):
-    _fields_ = [("seed", c_int64), ("step", c_int64), ("tensor", c_int64), ("clock", c_void_p)]
+HEADER = pathlib.Path(__file__).resolve().parents[2] / "native/include/sinter/sinter.h"
+SCALARS = {"int64_t": ctypes.c_int64, "int32_t": ctypes.c_int32, "float": ctypes.c_float, "double": ctypes.c_double,
+           "uint8_t": ctypes.c_uint8}
 
 
-class GemmShape(ctypes.Structure):
-    _fields_ = ([(name, c_int64) for name in ("batch", "m", "n", "k")] + [("transpose_a", c_int32), ("transpose_b", c_int32)]
-                + [(name, c_int64) for name in ("a_stride", "b_stride", "c_stride", "a_batch", "b_batch", "c_batch")]
-                + [(name, c_int32) for name in ("dtype", "c_dtype", "epilogue", "activation", "accumulate")]
-                + [("plan", c_int64)])
+class Structure(ctypes.Structure):
+    """A structure whose fields are given by name; in_ is one that is a word of Python."""
+
+    def __init__(self, **fields):
+        super().__init__(**{name.rstrip("_"): value for name, value in fields.items()})
 
 
-class AttentionShape(ctypes.Structure):
-    _fields_ = ([(name, c_int64) for name in ("batch", "queries", "keys", "heads", "kv_heads", "head_size", "q_stride",
-                                              "k_stride", "v_stride", "out_stride")]
-                + [("dtype", c_int32), ("causal", c_int32), ("window", c_int64), ("key_lengths", c_void_p),
-                   ("scale", c_float), ("dropout", c_float),
-                   ("key", RandomKey)])
+class Header:
+    """Enumerators, structures and functions of the header."""
+
+    def __init__(self, path=HEADER):
+        text = re.sub(r"/\*.*?\*/|^#.*?$", "", path.read_text(), flags=re.S | re.M)
+        self.types, self.structures, self.enumerators, self.functions = dict(SCALARS), {}, {}, {}
+        for body, name in re.findall(r"typedef enum \w+ \{(.*?)\} (\w+);", text, re.S):
+            self.types[name] = ctypes.c_int32
+            self.enumerators.update((word, int(value)) for word, value in re.findall(r"(\w+) =\s*(\d+)", body))
+        for body, name in re.findall(r"typedef struct \w+ \{(.*?)\} (\w+);", text, re.S):
+            fields = [field for line in body.split(";") if line.strip() for field in self.fields(line)]
+            self.types[name] = self.structures[name] = type(name, (Structure,), {"_fields_": fields})
+        for name, parameters in re.findall(r"SN_API [\w ]+?\*?sn_(\w+)\((.*?)\);", text, re.S):
+            self.functions[name] = [field for line in parameters.split(",") if line.strip() != "void"
+                                    for field in self.fields(line)]
+
+    def fields(self, declaration):
+        """Of "const sn_dtype a, *b": ("a", int32), ("b", pointer)."""
+        words = re.sub(r"\b(const|struct)\b", "", " ".join(declaration.split())).strip()
+        kind, names = re.match(r"(\w+) ?(.*)", words).groups()
+        for name in names.split(","):
+            pointer = "*" in name
+            yield name.replace("*", "").strip(), ctypes.c_void_p if pointer else self.types[kind]
 
 
-class CacheShape(ctypes.Structure):
-    _fields_ = ([(name, c_int64) for name in ("batch", "queries", "heads", "kv_heads", "head_size", "capacity", "q_stride",
-                                              "k_stride", "v_stride", "out_stride")]
-                + [("dtype", c_int32), ("window", c_int64), ("scale", c_float)])
+header = Header()
 
 
-class AdamwStep(ctypes.Structure):
-    _fields_ = [(name, c_float) for name in ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay", "clip")] + [
-        ("step", c_int64), ("seed", c_int64), ("clock", c_void_p), ("rate", c_void_p), ("loss", c_void_p)]
-
-
-class Sampling(ctypes.Structure):
-    _fields_ = [("repetition_penalty", c_float), ("temperature", c_float), ("top_k", c_int64), ("top_p", c_float),
-                ("min_p", c_float)]
+def __getattr__(name):
+    """sinter.BF16 is the header's SN_BF16, sinter.gemm_shape its sn_gemm_shape."""
+    if "SN_" + name in header.enumerators:
+        return header.enumerators["SN_" + name]
+    if "sn_" + name in header.structures:
+        return header.structures["sn_" + name]
+    raise AttributeError(name)
 
 
 class Device:
     """A GPU with one stream; every call is checked."""
 
-    def __init__(self, library, cuda):
+    def __init__(self, library, cuda, isa=None):
         self.c = ctypes.CDLL(str(library))
-        self.c.sn_last_error.restype = c_char_p
-        self.c.sn_device_name.restype = self.c.sn_device_isa.restype = c_char_p
-        self.c.sn_device_name.argtypes = self.c.sn_device_isa.argtypes = [c_void_p]
-        self.device, self.stream = c_void_p(), c_void_p()
+        self.c.sn_last_error.restype = ctypes.c_char_p
+        self.c.sn_device_name.restype = self.c.sn_device_isa.restype = ctypes.c_char_p
+        self.c.sn_device_name.argtypes = self.c.sn_device_isa.argtypes = [ctypes.c_void_p]
+        self.device, self.stream = ctypes.c_void_p(), ctypes.c_void_p()
         self.check(self.c.sn_load_cuda(str(cuda).encode()))
-        self.check(self.c.sn_device_create(CUDA, 0, 0, None, ctypes.byref(self.device)))
+        self.check(self.c.sn_device_create(header.enumerators["SN_CUDA"], 0, 0, isa and isa.encode(), ctypes.byref(self.device)))
         self.check(self.c.sn_stream_create(self.device, ctypes.byref(self.stream)))
         self.name = self.c.sn_device_name(self.device).decode()
         self.isa = self.c.sn_device_isa(self.device).decode()
-        self.memory, self.tensors = [], 0
+        self.blocks, self.tensors = {}, 0
 
     def check(self, status):
         if status != 0:
             raise RuntimeError(self.c.sn_last_error().decode())
 
     def __getattr__(self, operation):
-        """device.gemm(...) is sn_gemm(stream, ...): whole numbers go as int64, floats as fp32, structures by address."""
-        function = getattr(self.c, "sn_" + operation)
+        """device.gemm(...) is sn_gemm(stream, ...); questions as gemm_workspace are asked of the device."""
+        if operation not in header.functions:
+            raise AttributeError(operation)
+        function, (owner, *parameters) = getattr(self.c, "sn_" + operation), header.functions[operation]
+        known = {name for name, _ in parameters}
 
-        def call(*arguments):
-            self.check(function(self.stream, *map(convert, arguments)))
+        def call(**named):
+            arguments = {name.rstrip("_"): value for name, value in named.items()}  # from_ and in_ are words of Python
+            if not arguments.keys() <= known:
+                raise TypeError(f"sn_{operation} has no {', '.join(arguments.keys() - known)}")
+            kept = [convert(kind, arguments.get(name)) for name, kind in parameters]
+            self.check(function(self.stream if owner[0] == "stream" else self.device, *kept))
 
         return call
 
-    def ask(self, question, *arguments):
-        """The bytes of workspace that an operation needs."""
-        count = c_int64()
-        self.check(getattr(self.c, "sn_" + question)(self.device, *map(convert, arguments), ctypes.byref(count)))
-        return self.allocate(count.value)
+    # ---- memory ----
 
     def allocate(self, size):
-        memory = c_void_p()
-        self.check(self.c.sn_allocate(self.device, c_int64(max(size, 256)), ctypes.byref(memory)))
-        self.memory.append(memory)
-        return memory
+        """Zeroed memory, until it is given back."""
+        memory = ctypes.c_void_p()
+        self.check(self.c.sn_allocate(self.device, ctypes.c_int64(max(size, 256)), ctypes.byref(memory)))
+        self.blocks[memory.value] = memory
+        return memory.value
 
-    def random(self, dtype, count):
+    def free(self, address):
+        self.synchronize()
+        self.c.sn_free(self.device, self.blocks.pop(address))
+
+    def release(self):
+        """Gives all back."""
+        for address in list(self.blocks):
+            self.free(address)
+
+    def workspace(self, operation, **arguments):
+        """Memory of the bytes that an operation needs."""
+        count = ctypes.c_int64()
+        getattr(self, operation + "_workspace")(**arguments, bytes=ctypes.addressof(count))
+        return self.allocate(count.value)
+
+    def pack_bytes(self, form, inner, outer):
+        """Of packed weights."""
+        count = ctypes.c_int64()
+        self.check(self.c.sn_pack_bytes(form, ctypes.c_int64(inner), ctypes.c_int64(outer), ctypes.byref(count)))
+        return count.value
+
+    def random(self, dtype, count, deviation=1.0):
         """Normal numbers."""
         self.tensors += 1
         numbers = self.allocate(4 * count)
-        self.check(self.c.sn_random_normal(self.stream, c_int64(count), c_float(0), c_float(1), RandomKey(1, 0, self.tensors),
-                                           numbers))
-        if dtype == F32:
+        key = header.structures["sn_random_key"](seed=1, tensor=self.tensors)
+        self.random_normal(count=count, deviation=deviation, key=key, out=numbers)
+        if dtype == header.enumerators["SN_F32"]:
             return numbers
         narrow = self.allocate(2 * count)
-        self.check(self.c.sn_cast(self.stream, c_int64(count), F32, numbers, BF16, narrow))
-        self.synchronize()
-        self.c.sn_free(self.device, self.memory.pop(-2))
+        self.cast(count=count, from_=header.enumerators["SN_F32"], in_=numbers, to=dtype, out=narrow)
+        self.free(numbers)
         return narrow
 
-    def write(self, values):
-        array = (c_int32 * len(values))(*values)
-        memory = self.allocate(4 * len(values))
-        self.check(self.c.sn_write(self.stream, memory, array, c_int64(4 * len(values))))
+    def write_bytes(self, data, memory=None):
+        memory = memory or self.allocate(len(data))
+        self.write(destination=memory, host=ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value, bytes=len(data))
+        self.synchronize()
         return memory
 
-    def release(self):
-        self.synchronize()
-        for memory in self.memory:
-            self.c.sn_free(self.device, memory)
-        self.memory = []
+    def write_ints(self, values):
+        return self.write_bytes(bytes((ctypes.c_int32 * len(values))(*values)))
+
+    def write_floats(self, address, values):
+        self.write_bytes(bytes((ctypes.c_float * len(values))(*values)), address)
+
+    def floats(self, address, count):
+        array = (ctypes.c_float * count)()
+        self.read(source=address, host=ctypes.addressof(array), bytes=4 * count)
+        return list(array)
+
+    def synchronize(self):
+        self.check(self.c.sn_synchronize(self.stream))
+
+    # ---- plans and recordings ----
+
+    def plans(self, shape):
+        """The codes of a product's plans, the device's own choice as the first, 0."""
+        codes, count = (ctypes.c_int64 * 256)(), ctypes.c_int32()
+        self.gemm_plans(shape=shape, capacity=256, plans=ctypes.addressof(codes), count=ctypes.addressof(count))
+        return list(codes[:min(count.value, 256)])
+
+    def cublaslt(self, folder):
+        """The version of cuBLASLt, whose algorithms are from now on among the plans; 0: there is none."""
+        version = ctypes.c_int64()
+        self.check(self.c.sn_gemm_library(self.device, folder and str(folder).encode(), ctypes.byref(version)))
+        return version.value
 
     def record(self, calls):
         """The calls as one recording; returns what replays it and waits."""
-        recording = c_void_p()
+        recording = ctypes.c_void_p()
         self.check(self.c.sn_capture_begin(self.stream))
-        for call in calls:
-            call()
-        self.check(self.c.sn_capture_end(self.stream, ctypes.byref(recording)))
+        try:
+            for call in calls:
+                call()
+        finally:
+            status = self.c.sn_capture_end(self.stream, ctypes.byref(recording))
+        self.check(status)
 
         def replay():
             self.check(self.c.sn_replay(self.stream, recording))
             self.check(self.c.sn_synchronize(self.stream))
 
-        replay.destroy = lambda: self.c.sn_recording_destroy(recording)
+        def destroy():
+            self.synchronize()
+            self.c.sn_recording_destroy(recording)
+
+        replay.recording, replay.destroy = recording, destroy
         return replay
 
+    def kernels(self, replay):
+        """How many kernels a recording launches; None where this library does not count them."""
+        if "recording_kernels" not in header.functions:
+            return None
+        count = ctypes.c_int64()
+        self.check(self.c.sn_recording_kernels(replay.recording, ctypes.byref(count)))
+        return count.value
 
-class Enum(int):
-    """A whole number that goes as int32: dtypes and flags."""
 
-
-def convert(argument):
-    if isinstance(argument, Enum):
-        return c_int32(argument)
-    if isinstance(argument, int):
-        return c_int64(argument)
-    if isinstance(argument, float):
-        return c_float(argument)
-    if isinstance(argument, ctypes.Structure) and not isinstance(argument, RandomKey):
-        return ctypes.byref(argument)
-    return argument
+def convert(kind, argument):
+    """An argument as the declaration has it: structures by address where that is what is wanted."""
+    if kind is ctypes.c_void_p:
+        if isinstance(argument, ctypes.Structure):
+            return ctypes.byref(argument)
+        return ctypes.c_void_p(argument)
+    if argument is None:
+        return kind()
+    return argument if isinstance(argument, kind) else kind(argument)

@@ -44,7 +44,7 @@ struct ActivationForward {
   __device__ void operator()(int64_t i, int count) const {
     float y[8];
     loadEight(x + i, count, y);
-    withActivation(activation, [&](auto f) {
+    withActivation<T>(activation, [&](auto f) {
 #pragma unroll
       for (float &value : y) value = f.value(value);
     });
@@ -62,7 +62,7 @@ struct ActivationBackward {
     float y[8], g[8];
     loadEight(x + i, count, y);
     loadEight(dout + i, count, g);
-    withActivation(activation, [&](auto f) {
+    withActivation<T>(activation, [&](auto f) {
 #pragma unroll
       for (int j = 0; j < 8; ++j) g[j] *= f.slope(y[j]);
     });

@@ -2,6 +2,7 @@
 //
 //   gemm_plan        which kernel and tile, how many parts of k: a cost model
 //   gemm_tensor_core bf16
+//   gemm_warpgroup   bf16, on compute capability 9.0
 //   gemm_floats      fp32
 //   gemm_few_rows    both, for at most eight rows
 //   gemm_cublaslt    both, by NVIDIA's library, where it is there and a plan asks for it
@@ -46,7 +47,13 @@ cudaError_t launchPlan(const GemmPlan &plan, const sn_gemm_shape &s, const Produ
     return launchFewRows(product, transposeA, transposeB, slices, multiprocessors, stream);
   }
   if constexpr (sizeof(T) == sizeof(bf16)) {
-    return launchTensorCore(product, plan.tile, transposeA, transposeB, slices, stream);
+    if (plan.kernel != GemmKernel::warpgroup) {
+      return launchTensorCore(product, plan.tile, transposeA, transposeB, slices, stream);
+    }
+    if (suitsWarpgroup(product)) {
+      return launchWarpgroup(product, plan.tile, plan.cluster, transposeA, transposeB, slices, multiprocessors, stream);
+    }
+    return launchTensorCore(product, kUnalignedTile, transposeA, transposeB, slices, stream);
   } else {
     return launchFloats(product, plan.tile, transposeA, transposeB, slices, stream);
   }
@@ -88,13 +95,15 @@ sn_status checkSize(const sn_gemm_shape &s) {
               static_cast<long long>(s.k));
 }
 
+GemmMachine machineOf(const Device &device) { return {device.multiprocessors, device.hopper}; }
+
 // What the shape's plan stands for.
 sn_status choosePlan(const Device &device, const sn_gemm_shape &s, GemmPlan *plan) {
   if (s.plan == 0) {
-    *plan = planGemm(s, device.multiprocessors);
+    *plan = planGemm(s, machineOf(device));
     return SN_OK;
   }
-  for (const GemmPlan &own : plansOf(s, device.multiprocessors)) {
+  for (const GemmPlan &own : plansOf(s, machineOf(device))) {
     if (codeOf(own) != s.plan) continue;
     *plan = own;
     return SN_OK;
@@ -122,7 +131,7 @@ sn_status gemm_library(const sn_device *device, const char *folder, int64_t *ver
 sn_status gemm_plans(const sn_device *device, const sn_gemm_shape *shape, int32_t capacity, int64_t *plans,
                      int32_t *count) {
   std::vector<int64_t> codes{0};
-  for (const GemmPlan &own : plansOf(*shape, deviceOf(device).multiprocessors)) codes.push_back(codeOf(own));
+  for (const GemmPlan &own : plansOf(*shape, machineOf(deviceOf(device)))) codes.push_back(codeOf(own));
   for (int algorithm = 0, all = deviceOf(device).cublasLt->count(*shape); algorithm < all; ++algorithm) {
     codes.push_back(codeOf(planOfCublasLt(*shape, algorithm)));
   }
@@ -162,7 +171,7 @@ sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, con
                     static_cast<T *>(aux),
                     static_cast<const T *>(bias),
                     s.c_stride,
-                    s.c_batch};
+                    s.batch == 1 ? 0 : s.c_batch};
     return check(
         multiply(plan, s, a, b, out, static_cast<float *>(workspace), device.multiprocessors, handleOf(stream)),
         "gemm");

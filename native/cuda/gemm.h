@@ -42,7 +42,7 @@ __device__ __forceinline__ float activationOf(F f, float x) {
 
 template <bool slope>
 __device__ __noinline__ float activationCalled(sn_activation activation, float x) {
-  withActivation(activation, [&](auto f) { x = activationOf<slope>(f, x); });
+  withActivation<float>(activation, [&](auto f) { x = activationOf<slope>(f, x); });
   return x;
 }
 
@@ -52,7 +52,7 @@ __device__ __forceinline__ void activate(sn_activation activation, float (&x)[Co
 #pragma unroll
     for (float &each : x) each = activationCalled<slope>(activation, each);
   } else {
-    withActivation(activation, [&](auto f) {
+    withActivation<T>(activation, [&](auto f) {
 #pragma unroll
       for (float &each : x) each = activationOf<slope>(f, each);
     });
@@ -119,7 +119,7 @@ __device__ __forceinline__ const T *originOf(const T *operand, int64_t stride, i
   return operand + (inner ? line * stride + k : k * stride + line);
 }
 
-// The part of a product that one block of a kernel with tiles computes.
+// The part of a product that one tile is.
 struct Part {
   int row, column;       // of c, where its tile begins
   int64_t batch, slice;  // which product; which slice of the output: the product, or the part of k within it
@@ -127,14 +127,14 @@ struct Part {
 };
 
 // Blocks that run at the same time shall read the same rows and columns, which the second-level cache then reads once:
-// so they are numbered down so many rows of tiles before they move on to the next column of tiles.
+// so tiles are numbered down so many rows of them before they move on to the next column of tiles.
 constexpr unsigned kRasterRows = 8;
 
 template <typename T>
-__device__ __forceinline__ Part partOf(const Product<T> &product, int tileRows, int tileColumns) {
+__device__ __forceinline__ Part partOf(const Product<T> &product, unsigned number, int tileRows, int tileColumns) {
   unsigned down = static_cast<unsigned>((product.m + tileRows - 1) / tileRows);
   unsigned across = static_cast<unsigned>((product.n + tileColumns - 1) / tileColumns);
-  unsigned tile = blockIdx.x % (down * across), slice = blockIdx.x / (down * across);
+  unsigned tile = number % (down * across), slice = number / (down * across);
   unsigned group = tile / (kRasterRows * across), within = tile % (kRasterRows * across);
   unsigned height = min(kRasterRows, down - group * kRasterRows);
   Part part;
@@ -149,9 +149,9 @@ __device__ __forceinline__ Part partOf(const Product<T> &product, int tileRows, 
 
 constexpr __host__ __device__ int threadsOf(const GemmTile &tile) { return kWarp * tile.warpsDown * tile.warpsAcross; }
 
-// The blocks of so many slices.
-template <typename T>
-unsigned blocksOf(const Product<T> &product, const GemmTile &tile, unsigned slices) {
+// The tiles of so many slices.
+template <typename T, typename Tile>
+unsigned tilesOf(const Product<T> &product, const Tile &tile, unsigned slices) {
   auto down = static_cast<unsigned>((product.m + tile.rows - 1) / tile.rows);
   auto across = static_cast<unsigned>((product.n + tile.columns - 1) / tile.columns);
   return down * across * slices;
@@ -160,6 +160,10 @@ unsigned blocksOf(const Product<T> &product, const GemmTile &tile, unsigned slic
 // The launchers of each kind of kernel. A plan's parts of k are in `product` already.
 cudaError_t launchTensorCore(const Product<bf16> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
                              cudaStream_t stream);
+// Whether all addresses are such that it can be launched is `suitsWarpgroup`.
+bool suitsWarpgroup(const Product<bf16> &product);
+cudaError_t launchWarpgroup(const Product<bf16> &product, int tile, int cluster, bool transposeA, bool transposeB,
+                            unsigned slices, int multiprocessors, cudaStream_t stream);
 cudaError_t launchFloats(const Product<float> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
                          cudaStream_t stream);
 cudaError_t launchFewRows(const Product<float> &product, bool transposeA, bool transposeB, unsigned batch,

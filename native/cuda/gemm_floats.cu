@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(threadsOf(kFloatTiles[Tile]), kFloatTiles[Tile
   SN_SHARED(float, memoryA, 2 * A::kElements);
   SN_SHARED(float, memoryB, 2 * B::kElements);
 
-  Part part = partOf(product, kTile.rows, kTile.columns);
+  Part part = partOf(product, blockIdx.x, kTile.rows, kTile.columns);
   FloatLoader<kTile.rows, kDepth, kThreads, !transposeA, false> a(product.a + part.batch * product.aBatch,
                                                                   product.aStride, part.row, product.m, part);
   FloatLoader<kTile.columns, kDepth, kThreads, transposeB, true> b(product.b + part.batch * product.bBatch,
@@ -147,7 +147,7 @@ cudaError_t launchTile(const Product<float> &product, bool transposeA, bool tran
   static constexpr void (*kKernels[2][2])(Product<float>) = {
       {multiplyFloats<Tile, false, false>, multiplyFloats<Tile, false, true>},
       {multiplyFloats<Tile, true, false>, multiplyFloats<Tile, true, true>}};
-  return launch(kKernels[transposeA][transposeB], dim3(blocksOf(product, kTile, slices)), dim3(threadsOf(kTile)), 0,
+  return launch(kKernels[transposeA][transposeB], dim3(tilesOf(product, kTile, slices)), dim3(threadsOf(kTile)), 0,
                 stream, product);
 }
 

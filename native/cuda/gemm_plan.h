@@ -1,6 +1,6 @@
 // gemm_plan.h: how a matrix product is cut into blocks: which kernel, which tile of c, how many parts of k. Host code
-// alone: what it decides depends on the shape and on the number of multiprocessors, never on addresses, so that the
-// workspace is known before they are and a sum is taken in the same order every time.
+// alone: what it decides depends on the shape and on the machine, never on addresses, so that the workspace is known
+// before they are and a sum is taken in the same order every time.
 #pragma once
 
 #include <sinter/sinter.h>
@@ -34,30 +34,57 @@ constexpr GemmTile kFloatTiles[] = {
     {64, 64, 16, 4, 1, 2, 4, 0.7},
 };
 
+// What a block of the kernel for compute capability 9.0 computes of c at a time. Steps along k are of 64.
+struct WarpgroupTile {
+  int rows, columns;
+  bool pingPong;  // each of the two warpgroups that multiply has a tile of its own; else they share one, half its rows
+                  // each
+  int stages;     // steps of both operands that shared memory holds
+  int slots;      // pieces of 64 rows by 128 bytes, of each warpgroup, in which c waits to be stored
+  double speed;   // as above
+};
+
+// A warpgroup has at most 128 sums a thread: 64 x 256 or 128 x 128.
+constexpr WarpgroupTile kWarpgroupTiles[] = {
+    {128, 256, false, 4, 2, 0.80},  // most use of each element: the largest products
+    {256, 128, false, 4, 2, 0.78},  // tall ones
+    {128, 128, true, 5, 4, 0.74},   // one warpgroup's epilogue hides behind the other's products: a short k
+    {64, 256, true, 4, 4, 0.72},   {128, 128, false, 6, 2, 0.70},  // few tiles
+    {64, 128, true, 6, 4, 0.60},                                   // small products
+};
+
 // Products of at most so many rows read b once, at the speed of memory, and use no tiles.
 constexpr int kFewRows = 8;
 
 // A part of k is a multiple of this, as all depths are divisors of it.
 constexpr int kDepthUnit = 64;
 
-enum class GemmKernel { fewRows, tensorCore, floats, cublasLt };
+enum class GemmKernel { fewRows, tensorCore, floats, cublasLt, warpgroup };
 
 struct GemmPlan {
   GemmKernel kernel;
-  int tile;        // of kTensorCoreTiles or kFloatTiles; of cuBLASLt the number of its algorithm
-  int64_t splits;  // parts of k, each with blocks of its own; their sums meet in the workspace
-  int64_t depth;   // of each part but the last
+  int tile;         // of the kernel's table; of cuBLASLt the number of its algorithm
+  int64_t splits;   // parts of k, each with blocks of its own; their sums meet in the workspace
+  int64_t depth;    // of each part but the last
+  int cluster = 1;  // blocks, of the kernel for warpgroups, that load columns of b for one another
+};
+
+// What a plan depends on besides the shape.
+struct GemmMachine {
+  int multiprocessors;
+  bool hopper;  // whether kernels of sm_90a are used
 };
 
 // What the cost model takes.
-GemmPlan planGemm(const sn_gemm_shape &shape, int multiprocessors);
+GemmPlan planGemm(const sn_gemm_shape &shape, const GemmMachine &machine);
 
 // What is worth measuring of our own kernels.
-std::vector<GemmPlan> plansOf(const sn_gemm_shape &shape, int multiprocessors);
+std::vector<GemmPlan> plansOf(const sn_gemm_shape &shape, const GemmMachine &machine);
 
 // A plan as sn_gemm_plans gives it: no two of a shape are alike, and none is 0.
 inline int64_t codeOf(const GemmPlan &plan) {
-  return (static_cast<int64_t>(plan.kernel) + 1) | int64_t{plan.tile} << 8 | plan.splits << 16;
+  return (static_cast<int64_t>(plan.kernel) + 1) | int64_t{plan.tile} << 8 | plan.splits << 16 |
+         int64_t{plan.cluster - 1} << 32;
 }
 
 // The row stride of the parts' sums in the workspace, which lie there as [batch][splits][m][stride].

@@ -232,7 +232,7 @@ __global__ void __launch_bounds__(threadsOf(kTensorCoreTiles[Tile]), blocksOfTil
   constexpr GemmTile kTile = Layout::kTile;
   SN_DYNAMIC_SHARED(memory);
   auto *ring = reinterpret_cast<bf16 *>(memory);
-  Part part = partOf(product, kTile.rows, kTile.columns);
+  Part part = partOf(product, blockIdx.x, kTile.rows, kTile.columns);
   Loader<typename Layout::A, kTile.depth, threadsOf(kTile), access> a(product.a + part.batch * product.aBatch,
                                                                       product.aStride, part.row, product.m, part);
   Loader<typename Layout::B, kTile.depth, threadsOf(kTile), access> b(product.b + part.batch * product.bBatch,
@@ -255,7 +255,7 @@ cudaError_t launchTile(const Product<bf16> &product, bool transposeA, bool trans
   static constexpr void (*kKernels[2][2])(Product<bf16>) = {
       {multiplyTensorCore<Tile, kInner, kOuter, access>, multiplyTensorCore<Tile, kInner, kInner, access>},
       {multiplyTensorCore<Tile, kOuter, kOuter, access>, multiplyTensorCore<Tile, kOuter, kInner, access>}};
-  return launch(kKernels[transposeA][transposeB], dim3(blocksOf(product, kTile, slices)), dim3(threadsOf(kTile)),
+  return launch(kKernels[transposeA][transposeB], dim3(tilesOf(product, kTile, slices)), dim3(threadsOf(kTile)),
                 TileLayout<Tile, kInner, kInner>::kSharedBytes, stream, product);
 }
 

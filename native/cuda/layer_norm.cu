@@ -348,7 +348,8 @@ struct Targets {
 // Adds the blocks' sums, 32 of the columns of one of the targets in each block here: every warp those of some blocks,
 // one in so many, then all warps'.
 __global__ void __launch_bounds__(kWarp *kWarp)
-    addPartial(int64_t width, int blocks, const float *partial, int32_t accumulate, Targets targets) {
+    addPartial(int64_t width, int blocks, const float *partial, int32_t accumulate,
+               const __grid_constant__ Targets targets) {
   SN_SHARED(float, scratch, kWarp *kWarp);
   float *target = targets.sums[blockIdx.y];
   if (target == nullptr) return;

@@ -42,9 +42,9 @@ Call callOf(int64_t batch, int64_t m, int64_t n, int64_t k, int32_t transposeA, 
   return {shape, batch * aRows * aColumns, batch * bRows * bColumns, batch * m * cColumns};
 }
 
-// Checks one product on one machine, poison between the rows of c included.
-void check(Machine &on, const Call &call) {
-  const auto &s = call.shape;
+// Checks one product on one machine by each of some plans, poison between the rows of c included.
+void check(Machine &on, const Call &call, const std::vector<int64_t> &plans) {
+  auto s = call.shape;
   CAPTURE(s.batch);
   CAPTURE(s.m);
   CAPTURE(s.n);
@@ -52,29 +52,21 @@ void check(Machine &on, const Call &call) {
   CAPTURE(s.transpose_a);
   CAPTURE(s.transpose_b);
   CAPTURE(s.dtype);
+  CAPTURE(s.c_dtype);
   CAPTURE(s.epilogue);
   CAPTURE(s.activation);
   CAPTURE(s.accumulate);
-  CAPTURE(s.plan);
   CAPTURE(call.spare);
   Tensor a(s.dtype, Numbers(1).normal(call.aSize)), b(s.dtype, Numbers(2).normal(call.bSize));
-  Tensor bias(s.dtype, Numbers(3).normal(s.n)), aux(s.dtype, Numbers(4).normal(call.cSize));
-  Tensor c(s.c_dtype, call.cSize), before(s.c_dtype, Numbers(5).normal(call.cSize));
-  if (s.accumulate) c = before;
-  Tensor auxBefore = aux;
+  Tensor bias(s.dtype, Numbers(3).normal(s.n)), auxBefore(s.dtype, Numbers(4).normal(call.cSize));
+  Tensor before(s.c_dtype, Numbers(5).normal(call.cSize));
   bool wantsBias = s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION ||
                    s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
   bool wantsAux = s.epilogue != SN_EPILOGUE_NONE && s.epilogue != SN_EPILOGUE_BIAS;
   if (call.spare) (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL ? wantsBias : wantsAux) = false;
 
-  int64_t bytes = -1;
-  REQUIRE(sn_gemm_workspace(on.device, &s, &bytes) == SN_OK);
-  Tensor workspace(SN_F32, bytes / 4 + 1);
-  REQUIRE(sn_gemm(on.stream, &s, a, b, c, wantsBias ? static_cast<void *>(bias) : nullptr,
-                  wantsAux ? static_cast<void *>(aux) : nullptr, workspace) == SN_OK);
-
-  auto expected = s.accumulate ? before.values() : std::vector<double>(c.size(), NAN), expectedAux = auxBefore.values();
-  auto left = a.values(), right = b.values();
+  auto expected = s.accumulate ? before.values() : std::vector<double>(before.size(), NAN);
+  auto expectedAux = auxBefore.values(), left = a.values(), right = b.values();
   for (int64_t batch = 0; batch < s.batch; ++batch) {
     for (int64_t i = 0; i < s.m; ++i) {
       for (int64_t j = 0; j < s.n; ++j) {
@@ -100,10 +92,26 @@ void check(Machine &on, const Call &call) {
   // Relative to what is summed: k products of standard normal numbers.
   double absolute = 2e-6 * std::sqrt(static_cast<double>(s.k));
   if (s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD) absolute *= 2;
-  checkClose(c, expected, 1e-5, absolute);
-  if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION && wantsAux) checkClose(aux, expectedAux, 1e-5, absolute);
-  on.same(c);
+
+  for (int64_t plan : plans) {
+    CAPTURE(plan);
+    s.plan = plan;
+    Tensor c(s.c_dtype, call.cSize), aux = auxBefore;
+    if (s.accumulate) c = before;
+    int64_t bytes = -1;
+    REQUIRE(sn_gemm_workspace(on.device, &s, &bytes) == SN_OK);
+    Tensor workspace(SN_F32, bytes / 4 + 1);
+    sn_status status = sn_gemm(on.stream, &s, a, b, c, wantsBias ? static_cast<void *>(bias) : nullptr,
+                               wantsAux ? static_cast<void *>(aux) : nullptr, workspace);
+    REQUIRE_MESSAGE(status == SN_OK, std::string(sn_last_error()));
+    checkClose(c, expected, 1e-5, absolute);
+    if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION && wantsAux) checkClose(aux, expectedAux, 1e-5, absolute);
+    on.same(c);
+  }
 }
+
+// By the plan that the device chooses.
+void check(Machine &on, const Call &call) { check(on, call, {call.shape.plan}); }
 
 std::vector<int64_t> plansOf(const sn_device *device, const sn_gemm_shape &shape) {
   int32_t count = -1;
@@ -412,10 +420,7 @@ TEST_CASE("gemm has the reference's result by every plan, epilogue, transpose an
       auto plans = plansOf(on.device, call.shape);
       CHECK(plans[0] == 0);
       CHECK((plans.size() > 1) == on.isCuda());
-      for (int64_t plan : plans) {
-        call.shape.plan = plan;
-        check(on, call);
-      }
+      check(on, call, plans);
     };
     for (auto dtype : {SN_F32, SN_BF16}) {
       for (int32_t transposes = 0; transposes < 4; ++transposes) {
@@ -440,7 +445,7 @@ TEST_CASE("gemm has the reference's result by every plan, epilogue, transpose an
       auto call = callOf(1, 35, 61, 77, 0, 0, dtype, dtype, SN_EPILOGUE_NONE, 0, 3);
       sn_device *without = nullptr;
       if (!on.isCuda() || !library) continue;
-      REQUIRE(sn_device_create(SN_CUDA, 0, 0, nullptr, &without) == SN_OK);
+      REQUIRE(sn_device_create(SN_CUDA, 0, 0, std::getenv("SN_TEST_ISA"), &without) == SN_OK);
       auto all = plansOf(on.device, call.shape), own = plansOf(without, call.shape);
       CHECK(all.size() > own.size());
       call.shape.plan = all.back();
@@ -448,6 +453,46 @@ TEST_CASE("gemm has the reference's result by every plan, epilogue, transpose an
       CHECK(sn_gemm_workspace(without, &call.shape, &bytes) == SN_BAD_ARGUMENT);
       CHECK(std::string(sn_last_error()).find("without cuBLASLt") != std::string::npos);
       sn_device_destroy(without);
+    }
+  });
+}
+
+// Rows that begin at multiples of 16 bytes have kernels of their own on some GPUs, each with tiles of several sizes.
+TEST_CASE("gemm has the reference's result by every plan where rows are aligned") {
+  everywhere([](Machine &on) {
+    if (!on.isCuda()) return;
+    auto checkPlans = [&](Call call) { check(on, call, plansOf(on.device, call.shape)); };
+    auto aligned = [](int64_t batch, int64_t m, int64_t n, int64_t k, int32_t transposes, sn_dtype cDtype,
+                      sn_epilogue epilogue, int32_t accumulate) {
+      auto call = callOf(batch, m, n, k, transposes & 1, transposes >> 1, SN_BF16, cDtype, epilogue, accumulate, 0);
+      auto widen = [](int64_t &stride) { stride += slackOf(stride); };
+      widen(call.shape.a_stride);
+      widen(call.shape.b_stride);
+      widen(call.shape.c_stride);
+      call.shape.a_batch = (transposes & 1 ? k : m) * call.shape.a_stride;
+      call.shape.b_batch = (transposes >> 1 ? n : k) * call.shape.b_stride;
+      call.shape.c_batch = m * call.shape.c_stride;
+      return Call{call.shape, batch * call.shape.a_batch, batch * call.shape.b_batch, batch * call.shape.c_batch};
+    };
+    for (int32_t transposes = 0; transposes < 4; ++transposes) {
+      for (auto [m, n, k] : {std::tuple{270, 129, 136}, {1, 1300, 33}, {129, 33, 7}, {33, 1, 1}}) {
+        checkPlans(aligned(1, m, n, k, transposes, SN_BF16, SN_EPILOGUE_NONE, 0));
+      }
+      checkPlans(aligned(3, 70, 77, 65, transposes, SN_F32, SN_EPILOGUE_BIAS, 0));
+    }
+    checkPlans(aligned(1, 140, 129, 520, 1, SN_F32, SN_EPILOGUE_NONE, 1));
+    checkPlans(aligned(1, 70, 129, 520, 2, SN_F32, SN_EPILOGUE_NONE, 0));
+    for (auto epilogue :
+         {SN_EPILOGUE_BIAS, SN_EPILOGUE_BIAS_ACTIVATION, SN_EPILOGUE_BIAS_RESIDUAL, SN_EPILOGUE_ACTIVATION_BACKWARD}) {
+      checkPlans(aligned(1, 140, 329, 70, 0, SN_BF16, epilogue, 0));
+      checkPlans(aligned(2, 30, 77, 530, 2, SN_BF16, epilogue, 0));
+      auto call = aligned(1, 70, 65, 40, 1, SN_BF16, epilogue, 0);
+      call.spare = epilogue == SN_EPILOGUE_BIAS_ACTIVATION || epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
+      checkPlans(call);
+      for (auto activation : kActivations) {
+        call.shape.activation = activation;
+        if (epilogue != SN_EPILOGUE_BIAS && epilogue != SN_EPILOGUE_BIAS_RESIDUAL) checkPlans(call);
+      }
     }
   });
 }
