@@ -125,7 +125,7 @@ TEST_CASE("operations with workspaces replay to the bits of direct calls, again 
     };
     auto call = [&](State &s) {
       const int64_t count = vocabulary * width;
-      const sn_adamw_step step{1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 1.0f, 1, 99};
+      const sn_adamw_step step{1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 1.0f, 1, 99, nullptr, nullptr, nullptr};
       REQUIRE(sn_embedding_forward(on.stream, SN_F32, 1, rows, width, vocabulary, 0, 1, s.tokens.data(), nullptr,
                                    s.table, nullptr, s.words) == SN_OK);
       REQUIRE(sn_layer_norm_forward(on.stream, SN_F32, rows, width, 1e-5f, s.words, nullptr, s.master, nullptr, nullptr,

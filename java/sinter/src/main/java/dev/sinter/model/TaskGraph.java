@@ -36,6 +36,10 @@ public final class TaskGraph implements AutoCloseable {
   private final Graph graph;
   private final Inputs in;
   private final List<Tensor> losses;
+
+  /** Their sum; null: there are none. */
+  private final Tensor loss;
+
   private final List<Tensor> outputs;
   private final Tensor outputGradient;
   private final int accumulate;
@@ -51,6 +55,7 @@ public final class TaskGraph implements AutoCloseable {
       Graph graph,
       Inputs in,
       List<Tensor> losses,
+      Tensor loss,
       List<Tensor> outputs,
       Tensor outputGradient,
       int accumulate) {
@@ -58,6 +63,7 @@ public final class TaskGraph implements AutoCloseable {
     this.graph = graph;
     this.in = in;
     this.losses = losses;
+    this.loss = loss;
     this.outputs = outputs;
     this.outputGradient = outputGradient;
     this.accumulate = accumulate;
@@ -217,8 +223,7 @@ public final class TaskGraph implements AutoCloseable {
   }
 
   /**
-   * Runs the pass and, as the last of a step, the update. Where the head has several losses, the
-   * update is left to the caller.
+   * Runs the pass and, as the last of a step, the update.
    *
    * @param step keys dropout; different for each batch of a training
    * @param accumulating whether gradients are added to those of the pass before
@@ -233,11 +238,7 @@ public final class TaskGraph implements AutoCloseable {
         fillWeights(in.targets.get(i), in.weights.get(i));
       }
     }
-    if (losses.size() == 1) {
-      graph.run(step, accumulating, update, losses.get(0));
-    } else {
-      graph.run(step, accumulating);
-    }
+    graph.run(step, accumulating, update, loss);
     float sum = 0;
     for (int i = 0; i < losses.size(); i++) {
       float part = graph.floats(losses.get(i)).get(0);

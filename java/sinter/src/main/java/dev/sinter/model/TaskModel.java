@@ -500,7 +500,8 @@ public final class TaskModel implements Model {
     if (objective == Objective.CALLERS) {
       Tensor output = g.widen(outputs.get(0));
       Tensor gradient = g.callersGradient(output);
-      return new TaskGraph(this, g.build(), in, List.of(), List.of(output), gradient, accumulate);
+      return new TaskGraph(
+          this, g.build(), in, List.of(), null, List.of(output), gradient, accumulate);
     }
     List<Tensor> losses = losses(g, outputs, in, batch / pairs, length, masked);
     if (objective != Objective.HEAD) {
@@ -512,9 +513,10 @@ public final class TaskModel implements Model {
       throw new IllegalArgumentException(head.task() + " has no loss to train with");
     }
     List<Tensor> sums = losses.stream().map(loss -> g.output(g.sum(loss, 1))).toList();
+    Tensor sum = sums.stream().reduce((a, b) -> g.output(g.add("loss", a, b))).orElse(null);
     // In training gradients take the outputs' place.
     List<Tensor> kept = training ? List.of() : outputs.stream().map(g::output).toList();
-    return new TaskGraph(this, g.build(), in, sums, kept, null, accumulate);
+    return new TaskGraph(this, g.build(), in, sums, sum, kept, null, accumulate);
   }
 
   /** Every other row, from the first or from the second on. */

@@ -10,8 +10,12 @@ import dev.sinter.graph.DType;
 import dev.sinter.graph.Device;
 import dev.sinter.graph.Parameters;
 import dev.sinter.graph.Recompute;
+import dev.sinter.model.BertConfig;
 import dev.sinter.model.GptConfig;
+import dev.sinter.model.Head;
 import dev.sinter.model.LanguageModel;
+import dev.sinter.model.TaskGraph;
+import dev.sinter.model.TaskModel;
 import dev.sinter.model.TrainingGraph;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -107,6 +111,34 @@ class StepTest {
         var graph = model.lossGraph(1, LENGTH)) {
       assertThrows(IllegalStateException.class, () -> graph.graph().run(0, false, update, null));
       assertFalse(update.taken());
+    }
+  }
+
+  @Test
+  void anUpdateWaitsForAllLosses() {
+    BertConfig config = BertConfig.of(61, LENGTH, 24, 1, 3);
+    try (Device device = Device.cpu(1);
+        TaskModel model =
+            new TaskModel(config, Head.pretraining(), device, DType.F32).initialize(7);
+        TaskGraph graph = model.trainingGraph(BATCH, LENGTH, 3, 1, Recompute.NONE, 5)) {
+      graph.targets().put(new int[] {3, 1, 4});
+      graph.nextTargets().put(new int[] {0, 1});
+      TrainingLoop loop = new TrainingLoop(model, AdamW.of(Schedule.constant(0.1)), 2, 1);
+      Step step =
+          loop.step(
+              (number, more, update) -> {
+                double loss = graph.run(number, more, update);
+                assertTrue(update.taken());
+                return loss;
+              },
+              1);
+      assertEquals(Math.log(61) + Math.log(2), step.loss(), 0.5);
+      String moved = "encoder.layer.0.output.dense.weight";
+      float[] before = model.parameters().read(Parameters.Part.WEIGHT, moved);
+      // Of the second loss alone.
+      graph.nextWeights().put(0, Float.POSITIVE_INFINITY);
+      assertThrows(DivergedException.class, () -> loop.step(graph::run, 1));
+      assertArrayEquals(before, model.parameters().read(Parameters.Part.WEIGHT, moved));
     }
   }
 
