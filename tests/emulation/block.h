@@ -78,6 +78,8 @@ struct Mbarrier {
   unsigned pending = 0;
   int64_t bytes = 0;
   unsigned phase = 0;
+  // Whether a fence has made it known beyond the block's threads.
+  bool fenced = false;
   std::vector<Thread *> waiting;
   alignas(64) char edges[2][64] = {};
 };

@@ -54,13 +54,24 @@ __global__ void leaveTileInFlight(float *, const __grid_constant__ TensorMap map
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   loadTile(memory, &map, 0, 0, barrier);
+}
+
+__global__ void loadByUnknownBarrier(float *, const __grid_constant__ TensorMap map) {
+  SN_DYNAMIC_SHARED(memory);
+  SN_SHARED(Mbarrier, barrier, 1);
+  initMbarrier(barrier, 1);
+  arriveExpecting(barrier, 1024);
+  loadTile(memory, &map, 0, 0, barrier);
+  waitForPhase(barrier, 0);
 }
 
 __global__ void loadToOddAddress(float *, const __grid_constant__ TensorMap map) {
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   loadTile(memory + 128, &map, 0, 0, barrier);
 }
 
@@ -94,6 +105,7 @@ __global__ void touchExited(float *) {
 __global__ void arriveAtExited(float *) {
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   syncCluster();
   if (clusterRank() == 1) return;
   syncCluster();
@@ -104,6 +116,7 @@ __global__ void loadToExited(float *, const __grid_constant__ TensorMap map) {
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   syncCluster();
   if (clusterRank() == 1) return;
   syncCluster();
@@ -116,6 +129,7 @@ __global__ void loadToPeerWithoutBarrier(float *, const __grid_constant__ Tensor
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   if (clusterRank() == 0) initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   syncCluster();
   if (clusterRank() == 0) loadTileMulticast(memory, &map, 0, 0, barrier, 2);
   syncCluster();
@@ -179,6 +193,7 @@ __global__ void loadFourOfTwo(float *, const __grid_constant__ TensorMap map) {
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   loadTile(memory, &map, 0, 0, 0, 0, barrier);
 }
 
@@ -224,6 +239,7 @@ TEST_CASE("tensor copies are waited for and go to aligned memory") {
   REQUIRE(describeMatrix(&map, matrix, 64, 64, 64, 8, 64) == cudaSuccess);
   float *nothing = nullptr;
   fails(failureOf(leaveTileInFlight, 1, 1, 1024, nothing, map), "tensor copies in flight");
+  fails(failureOf(loadByUnknownBarrier, 1, 1, 1024, nothing, map), "no fence has come since the mbarrier was made");
   fails(failureOf(loadToOddAddress, 1, 1, 2048, nothing, map), "not a multiple of 1024");
 }
 

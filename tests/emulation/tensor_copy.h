@@ -61,7 +61,7 @@ inline Box checkedBytes(const char *what, const void *global, const void *shared
 
 inline void startLoad(const char *what, Block &block, const Box &box, uint64_t *object) {
   Bookkeeping hidden;
-  Mbarrier &barrier = findMbarrier(what, block, object);
+  Mbarrier &barrier = findKnownMbarrier(what, block, object);
   block.cluster.background.push_back([&block, &barrier, box] {
     if (block.hasExited()) return block.cluster.report(block, Cluster::kCopiesInFlight);
     load(box, block.shared);
