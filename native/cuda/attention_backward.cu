@@ -8,6 +8,8 @@
 //
 // A block's own rows are left operands: with keys as rows the scores are transposed, so that probabilities and their
 // gradients are left operands of the second products straight from the registers of the first, in both kernels.
+#include <algorithm>
+
 #include "cuda/attention_tiles.cuh"
 #include "cuda/operations.h"
 

@@ -1,5 +1,7 @@
 // attention_backward_shares.cu: the backward pass on sm_90a around its kernel: how the work is divided, what is
 // computed of each row before, and dq from what the shares have summed.
+#include <algorithm>
+
 #include "cuda/attention_backward_warpgroup.cuh"
 #include "cuda/ptx/grid.h"
 
@@ -11,18 +13,23 @@ namespace {
 
 constexpr int kRowThreads = 256;
 
-// Lanes of one row have eight columns each.
+// Of one row: each has eight columns.
+template <int HeadSize>
+constexpr int kRowLanes = HeadSize / 8;
+
+// All rows of a block are of one head.
 template <int HeadSize>
 __global__ void __launch_bounds__(kRowThreads)
     prepareRowPairs(WarpgroupBackward work, Heads<const bf16> out, Heads<const bf16> dout, const float *lse) {
-  constexpr int kLanes = HeadSize / 8;
+  constexpr int kLanes = kRowLanes<HeadSize>, kRows = kRowThreads / kLanes;
   const auto &size = work.size;
-  int64_t index = (static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x) / kLanes;
-  int64_t head = index / work.paddedRows;
-  int lane = static_cast<int>(threadIdx.x % kLanes), row = static_cast<int>(index % work.paddedRows);
-  bool there = head < static_cast<int64_t>(size.batch) * size.heads && row < size.queries;
-  auto batch = static_cast<int>(head / size.heads), own = static_cast<int>(head % size.heads);
-  int count = min(size.headSize - 8 * lane, 8);
+  const int blocks = work.paddedRows / kRows, number = static_cast<int>(blockIdx.x);
+  const int row = number % blocks * kRows + static_cast<int>(threadIdx.x) / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes, batch = number / blocks / size.heads;
+  const int own = number / blocks % size.heads;
+  const int64_t head = number / blocks;
+  const bool there = row < size.queries;
+  const int count = min(size.headSize - 8 * lane, 8);
   float sum = 0;
   if (there && count > 0) {
     float outs[8], douts[8];
@@ -33,9 +40,9 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 #pragma unroll
   for (int distance = kLanes / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(kAllLanes, sum, distance);
-  if (lane != 0 || head >= static_cast<int64_t>(size.batch) * size.heads) return;
+  if (lane != 0) return;
   float ownLse = there ? lse[head * size.queries + row] : -INFINITY;
-  RowPair &pair = work.pairs[index / 2];
+  RowPair &pair = work.pairs[(head * work.paddedRows + row) / 2];
   pair.lse[row % 2] = ownLse == -INFINITY ? INFINITY : ownLse * kLog2E;
   pair.sum[row % 2] = sum;
   if (own == 0) {
@@ -47,42 +54,17 @@ __global__ void __launch_bounds__(kRowThreads)
 
 // ---- after: dq from the shares' sums
 
-// One tile a block: each warp has what a warp of the kernel before had.
+// One tile a block.
 template <typename Shape>
 __global__ void __launch_bounds__(kConsumerWarps *kWarp)
-    addShares([[maybe_unused]] WarpgroupBackward work, [[maybe_unused]] Heads<bf16> dq,
-              [[maybe_unused]] bool inPieces) {
+    addShares([[maybe_unused]] WarpgroupBackward work, [[maybe_unused]] Gradients to) {
 #if SN_HOPPER
-  SN_SHARED(bf16, memory, kConsumerWarps * 16 * kBoxColumns);
+  SN_SHARED(bf16, rows, kConsumerWarps * 16 * kBoxColumns);
   waitForPriorGrid();
-  const auto &size = work.size;
-  const int number = static_cast<int>(blockIdx.x), tile = number % work.tiles, headNumber = number / work.tiles;
-  const int batch = headNumber / size.heads, head = headNumber % size.heads;
-  const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
-  const RowLimits *limits = work.limits + static_cast<int64_t>(batch) * work.paddedRows;
-  const int firstRow = tile * Shape::kRows, lastRow = min(firstRow + Shape::kRows, size.queries) - 1;
-  const int firstBlock = limits[firstRow].first / Shape::kKeys;
-  const int endBlock = (limits[lastRow].last + Shape::kKeys - 1) / Shape::kKeys;
-  float sums[32] = {};
-  for (int share = 0; share < work.shares.count; ++share) {
-    if (!work.shares.hasAny(share, firstBlock, endBlock)) continue;
-    auto *part = reinterpret_cast<const float4 *>(work.partOf(work.tileOf(share, headNumber, tile), warp));
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      float4 four = part[kWarp * i + lane];
-      sums[4 * i] += four.x;
-      sums[4 * i + 1] += four.y;
-      sums[4 * i + 2] += four.z;
-      sums[4 * i + 3] += four.w;
-    }
-  }
-  const int row = firstRow + 16 * (Shape::kHalfOfRows ? warp : warp % 4);
-  const int column = Shape::kHalfOfRows ? 0 : warp / 4 * kBoxColumns;
-  bf16 *rows = memory + warp * 16 * kBoxColumns;
-  placeWarpRows<kBoxColumns>(rows, sums, size.scale);
-  __syncwarp();
-  storeRows<kBoxColumns>(dq.at(batch, head) + row * dq.rowStride + column, dq.rowStride, rows,
-                         min(16, size.queries - row), size.headSize - column, inPieces);
+  const int tile = static_cast<int>(blockIdx.x) % work.tiles, head = static_cast<int>(blockIdx.x) / work.tiles;
+  const int warp = static_cast<int>(threadIdx.x / kWarp);
+  finishPart<Shape>(work, to, head / work.size.heads, head % work.size.heads, tile, warp,
+                    rows + warp * 16 * kBoxColumns);
 #endif
 }
 
@@ -92,7 +74,8 @@ __global__ void __launch_bounds__(kConsumerWarps *kWarp)
 Shares sharesOf(const Device &device, const AttentionSize &size, int tileRows) {
   constexpr double kStart = 1;     // of a thread block, until its first products
   constexpr double kChange = 0.5;  // from one block of keys to the next
-  constexpr double kAdd = 0.5;     // a tile of a share's sums, written and read once more
+  constexpr double kAdd = 0.75;    // a tile of a share's sums, written to memory and read again
+  constexpr double kFinish = 0.2;  // the same where there is one share, which finds them in the second-level cache
   constexpr int kMost = 32;
   constexpr int kKeys = BackwardShape<64>::kKeys;
   const int blocks = (size.keys + kKeys - 1) / kKeys, tiles = (size.queries + tileRows - 1) / tileRows;
@@ -107,8 +90,8 @@ Shares sharesOf(const Device &device, const AttentionSize &size, int tileRows) {
       longest += kChange + size.group * tiles * (1 - unseen);
     }
     auto waves = static_cast<double>((heads * count + device.multiprocessors - 1) / device.multiprocessors);
-    double added = kAdd * static_cast<double>(heads * size.group * tiles * count) / device.multiprocessors;
-    double time = waves * longest + added;
+    double sums = static_cast<double>(heads * size.group * tiles * count) / device.multiprocessors;
+    double time = waves * longest + (count > 1 ? kAdd : kFinish) * sums;
     if (time < bestTime) {
       bestTime = time;
       best = shares;
@@ -149,15 +132,14 @@ cudaError_t launchAll(const sn_stream *stream, const BackwardArguments<bf16> &ar
                       const WarpgroupBackward &work) {
   using Shape = BackwardShape<HeadSize>;
   const int64_t heads = static_cast<int64_t>(work.size.batch) * work.size.heads;
-  const int64_t lanes = heads * work.paddedRows * (HeadSize / 8);
+  const int64_t rowBlocks = heads * (work.paddedRows / (kRowThreads / kRowLanes<HeadSize>));
   auto grid = [](int64_t count) { return dim3(static_cast<unsigned>(count)); };
-  cudaError_t error =
-      launch(prepareRowPairs<HeadSize>, grid((lanes + kRowThreads - 1) / kRowThreads), dim3(kRowThreads), 0,
-             handleOf(stream), work, arguments.out, arguments.dout, arguments.lse);
+  cudaError_t error = launch(prepareRowPairs<HeadSize>, grid(rowBlocks), dim3(kRowThreads), 0, handleOf(stream), work,
+                             arguments.out, arguments.dout, arguments.lse);
   if (error == cudaSuccess) error = launchBackwardShares(stream, arguments, work);
-  if (error != cudaSuccess) return error;
+  if (error != cudaSuccess || work.shares.count == 1) return error;
   return launchOverlapping(addShares<Shape>, grid(heads * work.tiles), dim3(kConsumerWarps * kWarp), 0,
-                           handleOf(stream), work, arguments.dq, arguments.piecesOut);
+                           handleOf(stream), work, gradientsOf(arguments));
 }
 
 }  // namespace

@@ -18,10 +18,8 @@
 
 namespace sn::cuda {
 
-namespace {
-
 // What is to be done about a tile.
-struct alignas(16) Step {
+struct alignas(16) BackwardStep {
   enum Flags { kMasked = 1, kFresh = 2, kBlind = 4, kLastOfKeys = 8, kLast = 16 };
 
   unsigned tile;  // of the sums
@@ -32,7 +30,7 @@ struct alignas(16) Step {
 };
 
 template <int HeadSize>
-struct BackwardTile : BackwardShape<HeadSize> {
+struct WarpgroupBackwardTile : BackwardShape<HeadSize> {
   using Shape = BackwardShape<HeadSize>;
   using Shape::kKeys, Shape::kRows;
   static constexpr int kThreads = (kConsumers + 1) * kWarpgroup;
@@ -47,13 +45,15 @@ struct BackwardTile : BackwardShape<HeadSize> {
     float parts[kConsumerWarps][kPartFloats];
     RowPair pairs[2][kRows / 2];
     RowLimits limits[2][kRows];
-    Step steps[2];
+    BackwardStep steps[2];
     // By stage. Keys come with the queries of their first tile, values with its douts.
     Mbarrier queriesFull[2], queriesFree[2], doutsFull[2], doutsFree[2], gradientsFull[2], keysFree[2], valuesFree;
   };
   static constexpr size_t kSharedBytes = sizeof(Shared);
   static_assert(kSharedBytes <= (227u << 10) && offsetof(Shared, pairs) % 1024 == 0);
 };
+
+namespace {
 
 struct BackwardMaps {
   TensorMap q, k, v, dout;
@@ -90,6 +90,9 @@ __device__ __forceinline__ void produce(typename Tile::Shared &shared, const Bac
   const Sight sight = size.sight(batch);
   const RowLimits *limits = work.limits + static_cast<int64_t>(batch) * work.paddedRows;
   bool orders = threadIdx.x % kWarp == 0;
+  if (orders) {
+    for (const TensorMap *map : {&maps.q, &maps.k, &maps.v, &maps.dout}) prefetchMap(map);
+  }
   int use = 0, seenBefore = 0;  // tiles that blocks before this one have added to
 #pragma unroll 1
   for (int turn = 0; work.shares.block(share, turn) < work.shares.blocks; ++turn) {
@@ -98,49 +101,44 @@ __device__ __forceinline__ void produce(typename Tile::Shared &shared, const Bac
     TileRange range = tilesOf<Tile>(work, limits, sight, key);
     // Keys that nobody sees have a tile too, whose probabilities are all masked: so their gradients become zeros.
     bool blind = range.first >= range.end;
-    int heads = blind ? 1 : size.group, end = blind ? range.first + 1 : range.end;
-    bool fetched = false;
+    int tiles = blind ? 1 : range.end - range.first, count = blind ? 1 : tiles * size.group;
 #pragma unroll 1
-    for (int own = 0; own < heads; ++own) {
-      int head = keyHead * size.group + own;
-#pragma unroll 1
-      for (int tile = range.first; tile < end; ++tile, ++use) {
-        int stage = use % 2, row = tile * Tile::kRows;
-        uint32_t parity = (use / 2 % 2) ^ 1;
-        waitForPhase(&shared.queriesFree[stage], parity);
-        if (!fetched) waitForPhase(&shared.keysFree[turn % 2], (turn / 2 % 2) ^ 1);
-        if (orders) {
-          int lastRow = min(row + Tile::kRows, size.queries) - 1;
-          bool masked = blind || limits[row].last < key + Tile::kKeys || limits[lastRow].first > key;
-          bool lastOfKeys = own == heads - 1 && tile == end - 1;
-          int headNumber = batch * size.heads + head;
-          shared.steps[stage] = {work.tileOf(share, headNumber, tile), key,
-                                 (masked ? Step::kMasked : 0) | (tile >= seenBefore ? Step::kFresh : 0) |
-                                     (blind ? Step::kBlind : 0) | (lastOfKeys ? Step::kLastOfKeys : 0) |
-                                     (lastOfKeys && lastKeys ? Step::kLast : 0)};
-          constexpr uint32_t kPairBytes = sizeof shared.pairs[0], kLimitBytes = sizeof shared.limits[0];
-          Mbarrier *full = &shared.queriesFull[stage];
-          arriveExpecting(full, Tile::kRowBytes + kPairBytes + kLimitBytes + (fetched ? 0 : Tile::kKeyBytes));
-          if (!fetched)
-            loadRows<Tile::kKeys, Tile::kHeadSize>(shared.keys[turn % 2], &maps.k, key, keyHead, batch, full);
-          loadRows<Tile::kRows, Tile::kHeadSize>(shared.queries[stage], &maps.q, row, head, batch, full);
-          loadBulk(shared.pairs[stage], work.pairs + (static_cast<int64_t>(headNumber) * work.paddedRows + row) / 2,
-                   kPairBytes, full);
-          loadBulk(shared.limits[stage], limits + row, kLimitBytes, full);
-        }
-        waitForPhase(&shared.doutsFree[stage], parity);
-        if (!fetched) waitForPhase(&shared.valuesFree, (turn % 2) ^ 1);
-        if (orders) {
-          Mbarrier *full = &shared.doutsFull[stage];
-          arriveExpecting(full, Tile::kRowBytes + (fetched ? 0 : Tile::kKeyBytes));
-          if (!fetched) loadRows<Tile::kKeys, Tile::kHeadSize>(shared.values, &maps.v, key, keyHead, batch, full);
-          loadRows<Tile::kRows, Tile::kHeadSize>(shared.douts[stage], &maps.dout, row, head, batch, full);
-        }
-        fetched = true;
+    for (int i = 0; i < count; ++i, ++use) {
+      // There and back again: the sums that were added to last are still in the second-level cache.
+      int place = turn % 2 == 0 ? i : count - 1 - i, tile = range.first + place % tiles, row = tile * Tile::kRows;
+      int head = keyHead * size.group + place / tiles, headNumber = batch * size.heads + head;
+      int stage = use % 2;
+      uint32_t parity = (use / 2 % 2) ^ 1;
+      waitForPhase(&shared.queriesFree[stage], parity);
+      if (i == 0) waitForPhase(&shared.keysFree[turn % 2], (turn / 2 % 2) ^ 1);
+      if (orders) {
+        int lastRow = min(row + Tile::kRows, size.queries) - 1;
+        bool masked = blind || limits[row].last < key + Tile::kKeys || limits[lastRow].first > key;
+        int flags = (masked ? BackwardStep::kMasked : 0) | (tile >= seenBefore ? BackwardStep::kFresh : 0) |
+                    (blind ? BackwardStep::kBlind : 0) | (i == count - 1 ? BackwardStep::kLastOfKeys : 0) |
+                    (i == count - 1 && lastKeys ? BackwardStep::kLast : 0);
+        shared.steps[stage] = BackwardStep{work.tileOf(share, headNumber, tile), key, flags};
+        constexpr uint32_t kPairBytes = sizeof shared.pairs[0], kLimitBytes = sizeof shared.limits[0];
+        Mbarrier *full = &shared.queriesFull[stage];
+        arriveExpecting(full, Tile::kRowBytes + kPairBytes + kLimitBytes + (i == 0 ? Tile::kKeyBytes : 0));
+        if (i == 0) loadRows<Tile::kKeys, Tile::kHeadSize>(shared.keys[turn % 2], &maps.k, key, keyHead, batch, full);
+        loadRows<Tile::kRows, Tile::kHeadSize>(shared.queries[stage], &maps.q, row, head, batch, full);
+        int64_t pair = (static_cast<int64_t>(headNumber) * work.paddedRows + row) / 2;
+        loadBulk(shared.pairs[stage], work.pairs + pair, kPairBytes, full);
+        loadBulk(shared.limits[stage], limits + row, kLimitBytes, full);
+      }
+      waitForPhase(&shared.doutsFree[stage], parity);
+      if (i == 0) waitForPhase(&shared.valuesFree, (turn % 2) ^ 1);
+      if (orders) {
+        Mbarrier *full = &shared.doutsFull[stage];
+        arriveExpecting(full, Tile::kRowBytes + (i == 0 ? Tile::kKeyBytes : 0));
+        if (i == 0) loadRows<Tile::kKeys, Tile::kHeadSize>(shared.values, &maps.v, key, keyHead, batch, full);
+        loadRows<Tile::kRows, Tile::kHeadSize>(shared.douts[stage], &maps.dout, row, head, batch, full);
       }
     }
-    seenBefore = max(seenBefore, blind ? 0 : end);
+    if (!blind) seenBefore = max(seenBefore, range.end);
   }
+  releaseNextGrid();
 }
 
 // ---- the consumers
@@ -246,8 +244,7 @@ __device__ __forceinline__ void addPart(float *target, float *part, const float 
 
 template <typename Tile>
 __device__ __forceinline__ void consume(typename Tile::Shared &shared, const WarpgroupBackward &work,
-                                        const Heads<bf16> &dk, const Heads<bf16> &dv, bool inPieces, int batch,
-                                        int keyHead) {
+                                        const Gradients &to, int batch, int keyHead) {
   constexpr int kKeys = Tile::kKeys, kRows = Tile::kRows, kHeadSize = Tile::kHeadSize;
   // Known to be the same in the whole warp.
   const int warp = __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x / kWarp), 0), group = warp / 4;
@@ -274,7 +271,7 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
   for (int use = 0;; ++use) {
     const int stage = use % 2;
     const uint32_t parity = use / 2 % 2;
-    const Step step = shared.steps[stage];
+    const BackwardStep step = shared.steps[stage];
     const int key = step.key + 16 * warp;
     float products[kRows / 2];
     waitForPhase(&shared.doutsFull[stage], parity);
@@ -283,14 +280,14 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     commitProducts();
     waitForProducts<1>();
     holdRegisters(scores);
-    if (step.has(Step::kMasked)) {
+    if (step.has(BackwardStep::kMasked)) {
       findProbabilities<true>(scores, shared.pairs[stage], shared.limits[stage], key + lane / 4, scale);
     } else {
       findProbabilities<false>(scores, shared.pairs[stage], shared.limits[stage], key + lane / 4, scale);
     }
     waitForProducts<0>();
     holdRegisters(products);
-    if (step.has(Step::kLastOfKeys)) release(&shared.valuesFree);
+    if (step.has(BackwardStep::kLastOfKeys)) release(&shared.valuesFree);
     findGradients(products, scores, shared.pairs[stage]);
     uint32_t probabilities[kRows / 16][4], gradients[kRows / 16][4];
     packRows(probabilities, scores);
@@ -307,8 +304,8 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     // After the last tile there is none: it asks for what it had, for the compiler loses track of products that are
     // asked for under a condition.
     const int oldKeyStage = keyStage;
-    if (step.has(Step::kLastOfKeys) && !step.has(Step::kLast)) keyStage ^= 1;
-    askForScores(step.has(Step::kLast) ? use : use + 1);
+    if (step.has(BackwardStep::kLastOfKeys) && !step.has(BackwardStep::kLast)) keyStage ^= 1;
+    askForScores(step.has(BackwardStep::kLast) ? use : use + 1);
     waitForPhase(&shared.gradientsFull[stage], parity);
     waitForProducts<2>();  // dv: its operand's registers are wanted
     release(&shared.doutsFree[stage]);
@@ -320,10 +317,10 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     holdRegisters(sums);
     release(&shared.queriesFree[stage]);
 
-    if (!step.has(Step::kBlind)) {
-      addPart(work.partOf(step.tile, warp), part, sums, step.has(Step::kFresh));
+    if (!step.has(BackwardStep::kBlind)) {
+      addPart(work.partOf(step.tile, warp), part, sums, step.has(BackwardStep::kFresh));
     }
-    add = !step.has(Step::kLastOfKeys);
+    add = !step.has(BackwardStep::kLastOfKeys);
     if (add) continue;
     release(&shared.keysFree[oldKeyStage]);
     holdRegisters(keySums);
@@ -331,9 +328,18 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     if (lane == 0) waitForStores<0>();
     __syncwarp();
     auto *rows = reinterpret_cast<bf16 *>(part);
-    storeKeyGradient<kHeadSize>(dv, valueSums, 1, rows, work.size, batch, keyHead, key, inPieces);
-    storeKeyGradient<kHeadSize>(dk, keySums, work.size.scale, rows, work.size, batch, keyHead, key, inPieces);
-    if (step.has(Step::kLast)) return;
+    storeKeyGradient<kHeadSize>(to.dv, valueSums, 1, rows, work.size, batch, keyHead, key, to.inPieces);
+    storeKeyGradient<kHeadSize>(to.dk, keySums, work.size.scale, rows, work.size, batch, keyHead, key, to.inPieces);
+    if (step.has(BackwardStep::kLast)) break;
+  }
+
+  // The sums of one share are all that there is.
+  if (work.shares.count > 1) return;
+  for (int own = 0; own < work.size.group; ++own) {
+    for (int tile = 0; tile < work.tiles; ++tile) {
+      finishPart<Tile>(work, to, batch, keyHead * work.size.group + own, tile, warp, reinterpret_cast<bf16 *>(part));
+      __syncwarp();
+    }
   }
 }
 
@@ -343,8 +349,7 @@ template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     backwardWarpgroups([[maybe_unused]] const __grid_constant__ BackwardMaps maps,
                        [[maybe_unused]] const __grid_constant__ WarpgroupBackward work,
-                       [[maybe_unused]] const __grid_constant__ Heads<bf16> dk,
-                       [[maybe_unused]] const __grid_constant__ Heads<bf16> dv, [[maybe_unused]] bool inPieces) {
+                       [[maybe_unused]] const __grid_constant__ Gradients to) {
 #if SN_HOPPER
   SN_DYNAMIC_SHARED(memory);
   auto &shared = *reinterpret_cast<typename Tile::Shared *>(memory);
@@ -371,7 +376,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     }
   } else {
     raiseRegisters<Tile::kConsumerRegisters>();
-    consume<Tile>(shared, work, dk, dv, inPieces, head / keyHeads, head % keyHeads);
+    consume<Tile>(shared, work, to, head / keyHeads, head % keyHeads);
   }
 #endif
 }
@@ -392,16 +397,15 @@ cudaError_t launchTile(const sn_stream *stream, const BackwardArguments<bf16> &a
 
   const int64_t blocks = static_cast<int64_t>(size.batch) * keyHeads * work.shares.count;
   return launchOverlapping(backwardWarpgroups<Tile>, dim3(static_cast<unsigned>(blocks)), dim3(Tile::kThreads),
-                           Tile::kSharedBytes, handleOf(stream), maps, work, arguments.dk, arguments.dv,
-                           arguments.piecesOut);
+                           Tile::kSharedBytes, handleOf(stream), maps, work, gradientsOf(arguments));
 }
 
 }  // namespace
 
 cudaError_t launchBackwardShares(const sn_stream *stream, const BackwardArguments<bf16> &arguments,
                                  const WarpgroupBackward &work) {
-  return work.size.headSize <= 64 ? launchTile<BackwardTile<64>>(stream, arguments, work)
-                                  : launchTile<BackwardTile<128>>(stream, arguments, work);
+  return work.size.headSize <= 64 ? launchTile<WarpgroupBackwardTile<64>>(stream, arguments, work)
+                                  : launchTile<WarpgroupBackwardTile<128>>(stream, arguments, work);
 }
 
 }  // namespace sn::cuda

@@ -73,6 +73,16 @@ struct WarpgroupBackward {
   }
 };
 
+// Where results go.
+struct Gradients {
+  Heads<bf16> dq, dk, dv;
+  bool inPieces;
+};
+
+inline Gradients gradientsOf(const BackwardArguments<bf16> &arguments) {
+  return {arguments.dq, arguments.dk, arguments.dv, arguments.piecesOut};
+}
+
 // The kernel between the other two, of a plan whose workspace is laid out.
 cudaError_t launchBackwardShares(const sn_stream *stream, const BackwardArguments<bf16> &arguments,
                                  const WarpgroupBackward &work);
@@ -92,6 +102,38 @@ __device__ __forceinline__ void placeWarpRows(bf16 *rows, const float (&sums)[Co
     }
     storeMatrix4(rows + Pieces<Columns>::place(lane % 16, 2 * step + lane / 16), registers);
   }
+}
+
+// A warp's part of a tile of dq, from what the shares that have it summed; `rows`: 16 by 64 of the warp's own.
+template <typename Shape>
+__device__ __forceinline__ void finishPart(const WarpgroupBackward &work, const Gradients &to, int batch, int head,
+                                           int tile, int warp, bf16 *rows) {
+  const auto &size = work.size;
+  const RowLimits *limits = work.limits + static_cast<int64_t>(batch) * work.paddedRows;
+  const int firstRow = tile * Shape::kRows, lastRow = min(firstRow + Shape::kRows, size.queries) - 1;
+  const int firstBlock = limits[firstRow].first / Shape::kKeys;
+  const int endBlock = (limits[lastRow].last + Shape::kKeys - 1) / Shape::kKeys;
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  float sums[32] = {};
+  for (int share = 0; share < work.shares.count; ++share) {
+    if (!work.shares.hasAny(share, firstBlock, endBlock)) continue;
+    unsigned number = work.tileOf(share, batch * size.heads + head, tile);
+    auto *part = reinterpret_cast<const float4 *>(work.partOf(number, warp));
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      float4 four = __ldcg(part + kWarp * i + lane);
+      sums[4 * i] += four.x;
+      sums[4 * i + 1] += four.y;
+      sums[4 * i + 2] += four.z;
+      sums[4 * i + 3] += four.w;
+    }
+  }
+  placeWarpRows<kBoxColumns>(rows, sums, size.scale);
+  __syncwarp();
+  const int row = firstRow + 16 * (Shape::kHalfOfRows ? warp : warp % 4);
+  const int column = Shape::kHalfOfRows ? 0 : warp / 4 * kBoxColumns;
+  storeRows<kBoxColumns>(to.dq.at(batch, head) + row * to.dq.rowStride + column, to.dq.rowStride, rows,
+                         min(16, size.queries - row), size.headSize - column, to.inPieces);
 }
 
 #endif

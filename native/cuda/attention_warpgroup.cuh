@@ -44,12 +44,12 @@ __device__ __forceinline__ void loadRows(bf16 *tile, const TensorMap *map, int r
   }
 }
 
-// Stores 64 of a tile's rows.
+// Stores a tile's rows.
 template <int Rows, int HeadSize>
-__device__ __forceinline__ void storeRows(const TensorMap *map, int row, int head, int batch, const bf16 *rows) {
+__device__ __forceinline__ void storeRows(const TensorMap *map, int row, int head, int batch, const bf16 *tile) {
 #pragma unroll
   for (int column = 0; column < HeadSize; column += kBoxColumns) {
-    storeTile(map, column, row, head, batch, rows + Rows * column);
+    storeTile(map, column, row, head, batch, tile + Rows * column);
   }
 }
 

@@ -54,7 +54,11 @@ struct AttentionLayout {
 using Rounding = double (*)(double);
 
 inline double exactly(double x) { return x; }
-inline double toBf16(double x) { return Tensor(SN_BF16, std::vector<double>{x})[0]; }
+inline double toBf16(double x) {
+  static auto &number = *new Tensor(SN_BF16, 1);
+  number.set(0, x);
+  return number[0];
+}
 
 // softmax of one row, rounded before the division; false where it sees nothing.
 template <typename Values>
