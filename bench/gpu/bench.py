@@ -3,7 +3,7 @@
     python bench/gpu/bench.py --library libsinter.so --cuda libsinter_cuda.so [--results FILE] AREA...
 
 AREAs: accuracy, gemm, attention, memory, training, decode, ablation. What is measured is printed and added to the results' file, which
-report.py makes tables and a plot of. Without torch only ours and cuBLASLt run; --tiny runs small shapes, for the emulation.
+report.py makes tables and a plot of. Without torch, or with SN_PEERS=none, only ours and cuBLASLt run; --tiny runs small shapes, for the emulation.
 """
 import argparse
 import importlib
@@ -28,6 +28,7 @@ def main():
     parser.add_argument("--cublaslt", help="the folder of cuBLASLt; default: PyTorch's, else the system's")
     parser.add_argument("--results", help="the JSON file that gets the rows")
     parser.add_argument("--only", default="", help="rows whose name begins with one of these, separated by commas")
+    parser.add_argument("--profile", action="store_true", help="show each row to a profiler instead of timing it")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--commit", default="unknown")
     bench = measure.Bench(parser.parse_args())
