@@ -76,6 +76,9 @@ TEST_CASE("attention forward: the same over several tiles of rows and blocks of 
       {1, 260, 260, 1, 1, 128, 1},
       {1, 193, 385, 1, 1, 40, 1},
       {1, 65, 200, 1, 1, 104, 0},
+      // Far more keys than there is room for at once.
+      {1, 70, 900, 2, 1, 64, 0},
+      {1, 90, 600, 1, 1, 128, 1},
       // More rows than keys: the first see nothing.
       {1, 300, 100, 1, 1, 64, 1},
       {1, 200, 7, 1, 1, 128, 1},
@@ -101,6 +104,18 @@ TEST_CASE("attention forward: the same over several tiles of rows and blocks of 
     shape.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
     shape.key_starts = c.packed ? keyStarts(c.batch, c.queries, c.keys) : nullptr;
     checkForward(shape);
+  }
+}
+
+TEST_CASE("attention forward: a sequence that begins within a tile of rows, after a long one") {
+  for (int64_t headSize : {64, 128}) {
+    for (size_t second : {590, 640}) {
+      auto shape = bf16Shape(1, 700, 700, 1, 1, headSize, 1);
+      Ints starts(700);
+      for (size_t i = second; i < starts.size(); ++i) starts[i] = static_cast<int32_t>(second);
+      shape.key_starts = starts.data();
+      checkForward(shape);
+    }
   }
 }
 
