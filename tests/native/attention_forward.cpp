@@ -76,6 +76,9 @@ TEST_CASE("attention forward: the same over several tiles of rows and blocks of 
       {1, 260, 260, 1, 1, 128, 1},
       {1, 193, 385, 1, 1, 40, 1},
       {1, 65, 200, 1, 1, 104, 0},
+      // Far more keys than there is room for at once.
+      {1, 70, 900, 2, 1, 64, 0},
+      {1, 90, 600, 1, 1, 128, 1},
       // More rows than keys: the first see nothing.
       {1, 300, 100, 1, 1, 64, 1},
       {1, 200, 7, 1, 1, 128, 1},
@@ -104,14 +107,27 @@ TEST_CASE("attention forward: the same over several tiles of rows and blocks of 
   }
 }
 
+TEST_CASE("attention forward: a sequence that begins within a tile of rows, after a long one") {
+  for (int64_t headSize : {64, 128}) {
+    for (size_t second : {590, 640}) {
+      auto shape = bf16Shape(1, 700, 700, 1, 1, headSize, 1);
+      Ints starts(700);
+      for (size_t i = second; i < starts.size(); ++i) starts[i] = static_cast<int32_t>(second);
+      shape.key_starts = starts.data();
+      checkForward(shape);
+    }
+  }
+}
+
 TEST_CASE("attention forward: scores that rise and fall from key to key, a little and far") {
   for (int64_t headSize : {64, 128}) {
-    for (double slope : {-2.0, -0.05, 0.02, 1.0}) {
+    for (double slope : {-0.25, -0.03125, 0.03125, 0.25}) {
       auto shape = bf16Shape(1, 200, 400, 1, 1, headSize, 1);
       shape.scale = 1;
       AttentionLayout at{shape};
-      // The first two columns count the keys; both parts are exact in bf16.
-      Tensor q(SN_BF16, Numbers(1).normal(at.qSize(), 0.1)), k(SN_BF16, Numbers(2).normal(at.kSize(), 0.1));
+      // Two columns count the keys, so that scores are exact.
+      auto zeros = [](int64_t count) { return Tensor(SN_BF16, std::vector<double>(static_cast<size_t>(count))); };
+      Tensor q = zeros(at.qSize()), k = zeros(at.kSize());
       Tensor v(SN_BF16, Numbers(3).normal(at.vSize()));
       for (int64_t i = 0; i < shape.queries; ++i) {
         q.set(at.q(0, i, 0, 0), 16 * slope);
