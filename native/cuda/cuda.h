@@ -73,10 +73,10 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
 template <typename... Parameters, typename... Arguments>
 cudaError_t launchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes,
                               cudaStream_t stream, Arguments &&...arguments) {
-#if defined(__CUDACC__)
   if (sharedBytes > kFreeSharedBytes) {
     if (cudaError_t error = allowSharedBytes(kernel, sharedBytes)) return error;
   }
+#if defined(__CUDACC__)
   cudaLaunchAttribute overlap;
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
@@ -89,7 +89,8 @@ cudaError_t launchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 blo
   configuration.numAttrs = 1;
   return cudaLaunchKernelEx(&configuration, kernel, static_cast<Parameters>(arguments)...);
 #else
-  return launch(kernel, grid, block, sharedBytes, stream, std::forward<Arguments>(arguments)...);
+  return emulation::launchOverlapping<Parameters...>(kernel, grid, block, sharedBytes, stream,
+                                                     static_cast<Parameters>(arguments)...);
 #endif
 }
 

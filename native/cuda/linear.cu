@@ -6,13 +6,18 @@
 // once, whose sums are added in the order of the slices. How many slices there are depends on the weights alone, and
 // nothing else changes the order of a sum: so a row has the same bits among any others.
 //
-// Up to eight rows are rounded by each warp as it reads them: a kernel of its own would take longer than the product.
-// More are rounded once, into the workspace, by the same functions.
+// Up to eight rows are rounded by each warp as it reads them, and normalised by each block: a kernel of its own would
+// take longer than the product. More are rounded once, into the workspace, by the same functions.
+//
+// When tokens are decoded, a product is but one of many short kernels: each has its first weights on their way while
+// the one before it still computes x (launchInStep).
 #include <algorithm>
 
 #include "cuda/gemm.h"
 #include "cuda/linear_formats.cuh"
 #include "cuda/operations.h"
+#include "cuda/ptx/grid.h"
+#include "cuda/row_norm.cuh"
 
 namespace sn::cuda {
 
@@ -31,6 +36,9 @@ struct Direct {
   int64_t stride;
   int rows, in;  // `in` is a multiple of 4
 
+  size_t sharedBytes() const { return 0; }
+  __device__ __forceinline__ void begin(float *) {}
+
   __device__ __forceinline__ Loaded load(int tile, int step) const {
     return Format::numbers([&](int row, int place) {
       int k = step * Format::kDepth + place;
@@ -43,6 +51,36 @@ struct Direct {
   static __device__ __forceinline__ auto fragments(const Loaded &x) { return Format::fragments(x); }
 };
 
+// Up to eight rows that each block normalises into its shared memory.
+template <typename Format>
+struct Normalized {
+  using Loaded = typename Format::Numbers;
+
+  RowNorm<float> norm;
+  Direct<Format> normalized;
+
+  // Rows behind each other start in different banks.
+  static int strideOf(int64_t in) { return static_cast<int>((in + kUnit - 1) / kUnit * kUnit) + 16; }
+
+  size_t sharedBytes() const { return sizeof(float) * static_cast<size_t>(norm.rows * normalized.stride); }
+
+  __device__ __forceinline__ void begin(float *shared) {
+    const int stride = static_cast<int>(normalized.stride);
+    for (int i = static_cast<int>(threadIdx.x); i < norm.rows * stride; i += static_cast<int>(blockDim.x)) {
+      if (i % stride >= norm.width) shared[i] = 0;
+    }
+    norm.normalize([&](int row, int column, int count, const float(&x)[8]) {
+      storeElements(shared + row * stride + column, count, x);
+    });
+    __syncthreads();
+    normalized.first = shared;
+  }
+
+  __device__ __forceinline__ Loaded load(int tile, int step) const { return normalized.load(tile, step); }
+
+  static __device__ __forceinline__ auto fragments(const Loaded &x) { return Format::fragments(x); }
+};
+
 // What prepareRows left.
 template <typename Format>
 struct Prepared {
@@ -50,6 +88,9 @@ struct Prepared {
 
   const unsigned char *first;
   int tiles;  // of a step
+
+  size_t sharedBytes() const { return 0; }
+  __device__ __forceinline__ void begin(float *) {}
 
   __device__ __forceinline__ Loaded load(int tile, int step) const {
     int64_t place = static_cast<int64_t>(step) * tiles + tile;
@@ -65,6 +106,8 @@ constexpr int kPrepareThreads = 128;
 template <typename Format, typename T>
 __global__ void __launch_bounds__(kPrepareThreads)
     prepareRows(const T *x, int64_t stride, int rows, int in, int tiles, int64_t count, unsigned char *prepared) {
+  releaseNextGrid();
+  waitForPriorGrid();
   int64_t number = static_cast<int64_t>(blockIdx.x) * (kPrepareThreads / kWarp) + threadIdx.x / kWarp;
   if (number >= count) return;
   int tile = static_cast<int>(number % tiles), first = static_cast<int>(number / tiles) * Format::kDepth;
@@ -107,7 +150,7 @@ struct Dealing {
   int panels;  // of a block
   int rowBlocks;
 
-  int warps() const { return panels * atOnce; }
+  __host__ __device__ int warps() const { return panels * atOnce; }
 };
 
 template <typename T>
@@ -119,29 +162,43 @@ struct Linear {
   Epilogue<T> epilogue;
 };
 
-// Adds a slice of a panel's products with a few tiles of x, step after step. The weights of a few steps are on their
-// way before the first is multiplied; x comes from the caches.
-template <typename Format, typename Source, int Tiles>
-__device__ __forceinline__ void addSlice(const unsigned char *panel, const Source &x, int tile, int slice, int slices,
-                                         int steps, float (&sums)[Tiles][Format::kSums]) {
-  constexpr int kAhead = Tiles <= 2 || Format::kAhead < 2 ? Format::kAhead : 2;
-#pragma unroll 1
-  for (int first = slice; first < steps; first += kAhead * slices) {
-    typename Format::Weights weights[kAhead];
+// A slice of a panel's steps, of which the weights of a few are on their way before the first is multiplied; x comes
+// from the caches.
+template <typename Format, int Tiles>
+struct Slice {
+  static constexpr int kAhead = Tiles <= 2 || Format::kAhead < 2 ? Format::kAhead : 2;
+
+  const unsigned char *panel;
+  int slices, steps;
+  int next;  // step, whose weights are on their way
+  typename Format::Weights weights[kAhead];
+
+  __device__ __forceinline__ void load(int first) {
+    next = first;
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       int step = first + i * slices;
       if (step < steps) weights[i] = Format::load(panel + static_cast<int64_t>(step) * Format::kBytes);
     }
+  }
+
+  // Adds the products with a few tiles of x, step after step.
+  template <typename Source>
+  __device__ __forceinline__ void add(const Source &x, int tile, float (&sums)[Tiles][Format::kSums]) {
+#pragma unroll 1
+    while (next < steps) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      int step = first + i * slices;
-      if (step >= steps) break;
+      for (int i = 0; i < kAhead; ++i) {
+        int step = next + i * slices;
+        if (step >= steps) break;
 #pragma unroll
-      for (int t = 0; t < Tiles; ++t) Format::multiply(weights[i], Source::fragments(x.load(tile + t, step)), sums[t]);
+        for (int t = 0; t < Tiles; ++t)
+          Format::multiply(weights[i], Source::fragments(x.load(tile + t, step)), sums[t]);
+      }
+      load(next + kAhead * slices);
     }
   }
-}
+};
 
 // Four neighbours of the sums [slices at once][rows][columns] of a round, added in the order of the slices.
 __device__ __forceinline__ void addFours(const float *sums, int slices, int stride, float (&total)[4]) {
@@ -165,13 +222,17 @@ __global__ void __launch_bounds__(mostWarps<Format>(Tiles) * kWarp, 1) multiplyP
   int firstPanel = static_cast<int>(blockIdx.x) / dealing.rowBlocks * dealing.panels, panel = firstPanel + own;
   int tile = static_cast<int>(blockIdx.x) % dealing.rowBlocks * Tiles, columns = dealing.panels * kOutputs;
   int stride = kTileRows * columns;
+  // A warp without a panel has no steps.
+  Slice<Format, Tiles> slice{a.packed + panel * a.panelBytes, dealing.slices, panel < a.panels ? a.steps : 0, 0, {}};
+  slice.load(turn);
+  releaseNextGrid();
+  waitForPriorGrid();
+  x.begin(all + dealing.warps() * kTileRows * kOutputs);
 #pragma unroll 1
   for (int first = 0;; first += dealing.atOnce) {
     float sums[Tiles][Format::kSums] = {};
-    if (panel < a.panels) {
-      addSlice<Format, Source, Tiles>(a.packed + panel * a.panelBytes, x, tile, first + turn, dealing.slices, a.steps,
-                                      sums);
-    }
+    if (first > 0) slice.load(first + turn);
+    slice.add(x, tile, sums);
     float *mine = all + turn * stride + own * kOutputs;
 #pragma unroll
     for (int t = 0; t < Tiles; ++t) Format::put(sums[t], mine + t * kRows * columns, columns, first > 0 && turn == 0);
@@ -223,9 +284,9 @@ cudaError_t launchTiles(sn_stream *stream, Linear<T> work, const Source &x) {
   work.dealing = deal(work.panels, work.steps, rowBlocks, mostWarps<Format>(Tiles), deviceOf(stream).multiprocessors);
   const Dealing &dealing = work.dealing;
   int64_t blocks = (int64_t{work.panels} + dealing.panels - 1) / dealing.panels * rowBlocks;
-  auto sharedBytes = sizeof(float) * dealing.warps() * Tiles * kRows * kOutputs;
-  return launch(multiplyPacked<Format, Source, T, Tiles>, dim3(static_cast<unsigned>(blocks)),
-                dim3(static_cast<unsigned>(dealing.warps() * kWarp)), sharedBytes, handleOf(stream), work, x);
+  auto sharedBytes = sizeof(float) * dealing.warps() * Tiles * kRows * kOutputs + x.sharedBytes();
+  return launchInStep(stream, multiplyPacked<Format, Source, T, Tiles>, dim3(static_cast<unsigned>(blocks)),
+                      dim3(static_cast<unsigned>(dealing.warps() * kWarp)), sharedBytes, work, x);
 }
 
 // Calls f with a format's functions.
@@ -253,6 +314,23 @@ int64_t preparedTilesOf(int64_t rows) {
   return (tilesOf(rows) + each - 1) / each * each;
 }
 
+// Whether each block normalises the rows itself, beside others on its multiprocessor.
+template <typename Format>
+bool normalizesItself(const sn_linear_shape &s) {
+  constexpr int64_t kMostBytes = int64_t{64} << 10;
+  return s.rows <= RowNorm<float>::kRows &&
+         s.rows * Normalized<Format>::strideOf(s.in) * static_cast<int64_t>(sizeof(float)) <= kMostBytes;
+}
+
+template <typename Format>
+cudaError_t multiplyNormalized(sn_stream *stream, const sn_linear_shape &s, const Linear<float> &work, const void *x,
+                               const sn_row_norm &norm) {
+  int stride = Normalized<Format>::strideOf(s.in);
+  Normalized<Format> source{RowNorm<float>::of(norm, x, s.rows, s.in),
+                            {nullptr, stride, work.rows, static_cast<int>(paddedOf(s.in))}};
+  return launchTiles<Format, float, 1>(stream, work, source);
+}
+
 // Floats, of few rows those of all formats, are read where they are.
 template <typename Format, typename T>
 cudaError_t multiply(sn_stream *stream, const sn_linear_shape &s, const Linear<T> &work, const T *x, void *workspace) {
@@ -278,8 +356,8 @@ cudaError_t multiply(sn_stream *stream, const sn_linear_shape &s, const Linear<T
     int tiles = static_cast<int>(preparedTilesOf(s.rows));
     int64_t count = int64_t{tiles} * work.steps, warps = kPrepareThreads / kWarp;
     cudaError_t error =
-        launch(prepareRows<Format, T>, dim3(static_cast<unsigned>((count + warps - 1) / warps)), dim3(kPrepareThreads),
-               0, handleOf(stream), x, s.x_stride, work.rows, in, tiles, count, prepared);
+        launchInStep(stream, prepareRows<Format, T>, dim3(static_cast<unsigned>((count + warps - 1) / warps)),
+                     dim3(kPrepareThreads), 0, x, s.x_stride, work.rows, in, tiles, count, prepared);
     if (error != cudaSuccess) return error;
     Prepared<Format> source{prepared, tiles};
     int each = tilesOfBlock(s.rows);
@@ -318,8 +396,8 @@ sn_status linear_workspace(const sn_device *, const sn_linear_shape *shape, int6
   return SN_OK;
 }
 
-sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
-                 const void *bias, const void *aux, void *workspace) {
+sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const sn_row_norm *norm, const void *x,
+                 const void *packed, void *y, const void *bias, const void *aux, void *workspace) {
   const auto &s = *shape;
   if (sn_status status = checkSize(s); status != SN_OK) return status;
   PackedLayout layout(s.format, s.in, s.out);
@@ -346,7 +424,19 @@ sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x,
                      static_cast<int>(s.out),
                      {},
                      epilogue};
-      return check(multiply<Format>(stream, s, work, static_cast<const T *>(x), workspace), "linear");
+      if constexpr (sizeof(T) == sizeof(float)) {
+        if (norm != nullptr && normalizesItself<Format>(s)) {
+          return check(multiplyNormalized<Format>(stream, s, work, x, *norm), "linear");
+        }
+      }
+      const void *rows = x;
+      if (norm != nullptr) {
+        sn_status status = layer_norm_forward(stream, s.dtype, s.rows, s.in, norm->epsilon, x, nullptr, norm->gain,
+                                              norm->bias, nullptr, norm->out, nullptr, nullptr);
+        if (status != SN_OK) return status;
+        rows = norm->out;
+      }
+      return check(multiply<Format>(stream, s, work, static_cast<const T *>(rows), workspace), "linear");
     });
   });
 }

@@ -88,6 +88,12 @@ inline void arriveAtNamedBarrier(unsigned number, unsigned threads) {
   use.arrive(Reduction::none, 0);
 }
 
+// Kernels of one stream never overlap here. One that might on a GPU has to wait in each of its threads all the same.
+inline void waitForPriorGrid() {
+  Bookkeeping hidden;
+  here().waitedForPrior = true;
+}
+
 }  // namespace sn::emulation
 
 inline void __syncthreads(std::source_location where = std::source_location::current()) {

@@ -23,6 +23,8 @@ struct Grid {
   dim3 blocks;
   dim3 threads;
   size_t sharedBytes = 0;
+  // Whether it may start before the kernel before it has ended.
+  bool overlapping = false;
   std::function<void()> body;
   // Where the host's memory becomes the kernel's, and the other way.
   mutable char begin = 0;
@@ -211,6 +213,7 @@ class Block {
     if (!self.copies.empty()) fail("exits with asynchronous copies in flight");
     if (!self.stores.empty()) fail("exits with tensor stores in flight");
     if (!self.products.empty()) fail("exits with warpgroup products in flight");
+    if (grid.overlapping && !self.waitedForPrior) fail("exits without having waited for the kernel before");
     self.state = Thread::State::exited;
     ++exited;
   }

@@ -247,10 +247,9 @@ inline cudaError_t checkLaunch(const Runtime &runtime, const Grid &grid) {
   return grid.sharedBytes > allowed ? cudaErrorInvalidValue : cudaSuccess;
 }
 
-// kernel<<<blocks, threads, sharedBytes, stream>>>(parameters...)
 template <typename... Parameters>
-cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes, cudaStream_t handle,
-                   Parameters... parameters) {
+cudaError_t launchGrid(bool overlapping, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes,
+                       cudaStream_t handle, Parameters... parameters) {
   Runtime &runtime = Runtime::get();
   std::lock_guard lock(runtime.mutex);
   auto stream = runtime.find(handle);
@@ -260,10 +259,26 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, siz
   grid->blocks = blocks;
   grid->threads = threads;
   grid->sharedBytes = sharedBytes;
+  grid->overlapping = overlapping;
   grid->body = [=] { kernel(parameters...); };
   if (cudaError_t error = checkLaunch(runtime, *grid)) return runtime.finish(error);
   Work work{"kernel", [grid] { return runGrid(*grid); }, {}};
   return runtime.finish(runtime.enqueue(stream, std::move(work), grid->kernel));
+}
+
+// kernel<<<blocks, threads, sharedBytes, stream>>>(parameters...)
+template <typename... Parameters>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes, cudaStream_t handle,
+                   Parameters... parameters) {
+  return launchGrid<Parameters...>(false, kernel, blocks, threads, sharedBytes, handle, parameters...);
+}
+
+// The same with cudaLaunchAttributeProgrammaticStreamSerialization.
+template <typename... Parameters>
+cudaError_t launchOverlapping(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes,
+                              cudaStream_t handle, Parameters... parameters) {
+  if (options().major < 9) return Runtime::get().finish(cudaErrorNotSupported);
+  return launchGrid<Parameters...>(true, kernel, blocks, threads, sharedBytes, handle, parameters...);
 }
 
 }  // namespace sn::emulation

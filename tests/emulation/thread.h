@@ -102,6 +102,8 @@ struct Thread {
   Place place;
   // What it waits for, if that is an mbarrier.
   const Mbarrier *awaited = nullptr;
+  // Whether it has called griddepcontrol.wait.
+  bool waitedForPrior = false;
   Groups<AsyncCopy> copies;
   Groups<TensorStore> stores;
   Groups<WarpgroupProduct> products;
