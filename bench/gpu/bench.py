@@ -127,7 +127,7 @@ class Bench:
                 c, bias, aux = device.allocate(4 * m * n), device.random(dtype, n), None
                 if epilogue in (sinter.BIAS_ACTIVATION, sinter.BIAS_RESIDUAL, sinter.ACTIVATION_BACKWARD):
                     aux = device.random(dtype, m * n)
-                calls.append(lambda a=a, b=b, c=c, bias=bias, aux=aux: device.gemm(shape, a, b, c, bias, aux, workspace))
+                calls.append(lambda a=a, b=b, c=c, bias=bias, aux=aux: device.gemm(shape, None, a, b, c, bias, aux, workspace))
             return calls
 
         def theirs(sets):
@@ -259,7 +259,8 @@ class Bench:
             for _ in range(sets):
                 keys, values = (device.random(BF16, batch * capacity * width) for _ in range(2))
                 q, out = device.random(BF16, 3 * batch * width), device.allocate(2 * batch * width)
-                calls.append(lambda k=keys, v=values, q=q, o=out: device.attention_decode(shape, lengths, q, k, v, o, workspace))
+                calls.append(lambda k=keys, v=values, q=q, o=out: device.attention_decode(shape, lengths, q, None, None, k, v, o,
+                                                                                        workspace))
             return calls
 
         size_bytes = 4 * batch * capacity * width

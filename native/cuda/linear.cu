@@ -31,6 +31,8 @@ constexpr int kMostSlices = 16;
 template <typename Format>
 struct Direct {
   using Loaded = typename Format::Numbers;
+  // Of a multiprocessor: the next kernel's come while this one's are there. Other formats have no registers for that.
+  static constexpr int kBlocks = Format::kFormat == SN_WEIGHT_BF16 ? 2 : 1;
 
   const float *first;
   int64_t stride;
@@ -55,6 +57,7 @@ struct Direct {
 template <typename Format>
 struct Normalized {
   using Loaded = typename Format::Numbers;
+  static constexpr int kBlocks = 1;
 
   RowNorm<float> norm;
   Direct<Format> normalized;
@@ -85,6 +88,7 @@ struct Normalized {
 template <typename Format>
 struct Prepared {
   using Loaded = typename Format::Fragments;
+  static constexpr int kBlocks = 1;
 
   const unsigned char *first;
   int tiles;  // of a step
@@ -213,7 +217,8 @@ __device__ __forceinline__ void addFours(const float *sums, int slices, int stri
 }
 
 template <typename Format, typename Source, typename T, int Tiles>
-__global__ void __launch_bounds__(mostWarps<Format>(Tiles) * kWarp, 1) multiplyPacked(Linear<T> a, Source x) {
+__global__ void __launch_bounds__(mostWarps<Format>(Tiles) * kWarp, Source::kBlocks)
+    multiplyPacked(Linear<T> a, Source x) {
   constexpr int kTileRows = Tiles * kRows;
   SN_DYNAMIC_SHARED(memory);
   auto *all = reinterpret_cast<float *>(memory);

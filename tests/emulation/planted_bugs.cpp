@@ -11,6 +11,7 @@
 
 #include "cuda/cuda.h"
 #include "cuda/ptx/copy.h"
+#include "cuda/ptx/grid.h"
 #include "cuda/ptx/matrix.h"
 #include "cuda/ptx/tensor_copy.h"
 #include "cuda/ptx/warpgroup.h"
@@ -25,6 +26,13 @@ constexpr int kStages = 3;
 
 // A thread of the neighbouring warp.
 __device__ unsigned neighbour() { return (threadIdx.x + 32) % kThreads; }
+
+// Reads what the kernel before may still write.
+template <bool Wrong>
+__global__ void missingPriorWait(float *out, const float *in) {
+  if (!Wrong || threadIdx.x > 0) waitForPriorGrid();
+  out[threadIdx.x] = in[threadIdx.x];
+}
 
 // Each thread takes what another warp's thread has written.
 template <bool Wrong>
@@ -232,8 +240,15 @@ auto piped(void (*wrong)(float *, TensorMap)) {
   };
 }
 
+auto overlapping(Kernel right, Kernel wrong) {
+  return [=](bool isWrong, float *out, const float *in) {
+    return launchOverlapping(isWrong ? wrong : right, 4, kThreads, 0, nullptr, out, in);
+  };
+}
+
 const Planted kPlanted[] = {
     {"missing-barrier", plain(missingBarrier<false>, missingBarrier<true>), ofNeighbours},
+    {"missing-prior-wait", overlapping(missingPriorWait<false>, missingPriorWait<true>), same},
     {"missing-warp-barrier", plain(missingWarpBarrier<false>, missingWarpBarrier<true>), ofPairs},
     {"wait-off-by-one", plain(ring<RingBug::none>, ring<RingBug::waitOffByOne>), tileSums},
     {"prefetch-above-barrier", plain(ring<RingBug::none>, ring<RingBug::prefetchAboveBarrier>), tileSums},

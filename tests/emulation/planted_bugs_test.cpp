@@ -72,6 +72,7 @@ TEST_CASE("a result that is wrong in every order is found in any") {
 
 TEST_CASE("misuse is reported") {
   CHECK(found(SN_PLAIN, "divergent-barrier", 4, "__syncthreads") == 4);
+  CHECK(found(SN_PLAIN, "missing-prior-wait", 2, "waited for the kernel before") == 2);
   CHECK(found(SN_PLAIN, "mbarrier-deadlock", 4, "wait at an mbarrier whose phase lacks 0 arrivals and 8192 bytes") ==
         4);
   CHECK(found(SN_PLAIN, "copies-in-flight", 1, "copies in flight") == 1);
@@ -92,8 +93,8 @@ TEST_CASE("ThreadSanitizer finds missing barriers in any order") {
 
 TEST_CASE("kernels without bugs pass in all modes") {
   for (const char *name :
-       {"missing-barrier", "missing-warp-barrier", "wait-off-by-one", "wrong-fragment", "shared-overrun",
-        "static-overrun", "global-overrun", "divergent-barrier", "missing-mbarrier-wait"}) {
+       {"missing-barrier", "missing-prior-wait", "missing-warp-barrier", "wait-off-by-one", "wrong-fragment",
+        "shared-overrun", "static-overrun", "global-overrun", "divergent-barrier", "missing-mbarrier-wait"}) {
     for (const std::string &program : {std::string(SN_PLAIN), std::string(SN_ADDRESS), threadSanitized()}) {
       for (int seed : {0, 1}) {
         CAPTURE(program);

@@ -42,7 +42,8 @@ final class AddProduct extends Operation {
     Pointer px = x.address();
     Pointer pw = weight.address();
     Pointer po = out.address(column);
-    return (stream, run) -> sinter.sn_gemm(stream, shape, null, px, pw, po, null, po, at.workspace());
+    return (stream, run) ->
+        sinter.sn_gemm(stream, shape, null, px, pw, po, null, po, at.workspace());
   }
 
   @Override
@@ -95,7 +96,8 @@ final class AddProduct extends Operation {
       Pointer pd = dout.address(column);
       Pointer pw = weight.address();
       Pointer px = dx.address();
-      return (stream, run) -> sinter.sn_gemm(stream, shape, null, pd, pw, px, null, null, at.workspace());
+      return (stream, run) ->
+          sinter.sn_gemm(stream, shape, null, pd, pw, px, null, null, at.workspace());
     }
   }
 

@@ -265,7 +265,8 @@ final class Linear extends Operation {
       Pointer px = dx.address();
       Tensor aux = pre == null ? partial : pre;
       Pointer pp = aux == null ? null : aux.address();
-      return (stream, run) -> sinter.sn_gemm(stream, shape, null, pd, pw, px, null, pp, at.workspace());
+      return (stream, run) ->
+          sinter.sn_gemm(stream, shape, null, pd, pw, px, null, pp, at.workspace());
     }
   }
 

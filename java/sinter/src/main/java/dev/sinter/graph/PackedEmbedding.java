@@ -29,8 +29,7 @@ final class PackedEmbedding extends Operation {
       Tensor positionTable,
       float scale,
       Tensor out) {
-    super(
-        "packed_embedding", present(tokens, offsets, tokenTable, positionTable), List.of(out));
+    super("packed_embedding", present(tokens, offsets, tokenTable, positionTable), List.of(out));
     this.tokens = tokens;
     this.offsets = offsets;
     this.tokenTable = tokenTable;

@@ -95,7 +95,6 @@ final class PackedLinear extends Operation {
     Pointer pb = bias == null ? null : bias.address();
     Pointer pr = residual == null ? null : residual.address();
     sn_row_norm pn = norm == null ? null : norm.bound();
-    return (stream, run) ->
-        sinter.sn_linear(stream, shape, pn, px, pw, po, pb, pr, at.workspace());
+    return (stream, run) -> sinter.sn_linear(stream, shape, pn, px, pw, po, pb, pr, at.workspace());
   }
 }

@@ -94,7 +94,6 @@ final class PagedAttention extends Operation {
     Pointer pv = cache.values(layer).address();
     Pointer po = out.address();
     return (stream, run) ->
-        sinter.sn_paged_attention(
-            stream, shape, ps, pp, pt, q, k, v, pk, pv, po, at.workspace());
+        sinter.sn_paged_attention(stream, shape, ps, pp, pt, q, k, v, pk, pv, po, at.workspace());
   }
 }
