@@ -25,10 +25,7 @@ struct FewRows {
 
   __device__ __forceinline__ const T *beginRows(int64_t batch, T *shared) const {
     if (norm.gain == nullptr) return product.a + batch * product.aBatch;
-    norm.normalize([&](int row, int column, int count, const float(&x)[8]) {
-      storeElements(shared + row * aRow + column, count, x);
-    });
-    __syncthreads();
+    norm.normalizeInto(shared, static_cast<int>(aRow), blockIdx.x == 0);
     return shared;
   }
 };

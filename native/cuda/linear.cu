@@ -53,6 +53,14 @@ struct Direct {
   static __device__ __forceinline__ auto fragments(const Loaded &x) { return Format::fragments(x); }
 };
 
+// Rows of whole units in shared memory: zeros behind what there is of them.
+__device__ __forceinline__ void normalizePadded(const RowNorm<float> &norm, float *shared, int stride, bool keeps) {
+  for (int i = static_cast<int>(threadIdx.x); i < norm.rows * stride; i += static_cast<int>(blockDim.x)) {
+    if (i % stride >= norm.width) shared[i] = 0;
+  }
+  norm.normalizeInto(shared, stride, keeps);
+}
+
 // Up to eight rows that each block normalises into its shared memory.
 template <typename Format>
 struct Normalized {
@@ -68,14 +76,7 @@ struct Normalized {
   size_t sharedBytes() const { return sizeof(float) * static_cast<size_t>(norm.rows * normalized.stride); }
 
   __device__ __forceinline__ void begin(float *shared) {
-    const int stride = static_cast<int>(normalized.stride);
-    for (int i = static_cast<int>(threadIdx.x); i < norm.rows * stride; i += static_cast<int>(blockDim.x)) {
-      if (i % stride >= norm.width) shared[i] = 0;
-    }
-    norm.normalize([&](int row, int column, int count, const float(&x)[8]) {
-      storeElements(shared + row * stride + column, count, x);
-    });
-    __syncthreads();
+    normalizePadded(norm, shared, static_cast<int>(normalized.stride), blockIdx.x == 0);
     normalized.first = shared;
   }
 
@@ -122,6 +123,24 @@ __global__ void __launch_bounds__(kPrepareThreads)
     return four;
   });
   Format::write(Format::fragments(numbers), prepared + number * Format::kPreparedBytes);
+}
+
+// The same of rows that are normalised first: a block a tile. Tiles behind the last row repeat it.
+template <typename Format>
+__global__ void __launch_bounds__(kNormThreads)
+    prepareNormalized(RowNorm<float> norm, int stride, int tiles, int steps, unsigned char *prepared) {
+  SN_DYNAMIC_SHARED(memory);
+  auto *shared = reinterpret_cast<float *>(memory);
+  releaseNextGrid();
+  waitForPriorGrid();
+  int tile = static_cast<int>(blockIdx.x), first = min(tile * kRows, norm.rows - 1);
+  auto own = norm.from(first);
+  normalizePadded(own, shared, stride, first == tile * kRows);
+  const Direct<Format> rows{shared, stride, own.rows, steps * Format::kDepth};
+  for (int step = static_cast<int>(threadIdx.x) / kWarp; step < steps; step += kNormThreads / kWarp) {
+    int64_t place = static_cast<int64_t>(step) * tiles + tile;
+    Format::write(Format::fragments(rows.load(0, step)), prepared + place * Format::kPreparedBytes);
+  }
 }
 
 // Rows as floats, padded with zeros to `padded`.
@@ -319,20 +338,48 @@ int64_t preparedTilesOf(int64_t rows) {
   return (tilesOf(rows) + each - 1) / each * each;
 }
 
-// Whether each block normalises the rows itself, beside others on its multiprocessor.
+// With a tile of rows to normalise, a block still has others beside it on its multiprocessor.
+constexpr int64_t kMostNormBytes = int64_t{64} << 10;
+
+template <typename Format>
+int64_t normBytes(int64_t rows, int64_t in) {
+  return rows * Normalized<Format>::strideOf(in) * static_cast<int64_t>(sizeof(float));
+}
+
+// Whether rows are normalised where they are multiplied or prepared.
 template <typename Format>
 bool normalizesItself(const sn_linear_shape &s) {
-  constexpr int64_t kMostBytes = int64_t{64} << 10;
-  return s.rows <= RowNorm<float>::kRows &&
-         s.rows * Normalized<Format>::strideOf(s.in) * static_cast<int64_t>(sizeof(float)) <= kMostBytes;
+  bool prepares = s.rows > kRows && Format::kFormat != SN_WEIGHT_F32;
+  return s.dtype == SN_F32 && (s.rows <= kRows || prepares) &&
+         normBytes<Format>(std::min<int64_t>(s.rows, kRows), s.in) <= kMostNormBytes;
+}
+
+template <typename Format, typename T>
+cudaError_t multiplyPrepared(sn_stream *stream, const sn_linear_shape &s, const Linear<T> &work,
+                             const unsigned char *prepared) {
+  Prepared<Format> source{prepared, static_cast<int>(preparedTilesOf(s.rows))};
+  int each = tilesOfBlock(s.rows);
+  auto *instance = each == 2   ? launchTiles<Format, T, 2, Prepared<Format>>
+                   : each == 4 ? launchTiles<Format, T, 4, Prepared<Format>>
+                               : launchTiles<Format, T, 8, Prepared<Format>>;
+  return instance(stream, work, source);
 }
 
 template <typename Format>
-cudaError_t multiplyNormalized(sn_stream *stream, const sn_linear_shape &s, const Linear<float> &work, const void *x,
-                               const sn_row_norm &norm) {
+cudaError_t multiplyNormalized(sn_stream *stream, const sn_linear_shape &s, const Linear<float> &work,
+                               const RowNorm<float> &norm, void *workspace) {
   int stride = Normalized<Format>::strideOf(s.in);
-  Normalized<Format> source{RowNorm<float>::of(norm, x, s.rows, s.in),
-                            {nullptr, stride, work.rows, static_cast<int>(paddedOf(s.in))}};
+  if constexpr (Format::kFormat != SN_WEIGHT_F32) {
+    if (s.rows > kRows) {
+      auto *prepared = static_cast<unsigned char *>(workspace);
+      int tiles = static_cast<int>(preparedTilesOf(s.rows));
+      cudaError_t error =
+          launchInStep(stream, prepareNormalized<Format>, dim3(static_cast<unsigned>(tiles)), dim3(kNormThreads),
+                       static_cast<size_t>(normBytes<Format>(kRows, s.in)), norm, stride, tiles, work.steps, prepared);
+      return error != cudaSuccess ? error : multiplyPrepared<Format>(stream, s, work, prepared);
+    }
+  }
+  Normalized<Format> source{norm, {nullptr, stride, work.rows, static_cast<int>(paddedOf(s.in))}};
   return launchTiles<Format, float, 1>(stream, work, source);
 }
 
@@ -363,13 +410,7 @@ cudaError_t multiply(sn_stream *stream, const sn_linear_shape &s, const Linear<T
     cudaError_t error =
         launchInStep(stream, prepareRows<Format, T>, dim3(static_cast<unsigned>((count + warps - 1) / warps)),
                      dim3(kPrepareThreads), 0, x, s.x_stride, work.rows, in, tiles, count, prepared);
-    if (error != cudaSuccess) return error;
-    Prepared<Format> source{prepared, tiles};
-    int each = tilesOfBlock(s.rows);
-    auto *instance = each == 2   ? launchTiles<Format, T, 2, Prepared<Format>>
-                     : each == 4 ? launchTiles<Format, T, 4, Prepared<Format>>
-                                 : launchTiles<Format, T, 8, Prepared<Format>>;
-    return instance(stream, work, source);
+    return error != cudaSuccess ? error : multiplyPrepared<Format>(stream, s, work, prepared);
   }
 }
 
@@ -431,7 +472,8 @@ sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const sn_row_n
                      epilogue};
       if constexpr (sizeof(T) == sizeof(float)) {
         if (norm != nullptr && normalizesItself<Format>(s)) {
-          return check(multiplyNormalized<Format>(stream, s, work, x, *norm), "linear");
+          auto rowNorm = RowNorm<float>::of(*norm, x, s.rows, s.in);
+          return check(multiplyNormalized<Format>(stream, s, work, rowNorm, workspace), "linear");
         }
       }
       const void *rows = x;

@@ -441,7 +441,9 @@ sn_status paged_append(sn_stream *stream, const sn_paged_shape *shape, const int
                              static_cast<C *>(key_pages),
                              static_cast<C *>(value_pages)};
       int64_t parts = s.rows * s.kv_heads * ((s.head_size + 7) / 8);
-      return check(launchEights(handleOf(stream), 8 * parts, work), "paged_append");
+      return check(launchInStep(stream, forEights<PagedAppend<T, C>>, blocksOfEights(8 * parts), dim3(kEightThreads), 0,
+                                8 * parts, work),
+                   "paged_append");
     });
   });
 }

@@ -61,8 +61,7 @@ struct RowNorm {
             static_cast<int>(width)};
   }
 
-  // store(row, column, count, eight) for all eights, by all threads of a block of whole warps. Those of the first block
-  // go to `out` too.
+  // store(row, column, count, eight) for all eights, by all threads of a block of whole warps.
   template <typename F>
   __device__ __forceinline__ void normalize(F &&store) const {
     constexpr int kMostParts = kNormThreads / kWarp;
@@ -109,9 +108,23 @@ struct RowNorm {
           float rstd = rstdOf(rowSum(squares, row), static_cast<float>(width), epsilon);
           normalizeEight(gain + column, bias == nullptr ? nullptr : bias + column, count, meanOf(row), rstd, s);
           store(row, column, count, s);
-          if (blockIdx.x == 0) storeElements(out + row * static_cast<int64_t>(width) + column, count, s);
         },
         [](int) {});
+  }
+
+  // The same to shared memory, whose rows have `stride`, and to `out` where `keeps`. All threads see it then.
+  __device__ __forceinline__ void normalizeInto(T *shared, int stride, bool keeps) const {
+    normalize([&](int row, int column, int count, const float(&s)[8]) {
+      storeElements(shared + row * stride + column, count, s);
+      if (keeps) storeElements(out + row * static_cast<int64_t>(width) + column, count, s);
+    });
+    __syncthreads();
+  }
+
+  // The rows from `first` on, of a block of as many.
+  __device__ __forceinline__ RowNorm from(int first) const {
+    int64_t at = first * static_cast<int64_t>(width);
+    return {x + at, gain, bias, out + at, epsilon, min(kRows, rows - first), width};
   }
 };
 
