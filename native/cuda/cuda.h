@@ -68,30 +68,64 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
 #endif
 }
 
-// The same for a kernel that may start while the one before it in the stream still runs, and that calls
-// waitForPriorGrid() (ptx/grid.h) before it touches what that one reads or writes.
+// What a launch may have beyond a grid of blocks. sm_90.
+struct LaunchAttributes {
+  // So many blocks, beside one another in x, are a cluster (ptx/cluster.h): 8 at most, and the grid's x a multiple.
+  unsigned clusterBlocks = 1;
+  // It may start while the kernel before it in the stream still runs, and calls waitForPriorGrid() (ptx/grid.h) before
+  // it touches what that one reads or writes.
+  bool overlapping = false;
+};
+
 template <typename... Parameters, typename... Arguments>
-cudaError_t launchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes,
-                              cudaStream_t stream, Arguments &&...arguments) {
+cudaError_t launchWith(LaunchAttributes attributes, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                       size_t sharedBytes, cudaStream_t stream, Arguments &&...arguments) {
+  constexpr unsigned kLargestCluster = 8;
+  unsigned clusterBlocks = attributes.clusterBlocks;
+  if (clusterBlocks == 0 || clusterBlocks > kLargestCluster || grid.x % clusterBlocks != 0) {
+    return cudaErrorInvalidConfiguration;
+  }
   if (sharedBytes > kFreeSharedBytes) {
     if (cudaError_t error = allowSharedBytes(kernel, sharedBytes)) return error;
   }
 #if defined(__CUDACC__)
-  cudaLaunchAttribute overlap;
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute chosen[2];
+  unsigned count = 0;
+  if (attributes.overlapping) {
+    chosen[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    chosen[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (clusterBlocks > 1) {
+    chosen[count].id = cudaLaunchAttributeClusterDimension;
+    chosen[count++].val.clusterDim = {clusterBlocks, 1, 1};
+  }
   cudaLaunchConfig_t configuration = {};
   configuration.gridDim = grid;
   configuration.blockDim = block;
   configuration.dynamicSmemBytes = sharedBytes;
   configuration.stream = stream;
-  configuration.attrs = &overlap;
-  configuration.numAttrs = 1;
+  configuration.attrs = chosen;
+  configuration.numAttrs = count;
   return cudaLaunchKernelEx(&configuration, kernel, static_cast<Parameters>(arguments)...);
 #else
-  return emulation::launchOverlapping<Parameters...>(kernel, grid, block, sharedBytes, stream,
-                                                     static_cast<Parameters>(arguments)...);
+  return emulation::launchWith<Parameters...>(clusterBlocks, attributes.overlapping, kernel, grid, block, sharedBytes,
+                                              stream, static_cast<Parameters>(arguments)...);
 #endif
+}
+
+// A kernel that may overlap the one before it.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes,
+                              cudaStream_t stream, Arguments &&...arguments) {
+  return launchWith({1, true}, kernel, grid, block, sharedBytes, stream, std::forward<Arguments>(arguments)...);
+}
+
+// A kernel of clusters.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launchCluster(void (*kernel)(Parameters...), dim3 grid, dim3 block, unsigned clusterBlocks,
+                          size_t sharedBytes, cudaStream_t stream, Arguments &&...arguments) {
+  return launchWith({clusterBlocks, false}, kernel, grid, block, sharedBytes, stream,
+                    std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace sn::cuda

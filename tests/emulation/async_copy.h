@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "emulation/block.h"
+#include "emulation/cluster.h"
 
 namespace sn::emulation {
 

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "emulation/block.h"
+#include "emulation/cluster.h"
 
 namespace sn::emulation {
 

@@ -3,7 +3,7 @@
 
 #include <source_location>
 
-#include "emulation/block.h"
+#include "emulation/cluster.h"
 
 namespace sn::emulation {
 
@@ -86,12 +86,6 @@ inline void arriveAtNamedBarrier(unsigned number, unsigned threads) {
   checkNamedBarrier(number, threads, "bar.arrive");
   BarrierUse use(number, threads, {"bar.arrive"});
   use.arrive(Reduction::none, 0);
-}
-
-// Kernels of one stream never overlap here. One that might on a GPU has to wait in each of its threads all the same.
-inline void waitForPriorGrid() {
-  Bookkeeping hidden;
-  here().waitedForPrior = true;
 }
 
 }  // namespace sn::emulation

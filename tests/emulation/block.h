@@ -1,16 +1,12 @@
-// block.h: one block of a grid: its threads, its shared memory, and the loop that runs them until all have exited.
+// block.h: one block of a grid: its threads, its shared memory and what they meet at. See cluster.h for how they run.
 #pragma once
 
-#include <cstdarg>
-#include <cstdio>
+#include <atomic>
 #include <functional>
 #include <map>
-#include <memory>
-#include <string>
 #include <vector>
 
-#include "emulation/options.h"
-#include "emulation/schedule.h"
+#include "emulation/random.h"
 #include "emulation/shared_memory.h"
 #include "emulation/thread.h"
 
@@ -23,14 +19,19 @@ struct Grid {
   dim3 blocks;
   dim3 threads;
   size_t sharedBytes = 0;
-  // Whether it may start before the kernel before it has ended.
+  // How many blocks, beside one another in x, are a cluster.
+  unsigned clusterBlocks = 1;
+  // Launched by launchOverlapping, and whether a thread has called waitForPriorGrid.
   bool overlapping = false;
+  mutable std::atomic<bool> waitedForPrior{false};
   std::function<void()> body;
   // Where the host's memory becomes the kernel's, and the other way.
   mutable char begin = 0;
+  mutable char priorEnd = 0;
   mutable char end = 0;
 
   uint64_t blockCount() const { return uint64_t{blocks.x} * blocks.y * blocks.z; }
+  uint64_t clusterCount() const { return blockCount() / clusterBlocks; }
   unsigned threadCount() const { return threads.x * threads.y * threads.z; }
 };
 
@@ -81,227 +82,58 @@ struct Mbarrier {
   alignas(64) char edges[2][64] = {};
 };
 
-class Block {
- public:
-  Block(const Grid &grid_, uint64_t number, uint64_t seed, Stacks &stacks)
+class Cluster;
+
+struct Block {
+  Block(const Grid &grid_, uint64_t number, unsigned rank_, Cluster &cluster_, bool watched, bool random_,
+        Random &choices_)
       : grid(grid_),
+        cluster(cluster_),
+        rank(rank_),
         index{static_cast<unsigned>(number % grid_.blocks.x),
               static_cast<unsigned>(number / grid_.blocks.x % grid_.blocks.y),
               static_cast<unsigned>(number / grid_.blocks.x / grid_.blocks.y)},
         count(grid_.threadCount()),
-        shared(grid_.sharedBytes),
-        random(options().seed != 0),
-        choices(seed),
+        shared(grid_.sharedBytes, watched),
+        random(random_),
+        choices(choices_),
         threads(count),
         warps((count + kWarp - 1) / kWarp),
-        warpgroups((count + kWarpgroup - 1) / kWarpgroup),
-        schedule_(static_cast<unsigned>(warps.size()), random, choices) {
-#if defined(__SANITIZE_THREAD__)
-    scheduler_.tsanFiber = __tsan_get_current_fiber();
-#endif
-    for (unsigned rank = 0; rank < count; ++rank) {
-      Thread &thread = threads[rank];
+        warpgroups((count + kWarpgroup - 1) / kWarpgroup) {
+    for (unsigned i = 0; i < count; ++i) {
+      Thread &thread = threads[i];
       thread.block = this;
-      thread.rank = rank;
-      thread.lane = rank % kWarp;
-      thread.warp = rank / kWarp;
-      thread.index = {rank % grid.threads.x, rank / grid.threads.x % grid.threads.y,
-                      rank / (grid.threads.x * grid.threads.y)};
-      stacks.prepare(rank, thread.context, &Block::threadMain);
-      schedule_.add(thread);
+      thread.rank = i;
+      thread.lane = i % kWarp;
+      thread.warp = i / kWarp;
+      thread.index = {i % grid.threads.x, i / grid.threads.x % grid.threads.y, i / (grid.threads.x * grid.threads.y)};
     }
   }
   Block(const Block &) = delete;
   Block &operator=(const Block &) = delete;
 
-  // Whether all went well; `failure` says what did not.
-  bool run() {
-    while (exited < count && failure.empty()) {
-      if (!background.empty() && (schedule_.empty() || (random && choices.onceIn(kStepsPerCompletion)))) {
-        completeOne();
-        continue;
-      }
-      if (schedule_.empty()) {
-        failure = describe(nullptr, deadlock());
-        break;
-      }
-      Thread &thread = schedule_.next();
-      runningThread = &thread;
-      switchContext(scheduler_, thread.context);
-    }
-    runningThread = nullptr;
-    if (failure.empty() && !background.empty()) failure = describe(nullptr, "exits with tensor copies in flight");
-    for (const Thread &thread : threads) {
-      if (thread.state != Thread::State::exited) releaseFor(thread.context, scheduler_, &grid.end);
-    }
-    return failure.empty();
-  }
+  bool hasExited() const { return exited == count; }
 
-  void wake(Thread &thread) { schedule_.add(thread); }
-
-  // Leaves the running thread until something wakes it.
-  void suspend(const Place &place) {
-    Thread &self = here();
-    self.state = Thread::State::waiting;
-    self.place = place;
-    switchContext(self.context, scheduler_);
-  }
-
-  // Lets others run first.
-  void yield(const Place &place) {
-    wake(here());
-    suspend(place);
-  }
-
-  // The thread is never left in order: nothing on its stack may own memory.
-  [[noreturn]] void fail(const char *message) {
-    if (failure.empty()) failure = describe(&here(), message);
-    for (;;) suspend({"its failure"});
-  }
+  // The cluster's; see there.
+  void wake(Thread &thread);
+  void suspend(const Place &place);
+  void yield(const Place &place);
 
   const Grid &grid;
+  Cluster &cluster;
+  // In its cluster.
+  const unsigned rank;
   const uint3 index;
   const unsigned count;
   SharedMemory shared;
   const bool random;
-  Random choices;
+  Random &choices;
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::vector<WarpgroupMeeting> warpgroups;
   Barrier barriers[kBarriers];
   std::map<const void *, Mbarrier> mbarriers;
-  // Copies of the tensor unit: they complete in any order, at any time.
-  std::vector<std::function<void()>> background;
   unsigned exited = 0;
-  std::string failure;
-
- private:
-  // At random, one in so many steps completes a tensor copy though threads could run.
-  static constexpr size_t kStepsPerCompletion = 64;
-
-  void completeOne() {
-    if (random) std::swap(background[choices.below(background.size())], background.front());
-    auto complete = std::move(background.front());
-    background.erase(background.begin());
-    complete();
-  }
-
-  SN_UNINSTRUMENTED static void threadMain() {
-    Thread &self = here();
-    entered(self.block->scheduler_);
-    runBody(*self.block);
-    switchContext(self.context, self.block->scheduler_, true);
-    std::abort();
-  }
-
-  // The block lies where the host's stack had something else before, which only what follows orders.
-  static const Grid &gridOf(const Block &block) {
-    Bookkeeping hidden;
-    return block.grid;
-  }
-
-  static void runBody(Block &block) {
-    const Grid &whole = gridOf(block);
-    acquireFrom(&whole.begin);
-    whole.body();
-    releaseTo(&whole.end);
-    Bookkeeping hidden;
-    block.exit(here());
-  }
-
-  void exit(Thread &self) {
-    if (!self.copies.empty()) fail("exits with asynchronous copies in flight");
-    if (!self.stores.empty()) fail("exits with tensor stores in flight");
-    if (!self.products.empty()) fail("exits with warpgroup products in flight");
-    if (grid.overlapping && !self.waitedForPrior) fail("exits without having waited for the kernel before");
-    self.state = Thread::State::exited;
-    ++exited;
-  }
-
-  std::string describe(const Thread *thread, const std::string &message) const {
-    auto triple = [](const uint3 &at) {
-      return std::to_string(at.x) + "," + std::to_string(at.y) + "," + std::to_string(at.z);
-    };
-    std::string text = "block ";
-    text += triple(index);
-    if (thread != nullptr) text.append(" thread ").append(triple(thread->index));
-    return text.append(": ").append(message);
-  }
-
-  // Who waits where: threads at the same place are counted together.
-  std::string deadlock() const {
-    struct Crowd {
-      const Thread *first;
-      unsigned size;
-    };
-    std::vector<Crowd> crowds;
-    for (const Thread &thread : threads) {
-      if (thread.state != Thread::State::waiting) continue;
-      bool found = false;
-      for (Crowd &crowd : crowds) {
-        const Place &place = crowd.first->place;
-        if (place.line != thread.place.line || std::string(place.what) != thread.place.what) continue;
-        ++crowd.size;
-        found = true;
-        break;
-      }
-      if (!found) crowds.push_back({&thread, 1});
-    }
-    std::string text = "deadlock:";
-    for (const Crowd &crowd : crowds) {
-      text.append(" ").append(std::to_string(crowd.size));
-      text.append(" threads (the first is ").append(std::to_string(crowd.first->rank));
-      text.append(") wait at ").append(describePlace(*crowd.first)).append(";");
-    }
-    text.append(" ").append(std::to_string(exited)).append(" of ").append(std::to_string(count));
-    return text.append(" have exited");
-  }
-
-  static std::string describePlace(const Thread &thread) {
-    const Place &place = thread.place;
-    std::string text = place.what;
-    if (place.file != nullptr) {
-      std::string file = place.file;
-      text.append(" (").append(file, file.rfind('/') + 1).append(":").append(std::to_string(place.line)).append(")");
-    }
-    if (thread.awaited != nullptr) {
-      text.append(" whose phase lacks ").append(std::to_string(thread.awaited->pending)).append(" arrivals and ");
-      text.append(std::to_string(thread.awaited->bytes)).append(" bytes");
-    }
-    return text;
-  }
-
-  Schedule schedule_;
-  Context scheduler_;
 };
-
-// The running thread's kernel has done what it must not: the launch fails with this message.
-[[noreturn]] __attribute__((format(printf, 1, 2))) inline void fail(const char *format, ...) {
-  Bookkeeping hidden;
-  char message[256];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(message, sizeof message, format, arguments);
-  va_end(arguments);
-  here().block->fail(message);
-}
-
-// For what only sm_90a has: the host must not launch such a kernel on another device.
-inline void requireHopper(const char *what) {
-  if (options().major != 9) fail("%s needs compute capability 9, the device has %d", what, options().major);
-}
-
-inline bool aligned(const void *address, size_t bytes) { return reinterpret_cast<uintptr_t>(address) % bytes == 0; }
-
-inline void requireAligned(const char *what, const void *address, size_t bytes) {
-  if (!aligned(address, bytes)) fail("%s: the address %p is not a multiple of %zu", what, address, bytes);
-}
-
-inline void requireShared(const char *what, const void *address, size_t bytes) {
-  Bookkeeping hidden;
-  if (!here().block->shared.contains(address, bytes)) {
-    fail("%s: %zu bytes at %p are not in shared memory", what, bytes, address);
-  }
-}
 
 }  // namespace sn::emulation

@@ -45,7 +45,7 @@ void loadMatrix(uint32_t *registers, const void *row) {
 }
 
 // The reverse of loadMatrix.
-template <int Matrices>
+template <int Matrices, bool Transposed>
 void storeMatrix(void *row, const uint32_t *registers) {
   requireHopper("stmatrix");
   struct Slot {
@@ -57,9 +57,10 @@ void storeMatrix(void *row, const uint32_t *registers) {
     for (unsigned lane = 0; lane < kWarp; ++lane) {
       unsigned group = groupOf(lane), pair = 2 * placeOf(lane);
       for (unsigned matrix = 0; matrix < Matrices; ++matrix) {
-        uint16_t *target = lanes[8 * matrix + group]->row + pair;
-        target[0] = static_cast<uint16_t>(lanes[lane]->registers[matrix]);
-        target[1] = static_cast<uint16_t>(lanes[lane]->registers[matrix] >> 16);
+        Slot **rows = lanes + 8 * matrix;
+        uint32_t both = lanes[lane]->registers[matrix];
+        (Transposed ? rows[pair]->row[group] : rows[group]->row[pair]) = static_cast<uint16_t>(both);
+        (Transposed ? rows[pair + 1]->row[group] : rows[group]->row[pair + 1]) = static_cast<uint16_t>(both >> 16);
       }
     }
   });

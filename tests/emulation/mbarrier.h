@@ -1,7 +1,7 @@
 // mbarrier.h: barriers in shared memory, which count arrivals of threads and bytes of tensor copies.
 #pragma once
 
-#include "emulation/block.h"
+#include "emulation/cluster.h"
 
 namespace sn::emulation {
 
@@ -22,9 +22,9 @@ inline void initMbarrier(uint64_t *object, unsigned arrivals) {
   barrier.phase = 0;
 }
 
-inline Mbarrier &findMbarrier(const char *what, const uint64_t *object) {
+inline Mbarrier &findMbarrier(const char *what, Block &block, const uint64_t *object) {
   Bookkeeping hidden;
-  auto &all = here().block->mbarriers;
+  auto &all = block.mbarriers;
   auto found = all.find(object);
   if (found == all.end()) fail("%s: no mbarrier was made at %p", what, static_cast<const void *>(object));
   if (*object != kMbarrierMark) fail("%s: the mbarrier at %p was overwritten", what, static_cast<const void *>(object));
@@ -40,19 +40,22 @@ inline void endPhaseIfComplete(Block &block, Mbarrier &barrier) {
 }
 
 // Expects `bytes` more in this phase, and arrives.
-inline void arriveAtMbarrier(uint64_t *object, unsigned bytes) {
-  Mbarrier &barrier = findMbarrier("mbarrier.arrive", object);
+inline void arriveAtMbarrier(Block &block, uint64_t *object, unsigned bytes) {
+  Mbarrier &barrier = findMbarrier("mbarrier.arrive", block, object);
   releaseTo(barrier.edges[barrier.phase]);
   Bookkeeping hidden;
   if (barrier.pending == 0) fail("mbarrier.arrive: more arrivals than the %u of a phase", barrier.expected);
+  if (bytes >= 1u << 20) fail("mbarrier.arrive: %u bytes", bytes);
   barrier.bytes += bytes;
   --barrier.pending;
-  endPhaseIfComplete(*here().block, barrier);
+  endPhaseIfComplete(block, barrier);
 }
+
+inline void arriveAtMbarrier(uint64_t *object, unsigned bytes) { arriveAtMbarrier(*here().block, object, bytes); }
 
 // Returns once the phase of this parity has ended: at once if the current one is of the other.
 inline void waitForMbarrier(uint64_t *object, unsigned parity) {
-  Mbarrier &barrier = findMbarrier("mbarrier.try_wait", object);
+  Mbarrier &barrier = findMbarrier("mbarrier.try_wait", *here().block, object);
   {
     Bookkeeping hidden;
     if (parity > 1) fail("mbarrier.try_wait: parity %u", parity);
@@ -65,6 +68,16 @@ inline void waitForMbarrier(uint64_t *object, unsigned parity) {
     self.awaited = nullptr;
   }
   acquireFrom(barrier.edges[parity]);
+}
+
+inline void fenceAsyncProxy() {
+  requireHopper("fence.proxy.async");
+  Bookkeeping hidden;
+  here().block->shared.show();
+}
+
+[[noreturn]] inline void failUnshown(const char *what) {
+  fail("%s reads shared memory that threads have written to since the last fenceAsyncProxy", what);
 }
 
 }  // namespace sn::emulation

@@ -99,6 +99,8 @@ class Runtime {
       for (const Mark &mark : work.after) drain(*mark.stream, mark.number);
       // After a failure nothing is certain any more: what was queued is dropped.
       if (!failurePending_) {
+        Work *next = stream.queue.empty() ? nullptr : &stream.queue.front();
+        if (work.isKernel && next != nullptr && next->begin && next->after.empty()) next->begin();
         std::string message = work.run();
         if (!message.empty()) {
           failure = message;
@@ -242,14 +244,17 @@ inline cudaError_t checkLaunch(const Runtime &runtime, const Grid &grid) {
   if (threads == 0 || threads > 1024 || grid.threads.z > 64) return cudaErrorInvalidConfiguration;
   if (grid.blockCount() == 0 || grid.blocks.x > 0x7fffffffu) return cudaErrorInvalidConfiguration;
   if (grid.blocks.y > 65535 || grid.blocks.z > 65535) return cudaErrorInvalidConfiguration;
+  if (grid.blocks.x % grid.clusterBlocks != 0) return cudaErrorInvalidConfiguration;
+  if (grid.clusterBlocks > 1 && options().major < 9) return cudaErrorInvalidConfiguration;
   auto limit = runtime.sharedLimits.find(grid.kernel);
   size_t allowed = limit == runtime.sharedLimits.end() ? kDefaultSharedBytes : limit->second;
   return grid.sharedBytes > allowed ? cudaErrorInvalidValue : cudaSuccess;
 }
 
+// cudaLaunchKernelEx
 template <typename... Parameters>
-cudaError_t launchGrid(bool overlapping, void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes,
-                       cudaStream_t handle, Parameters... parameters) {
+cudaError_t launchWith(unsigned clusterBlocks, bool overlapping, void (*kernel)(Parameters...), dim3 blocks,
+                       dim3 threads, size_t sharedBytes, cudaStream_t handle, Parameters... parameters) {
   Runtime &runtime = Runtime::get();
   std::lock_guard lock(runtime.mutex);
   auto stream = runtime.find(handle);
@@ -259,10 +264,22 @@ cudaError_t launchGrid(bool overlapping, void (*kernel)(Parameters...), dim3 blo
   grid->blocks = blocks;
   grid->threads = threads;
   grid->sharedBytes = sharedBytes;
-  grid->overlapping = overlapping;
+  grid->clusterBlocks = clusterBlocks;
   grid->body = [=] { kernel(parameters...); };
+  grid->overlapping = overlapping;
   if (cudaError_t error = checkLaunch(runtime, *grid)) return runtime.finish(error);
-  Work work{"kernel", [grid] { return runGrid(*grid); }, {}};
+  Work work{"kernel", [grid] { return GridRun(*grid).run(); }, {}, true};
+  if (overlapping) {
+    auto started = std::make_shared<std::unique_ptr<GridRun>>();
+    work.begin = [=] {
+      *started = std::make_unique<GridRun>(*grid);
+      (*started)->begin();
+    };
+    work.run = [=] {
+      auto run = *started == nullptr ? std::make_unique<GridRun>(*grid) : std::move(*started);
+      return run->run();
+    };
+  }
   return runtime.finish(runtime.enqueue(stream, std::move(work), grid->kernel));
 }
 
@@ -270,15 +287,7 @@ cudaError_t launchGrid(bool overlapping, void (*kernel)(Parameters...), dim3 blo
 template <typename... Parameters>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes, cudaStream_t handle,
                    Parameters... parameters) {
-  return launchGrid<Parameters...>(false, kernel, blocks, threads, sharedBytes, handle, parameters...);
-}
-
-// The same with cudaLaunchAttributeProgrammaticStreamSerialization.
-template <typename... Parameters>
-cudaError_t launchOverlapping(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t sharedBytes,
-                              cudaStream_t handle, Parameters... parameters) {
-  if (options().major < 9) return Runtime::get().finish(cudaErrorNotSupported);
-  return launchGrid<Parameters...>(true, kernel, blocks, threads, sharedBytes, handle, parameters...);
+  return launchWith<Parameters...>(1, false, kernel, blocks, threads, sharedBytes, handle, parameters...);
 }
 
 }  // namespace sn::emulation

@@ -1,4 +1,4 @@
-// schedule.h: which of a block's threads runs next.
+// schedule.h: which of a cluster's threads runs next.
 #pragma once
 
 #include <deque>
@@ -29,7 +29,7 @@ class Schedule {
     thread.state = Thread::State::ready;
     ++count_;
     if (random_) {
-      ofWarp_[thread.warp].push_back(&thread);
+      ofWarp_[thread.queue].push_back(&thread);
     } else {
       inOrder_.push_back(&thread);
     }

@@ -1,102 +1,149 @@
-// tensor_copy.h: copies of boxes between a matrix in device memory and shared memory. A load completes at any time
-// after its issue, in any order; a store reads shared memory at its issue or when it is waited for.
+// tensor_copy.h: copies of the tensor unit between device and shared memory: boxes of a tensor, and plain bytes. A load
+// completes at any time after its issue, in any order; for stores see BulkStore.
 #pragma once
 
-#include <cstring>
+#include <algorithm>
+#include <initializer_list>
 
+#include "emulation/box.h"
 #include "emulation/mbarrier.h"
+#include "emulation/remote.h"
 #include "emulation/runtime.h"
 
 namespace sn::emulation {
 
-constexpr uint32_t kElementBytes = 2;
-
-// The 128-byte swizzle: which of the eight pieces of 16 bytes of a row of 128 bytes is changed with the row's number.
-inline uint32_t swizzle(uint32_t address) { return address ^ ((address >> 7 & 7u) << 4); }
-
-// As cuTensorMapEncodeTiled: refuses what the hardware does not take; and a matrix that leaves its allocation.
-inline cudaError_t describeMatrix(TensorMap *map, const void *data, uint64_t rows, uint64_t columns, uint64_t stride,
-                                  uint32_t boxRows, uint32_t boxColumns, bool swizzled) {
+// As cuTensorMapEncodeTiled: refuses what the hardware does not take; and a tensor that leaves its allocation.
+inline cudaError_t describeTensor(TensorMap *map, uint32_t elementBytes, const void *data, unsigned axes,
+                                  const uint64_t *sizes, const uint64_t *strideBytes, const uint32_t *box,
+                                  bool swizzled) {
   Runtime &runtime = Runtime::get();
   std::lock_guard lock(runtime.mutex);
-  uint64_t strideBytes = stride * kElementBytes;
-  uint32_t boxBytes = boxColumns * kElementBytes;
-  bool possible = aligned(data, 16) && strideBytes % 16 == 0 && rows > 0 && columns > 0 && columns <= stride;
-  possible = possible && boxRows > 0 && boxRows <= 256 && boxColumns > 0 && boxColumns <= 256 && boxBytes % 16 == 0;
-  possible = possible && (!swizzled || boxBytes <= 128);
+  *map = {static_cast<unsigned char *>(const_cast<void *>(data)), axes, elementBytes, {}, {}, {}, swizzled};
+  bool possible = aligned(data, 16);
+  uint64_t bytes = elementBytes;
+  for (unsigned i = 0; i < axes; ++i) {
+    map->size[i] = sizes[i];
+    map->strideBytes[i] = strideBytes[i];
+    map->box[i] = box[i];
+    possible = possible && sizes[i] > 0 && sizes[i] <= uint64_t{1} << 32 && box[i] > 0 && box[i] <= 256;
+    possible = possible && (i == 0 || (strideBytes[i] % 16 == 0 && strideBytes[i] < uint64_t{1} << 40));
+    bytes += (sizes[i] - 1) * strideBytes[i];
+  }
+  uint32_t lineBytes = box[0] * elementBytes;
+  possible = possible && lineBytes % kPieceBytes == 0 && (!swizzled || lineBytes <= kSwizzleBytes);
   DeviceMemory::Kind kind;
-  size_t bytes = (rows - 1) * strideBytes + columns * kElementBytes;
   if (!possible || !runtime.memory.find(data, bytes, &kind)) return runtime.finish(cudaErrorInvalidValue);
-  auto *bytesOf = static_cast<unsigned char *>(const_cast<void *>(data));
-  *map = {bytesOf, rows, columns, strideBytes, boxRows, boxColumns, swizzled};
   return runtime.finish(cudaSuccess);
 }
 
-// Calls f(shared byte offset, matrix element or null where the box leaves the matrix) for each element of the box.
-template <typename F>
-void forElements(const TensorMap &map, int column, int row, uint32_t sharedAddress, F &&f) {
-  for (uint32_t i = 0; i < map.boxRows; ++i) {
-    for (uint32_t j = 0; j < map.boxColumns; ++j) {
-      uint32_t address = sharedAddress + (i * map.boxColumns + j) * kElementBytes;
-      if (map.swizzled) address = swizzle(address);
-      int64_t y = int64_t{row} + i, x = int64_t{column} + j;
-      bool inside = y >= 0 && x >= 0 && y < static_cast<int64_t>(map.rows) && x < static_cast<int64_t>(map.columns);
-      auto offset = static_cast<uint64_t>(y) * map.strideBytes + static_cast<uint64_t>(x) * kElementBytes;
-      f(address, inside ? map.data + offset : nullptr);
-    }
-  }
-}
-
-inline uint32_t boxBytes(const TensorMap &map) { return map.boxRows * map.boxColumns * kElementBytes; }
-
-// The shared address of a box. Only dynamic shared memory can be aligned so far.
-inline uint32_t checkedBox(const char *what, const TensorMap &map, const void *shared) {
+inline Box checkedBox(const char *what, const TensorMap &map, std::initializer_list<int> place, const void *shared) {
   requireHopper(what);
-  requireAligned(what, shared, map.swizzled ? 1024 : 128);
-  const SharedMemory &memory = here().block->shared;
+  if (place.size() != map.axes) fail("%s: %zu coordinates of a map of %u axes", what, place.size(), map.axes);
+  requireAligned(what, shared, map.swizzled ? kSwizzlePeriod : 128);
   requireShared(what, shared, boxBytes(map));
-  uint32_t address = memory.addressOf(shared);
-  // A swizzle changes places within whole pieces of 1024 bytes.
-  uint32_t reach = map.swizzled ? (boxBytes(map) + 1023) / 1024 * 1024 : boxBytes(map);
-  if (memory.at(address, reach) == nullptr) fail("%s: %u bytes are not in dynamic shared memory", what, reach);
-  return address;
+  Box box{map, {}, static_cast<unsigned char *>(const_cast<void *>(shared))};
+  std::copy(place.begin(), place.end(), box.place);
+  return box;
 }
 
-inline void loadTile(void *shared, const TensorMap *map, int column, int row, uint64_t *object) {
+// Plain bytes are a tensor of one axis.
+inline Box checkedBytes(const char *what, const void *global, const void *shared, uint32_t bytes,
+                        uint32_t elementBytes) {
+  requireHopper(what);
+  requireAligned(what, shared, 16);
+  requireAligned(what, global, 16);
+  if (bytes == 0 || bytes % 16 != 0) fail("%s: %u bytes are no multiple of 16", what, bytes);
+  requireShared(what, shared, bytes);
+  uint32_t count = bytes / elementBytes;
+  TensorMap map{static_cast<unsigned char *>(const_cast<void *>(global)), 1, elementBytes, {count}, {}, {count}, false};
+  return {map, {}, static_cast<unsigned char *>(const_cast<void *>(shared))};
+}
+
+inline void startLoad(const char *what, Block &block, const Box &box, uint64_t *object) {
   Bookkeeping hidden;
-  uint32_t address = checkedBox("a tensor load", *map, shared);
-  Mbarrier &barrier = findMbarrier("a tensor load", object);
-  Block &block = *here().block;
-  block.background.push_back([&block, &barrier, address, column, row, copy = *map] {
-    forElements(copy, column, row, address, [&](uint32_t at, const unsigned char *element) {
-      const unsigned char zero[kElementBytes] = {};
-      std::memcpy(block.shared.at(at, kElementBytes), element == nullptr ? zero : element, kElementBytes);
-    });
-    barrier.bytes -= boxBytes(copy);
+  Mbarrier &barrier = findMbarrier(what, block, object);
+  block.cluster.background.push_back([&block, &barrier, box] {
+    if (block.hasExited()) return block.cluster.report(block, Cluster::kCopiesInFlight);
+    load(box, block.shared);
+    barrier.bytes -= boxBytes(box.map);
     endPhaseIfComplete(block, barrier);
   });
 }
 
-// Visible to the sanitizers as the running thread's reads and writes.
-inline void land(const TensorStore &store) {
-  const SharedMemory &memory = here().block->shared;
-  forElements(store.map, store.column, store.row, memory.addressOf(store.shared),
-              [&](uint32_t at, unsigned char *element) {
-                if (element != nullptr) std::memcpy(element, memory.at(at, kElementBytes), kElementBytes);
-              });
+inline void loadTile(void *shared, const TensorMap *map, std::initializer_list<int> place, uint64_t *barrier) {
+  constexpr const char *kWhat = "a tensor load";
+  startLoad(kWhat, *here().block, checkedBox(kWhat, *map, place, shared), barrier);
 }
 
-inline void storeTile(const TensorMap *map, int column, int row, const void *shared) {
-  checkedBox("a tensor store", *map, shared);
-  Thread &self = here();
-  TensorStore store{*map, column, row, static_cast<const unsigned char *>(shared)};
-  bool atOnce;
+inline void loadBulk(void *shared, const void *global, uint32_t bytes, uint64_t *barrier) {
+  constexpr const char *kWhat = "a bulk load";
+  startLoad(kWhat, *here().block, checkedBytes(kWhat, global, shared, bytes, 1), barrier);
+}
+
+// To the same place of each of the blocks, each one's barrier counting what comes to it.
+inline void loadTileMulticast(void *shared, const TensorMap *map, std::initializer_list<int> place, uint64_t *barrier,
+                              unsigned blocks) {
+  constexpr const char *kWhat = "a multicast load";
+  Box box = checkedBox(kWhat, *map, place, shared);
+  if (blocks == 0) fail("%s to no block", kWhat);
+  for (unsigned rank = 0; blocks >> rank != 0; ++rank) {
+    if ((blocks >> rank & 1u) == 0) continue;
+    Block &block = peer(kWhat, rank);
+    box.shared = remote(kWhat, static_cast<unsigned char *>(shared), rank);
+    startLoad(kWhat, block, box, remote(kWhat, barrier, rank));
+  }
+}
+
+// Visible to the sanitizers as the running thread's reads.
+inline void readShared(BulkStore &store) {
+  if (!store.read.empty()) return;
+  const SharedMemory &memory = here().block->shared;
   {
     Bookkeeping hidden;
-    atOnce = self.block->random && self.block->choices.onceIn(2);
-    if (!atOnce) self.stores.add(store);
+    store.read.resize(boxBytes(store.box.map));
   }
-  if (atOnce) land(store);
+  unsigned char *to = store.read.data();
+  forPieces(store.box, [&](const unsigned char *shared, const unsigned char *, size_t, size_t) {
+    std::memcpy(to, shared, kPieceBytes);
+    to += kPieceBytes;
+    Bookkeeping hidden;
+    if (!memory.isShown(shared, kPieceBytes)) failUnshown(store.adds ? "an add" : "a store");
+  });
+}
+
+inline void startStore(const Box &box, bool adds) {
+  Thread &self = here();
+  bool readsAtOnce, landsAtOnce;
+  BulkStore *store;
+  {
+    Bookkeeping hidden;
+    readsAtOnce = self.block->random && self.block->choices.onceIn(2);
+    landsAtOnce = readsAtOnce && self.block->choices.onceIn(2);
+    self.stores.add({box, adds, false, false, {}});
+    store = &self.stores.all().back();
+  }
+  if (readsAtOnce) readShared(*store);
+  if (!landsAtOnce) return;
+  land(*store);
+  Bookkeeping hidden;
+  store->landed = true;
+}
+
+inline void storeTile(const TensorMap *map, std::initializer_list<int> place, const void *shared) {
+  startStore(checkedBox("a tensor store", *map, place, shared), false);
+}
+
+inline void addTile(const TensorMap *map, std::initializer_list<int> place, const void *shared) {
+  if (map->elementBytes == 1) fail("a tensor add: bytes are no numbers");
+  startStore(checkedBox("a tensor add", *map, place, shared), true);
+}
+
+inline void storeBulk(void *global, const void *shared, uint32_t bytes) {
+  startStore(checkedBytes("a bulk store", global, shared, bytes, 1), false);
+}
+
+inline void addBulk(float *global, const float *shared, uint32_t bytes) {
+  startStore(checkedBytes("a bulk add", global, shared, bytes, sizeof(float)), true);
 }
 
 inline void commitStores() {
@@ -104,13 +151,32 @@ inline void commitStores() {
   here().stores.commit();
 }
 
+inline void waitForStoreReads(size_t pendingGroups) {
+  Thread &self = here();
+  BulkStore *stores;
+  size_t count;
+  {
+    Bookkeeping hidden;
+    stores = self.stores.all().data();
+    count = self.stores.countOfAllBut(pendingGroups);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    readShared(stores[i]);
+    Bookkeeping hidden;
+    stores[i].readAwaited = true;
+  }
+}
+
 inline void waitForStores(size_t pendingGroups) {
-  std::vector<TensorStore> landing;
+  waitForStoreReads(pendingGroups);
+  std::vector<BulkStore> landing;
   {
     Bookkeeping hidden;
     landing = here().stores.allBut(pendingGroups);
   }
-  for (const TensorStore &store : landing) land(store);
+  for (const BulkStore &store : landing) land(store);
+  Bookkeeping hidden;
+  landing.clear();
 }
 
 }  // namespace sn::emulation

@@ -6,7 +6,7 @@
 #include <source_location>
 #include <type_traits>
 
-#include "emulation/block.h"
+#include "emulation/cluster.h"
 
 namespace sn::emulation {
 

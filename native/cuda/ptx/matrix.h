@@ -119,7 +119,31 @@ __device__ __forceinline__ void storeMatrix4(void *row, const uint32_t (&registe
                "r"(registers[1]), "r"(registers[2]), "r"(registers[3])
                : "memory");
 #else
-  emulation::storeMatrix<4>(row, registers);
+  emulation::storeMatrix<4, false>(row, registers);
+#endif
+}
+
+// The reverse of loadMatrix4Transposed. sm_90.
+__device__ __forceinline__ void storeMatrix4Transposed(void *row, const uint32_t (&registers)[4]) {
+#if defined(__CUDACC__)
+  auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+               "r"(registers[0]), "r"(registers[1]), "r"(registers[2]), "r"(registers[3])
+               : "memory");
+#else
+  emulation::storeMatrix<4, true>(row, registers);
+#endif
+}
+
+// The reverse of loadMatrix2. sm_90.
+__device__ __forceinline__ void storeMatrix2(void *row, const uint32_t (&registers)[2]) {
+#if defined(__CUDACC__)
+  auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("stmatrix.sync.aligned.m8n8.x2.shared.b16 [%0], {%1, %2};" ::"r"(address), "r"(registers[0]),
+               "r"(registers[1])
+               : "memory");
+#else
+  emulation::storeMatrix<2, false>(row, registers);
 #endif
 }
 

@@ -34,6 +34,15 @@ __device__ __forceinline__ void fenceMbarrierInit() {
 __device__ __forceinline__ void fenceAsyncProxy() {
 #if defined(__CUDACC__)
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#else
+  emulation::fenceAsyncProxy();
+#endif
+}
+
+// The same for global memory, which tensor and bulk loads of the same kernel then read.
+__device__ __forceinline__ void fenceAsyncProxyGlobal() {
+#if defined(__CUDACC__)
+  asm volatile("fence.proxy.async.global;" ::: "memory");
 #endif
 }
 

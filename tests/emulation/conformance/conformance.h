@@ -29,6 +29,7 @@ void matrixStores();
 void tensorCopies();
 void warpgroupProducts();
 void overlappingKernels();
+void clusters();
 
 // Ends the program if CUDA itself fails: nothing after that would mean anything.
 inline void require(cudaError_t error) {

@@ -13,6 +13,7 @@ int main() {
     tensorCopies();
     warpgroupProducts();
     overlappingKernels();
+    clusters();
   }
   std::printf(failures() == 0 ? "all conform\n" : "%d do not conform\n", failures());
   return failures() == 0 ? 0 : 1;
