@@ -96,7 +96,7 @@ final class Linear extends Operation {
 
   @Override
   Operation behind(RowNorm before) {
-    return x != before.out() || x.rows() > FEW_ROWS
+    return x != before.out() || residual == x || x.rows() > FEW_ROWS
         ? null
         : new Linear(before.x(), weight, outByIn, bias, residual, activation, out, null, before);
   }

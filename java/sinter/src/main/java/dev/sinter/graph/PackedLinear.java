@@ -59,7 +59,7 @@ final class PackedLinear extends Operation {
 
   @Override
   Operation behind(RowNorm before) {
-    return x != before.out()
+    return x != before.out() || residual == x
         ? null
         : new PackedLinear(before.x(), weight, bias, residual, activation, out, before);
   }
