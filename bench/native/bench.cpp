@@ -230,7 +230,7 @@ class Bench {
     void *c = allocate(p.m * p.n * sizeOf(s.c_dtype)), *theirs = allocate(p.m * p.n * sizeOf(s.c_dtype));
     void *workspace = allocate(bytes);
     auto run = [=, this, turn = size_t{0}]() mutable {
-      check(sn_gemm(stream_, &s, a, weights[turn++ % weights.size()], c, bias, aux, workspace));
+      check(sn_gemm(stream_, &s, nullptr, a, weights[turn++ % weights.size()], c, bias, aux, workspace));
     };
     double operations = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
     double read = static_cast<double>(p.k * p.n * sizeOf(dtype));
@@ -319,7 +319,7 @@ class Bench {
       check(sn_pack(stream_, format, SN_F32, p.k, p.n, 0, plain, weights.back()));
     }
     auto run = [=, this, turn = size_t{0}]() mutable {
-      check(sn_linear(stream_, &s, x, weights[turn++ % weights.size()], y, bias, aux, workspace));
+      check(sn_linear(stream_, &s, nullptr, x, weights[turn++ % weights.size()], y, bias, aux, workspace));
     };
     double operations = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
     Work work{p.m <= 8 ? 0 : operations, static_cast<double>(size), format == SN_WEIGHT_F32 ? SN_F32 : SN_BF16};
@@ -449,7 +449,7 @@ class Bench {
     std::string shape = "1 query, " + std::to_string(filled) + " keys";
     auto run = [=, this, turn = size_t{0}]() mutable {
       size_t i = turn++ % keys.size();
-      check(sn_attention_decode(stream_, &s, lengths, qkv, keys[i], values[i], out, workspace));
+      check(sn_attention_decode(stream_, &s, lengths, qkv, nullptr, nullptr, keys[i], values[i], out, workspace));
     };
     if (wanted(named("attention_decode", dtype), shape)) {
       measure(named("attention_decode", dtype), shape, {0, static_cast<double>(2 * filled * w * size), dtype}, run);
@@ -502,7 +502,8 @@ class Bench {
       double read = static_cast<double>(2 * rows * m_.context * w * size);
       measure(operation, shape, {0, read, pages}, [=, this, turn = int64_t{0}]() mutable {
         for (int64_t row = 0; row < rows; ++row) slots[row] = static_cast<int32_t>(turn++ % kSequences);
-        check(sn_paged_attention(stream_, &s, slots, positions, tables, qkv, keys, values, out, workspace));
+        check(sn_paged_attention(stream_, &s, slots, positions, tables, qkv, nullptr, nullptr, keys, values, out,
+                                 workspace));
       });
     }
     int64_t rows = std::min(kMostRows, m_.context);
@@ -513,10 +514,11 @@ class Bench {
     }
     std::string shape = "a prompt of " + std::to_string(rows);
     if (wanted(operation, shape)) {
-      measureVectors(
-          operation, shape, 2.0 * static_cast<double>(w) * static_cast<double>(rows * (rows + 1)), [=, this] {
-            check(sn_paged_attention(stream_, &s, slots, positions, tables, qkv, keys, values, out, workspace));
-          });
+      measureVectors(operation, shape, 2.0 * static_cast<double>(w) * static_cast<double>(rows * (rows + 1)),
+                     [=, this] {
+                       check(sn_paged_attention(stream_, &s, slots, positions, tables, qkv, nullptr, nullptr, keys,
+                                                values, out, workspace));
+                     });
     }
     if (wanted("paged_append fp32, pages " + std::string(pages == SN_F32 ? "fp32" : "bf16"), shape)) {
       measure("paged_append", shape, {0, static_cast<double>(2 * rows * w * (4 + size)), pages}, [=, this] {

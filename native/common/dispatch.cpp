@@ -105,6 +105,13 @@ sn_status checkGemm(const sn_gemm_shape *shape) {
   return SN_OK;
 }
 
+sn_status checkNorm(const sn_row_norm *norm, bool isDense, const char *operation) {
+  if (norm == nullptr) return SN_OK;
+  SN_CHECK(norm->gain != nullptr && norm->out != nullptr, SN_BAD_ARGUMENT, "%s: a norm needs gain and out", operation);
+  SN_CHECK_SHAPE(isDense, "%s: a norm needs dense rows of one matrix", operation);
+  return SN_OK;
+}
+
 sn_status checkAttention(const sn_attention_shape *shape, const char *operation) {
   SN_CHECK(shape != nullptr, SN_BAD_ARGUMENT, "%s: shape is null", operation);
   const auto &s = *shape;
@@ -148,6 +155,12 @@ sn_status checkCache(const sn_cache_shape *shape, const char *operation) {
   SN_CHECK(std::isfinite(s.scale) && s.scale >= 0, SN_BAD_ARGUMENT, "%s: scale %g", operation,
            static_cast<double>(s.scale));
   return checkDtype(s.dtype, operation);
+}
+
+// The keys and values of a call's own rows.
+sn_status checkOwn(const void *k, const void *v, const char *operation) {
+  SN_CHECK((k == nullptr) == (v == nullptr), SN_BAD_ARGUMENT, "%s: k and v are both given or both null", operation);
+  return SN_OK;
 }
 
 sn_status backendOf(sn_device_kind kind, const sn::Backend **backend) {
@@ -229,6 +242,12 @@ sn_status sn_replay(sn_stream *stream, sn_recording *recording) {
   SN_CHECK_POINTER(recording, "replay");
   SN_CHECK(recording->device == stream->device, SN_BAD_ARGUMENT, "replay: the recording is of another device");
   return stream->device->operations->replay(stream, recording);
+}
+
+sn_status sn_recording_kernels(const sn_recording *recording, int64_t *count) {
+  SN_CHECK_POINTERS("recording_kernels", recording, count);
+  *count = recording->kernels;
+  return SN_OK;
 }
 
 void sn_recording_destroy(sn_recording *recording) {
@@ -358,17 +377,18 @@ sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape,
   return device->operations->gemm_workspace(device, shape, bytes);
 }
 
-sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c,
-                  const void *bias, void *aux, void *workspace) {
+sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm *norm, const void *a, const void *b,
+                  void *c, const void *bias, void *aux, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "gemm"));
   SN_CHECK_OK(checkGemm(shape));
+  SN_CHECK_OK(checkNorm(norm, shape->batch == 1 && !shape->transpose_a && shape->a_stride == shape->k, "gemm"));
   auto epilogue = shape->epilogue;
   SN_CHECK(bias != nullptr || (epilogue != SN_EPILOGUE_BIAS && epilogue != SN_EPILOGUE_BIAS_ACTIVATION),
            SN_BAD_ARGUMENT, "gemm: the epilogue needs a bias");
   SN_CHECK(aux != nullptr || (epilogue != SN_EPILOGUE_BIAS_RESIDUAL && epilogue != SN_EPILOGUE_ACTIVATION_BACKWARD),
            SN_BAD_ARGUMENT, "gemm: the epilogue needs aux");
   SN_CHECK_POINTERS("gemm", a, b, c);
-  return stream->device->operations->gemm(stream, shape, a, b, c, bias, aux, workspace);
+  return stream->device->operations->gemm(stream, shape, norm, a, b, c, bias, aux, workspace);
 }
 
 sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, int64_t stride,
@@ -511,10 +531,11 @@ sn_status sn_linear_workspace(const sn_device *device, const sn_linear_shape *sh
   return device->operations->linear_workspace(device, shape, bytes);
 }
 
-sn_status sn_linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
-                    const void *bias, const void *aux, void *workspace) {
+sn_status sn_linear(sn_stream *stream, const sn_linear_shape *shape, const sn_row_norm *norm, const void *x,
+                    const void *packed, void *y, const void *bias, const void *aux, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "linear"));
   SN_CHECK_OK(checkLinear(shape));
+  SN_CHECK_OK(checkNorm(norm, shape->x_stride == shape->in, "linear"));
   SN_CHECK_POINTERS("linear", x, packed, y);
   bool wantsBias = shape->epilogue == SN_EPILOGUE_BIAS || shape->epilogue == SN_EPILOGUE_BIAS_ACTIVATION;
   SN_CHECK(!wantsBias || bias != nullptr, SN_BAD_ARGUMENT, "linear: the epilogue needs a bias");
@@ -523,7 +544,7 @@ sn_status sn_linear(sn_stream *stream, const sn_linear_shape *shape, const void 
   int64_t bytes = 0;
   SN_CHECK_OK(stream->device->operations->linear_workspace(stream->device, shape, &bytes));
   SN_CHECK(bytes == 0 || workspace != nullptr, SN_BAD_ARGUMENT, "linear: workspace is null");
-  return stream->device->operations->linear(stream, shape, x, packed, y, bias, aux, workspace);
+  return stream->device->operations->linear(stream, shape, norm, x, packed, y, bias, aux, workspace);
 }
 
 // ---- embedding -----------------------------------------------------------------------------------------------------
@@ -551,6 +572,16 @@ sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch,
   SN_CHECK_POINTERS("embedding_forward", tokens, token_table, out);
   return stream->device->operations->embedding_forward(stream, dtype, batch, length, width, vocabulary, positions,
                                                        scale, tokens, offsets, token_table, position_table, out);
+}
+
+sn_status sn_packed_embedding(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t batch, int64_t length,
+                              int64_t width, int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                              const int32_t *offsets, const void *packed, const void *position_table, void *out) {
+  SN_CHECK_OK(checkEmbedding(stream, dtype, batch, length, width, vocabulary, positions, "packed_embedding"));
+  SN_CHECK_OK(checkPacked(format, width, vocabulary, "packed_embedding"));
+  SN_CHECK_POINTERS("packed_embedding", tokens, packed, out);
+  return stream->device->operations->packed_embedding(stream, format, dtype, batch, length, width, vocabulary,
+                                                      positions, scale, tokens, offsets, packed, position_table, out);
 }
 
 sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch, int64_t length, int64_t *bytes) {
@@ -691,11 +722,13 @@ sn_status sn_attention_decode_workspace(const sn_device *device, const sn_cache_
 }
 
 sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
-                              const void *key_cache, const void *value_cache, void *out, void *workspace) {
+                              const void *k, const void *v, void *key_cache, void *value_cache, void *out,
+                              void *workspace) {
   SN_CHECK_OK(checkStream(stream, "attention_decode"));
   SN_CHECK_OK(checkCache(shape, "attention_decode"));
   SN_CHECK_POINTERS("attention_decode", lengths, q, key_cache, value_cache, out);
-  return stream->device->operations->attention_decode(stream, shape, lengths, q, key_cache, value_cache, out,
+  SN_CHECK_OK(checkOwn(k, v, "attention_decode"));
+  return stream->device->operations->attention_decode(stream, shape, lengths, q, k, v, key_cache, value_cache, out,
                                                       workspace);
 }
 
@@ -747,13 +780,14 @@ sn_status sn_paged_attention_workspace(const sn_device *device, const sn_paged_s
 }
 
 sn_status sn_paged_attention(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
-                             const int32_t *positions, const int32_t *tables, const void *q, const void *key_pages,
-                             const void *value_pages, void *out, void *workspace) {
+                             const int32_t *positions, const int32_t *tables, const void *q, const void *k,
+                             const void *v, void *key_pages, void *value_pages, void *out, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "paged_attention"));
   SN_CHECK_OK(checkPaged(shape, "paged_attention"));
   SN_CHECK_POINTERS("paged_attention", slots, positions, tables, q, key_pages, value_pages, out);
-  return stream->device->operations->paged_attention(stream, shape, slots, positions, tables, q, key_pages, value_pages,
-                                                     out, workspace);
+  SN_CHECK_OK(checkOwn(k, v, "paged_attention"));
+  return stream->device->operations->paged_attention(stream, shape, slots, positions, tables, q, k, v, key_pages,
+                                                     value_pages, out, workspace);
 }
 
 // ---- loss ----------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@
   X(linear_workspace)              \
   X(linear)                        \
   X(embedding_forward)             \
+  X(packed_embedding)              \
   X(embedding_backward_workspace)  \
   X(embedding_backward)            \
   X(gather_forward)                \
@@ -107,4 +108,5 @@ struct sn_stream {
 
 struct sn_recording {
   sn_device *device;
+  int64_t kernels;
 };

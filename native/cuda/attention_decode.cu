@@ -5,11 +5,12 @@
 // flight at once, and leaves its sums in the workspace; the last block of a row to come adds them up, in the order of
 // the splits. Where splits end depends on the capacity alone: a recording fits all lengths, and a sequence has the same
 // bits in every batch. Blocks whose part is not filled yet return at once. Query heads that share keys are read for
-// together.
+// together. The queries' own keys and values are read where they are, and put into the cache for the calls to come.
 //
 // Many queries, a prompt's chunk, go through the blocks of attention_forward.
 #include "cuda/attention_reading.cuh"
 #include "cuda/operations.h"
+#include "cuda/ptx/grid.h"
 #include "cuda/vector.h"
 
 namespace sn::cuda {
@@ -41,7 +42,9 @@ struct Splits {
 template <typename T>
 struct DecodeArguments {
   AttentionSize size;
-  Heads<const T> q, k, v;
+  Heads<const T> q;
+  Heads<T> keys, values;  // the cache
+  Heads<const T> k, v;    // what the cache does not have yet; without data: it has all
   Heads<T> out;
   Splits splits;
   int rowBlocks;      // of a shared head
@@ -124,6 +127,21 @@ __device__ void combineSplits(const DecodeArguments<T> &arguments, int owner, in
   }
 }
 
+// Puts keys and values of the queries into the cache: those that fall into a split, whoever sees it.
+template <typename T>
+__device__ void appendOwn(const DecodeArguments<T> &arguments, int batch, int shared, int split) {
+  const int length = arguments.size.cache.lengths[batch], headSize = arguments.size.headSize;
+  const int begin = max(length, split * arguments.splits.keys);
+  const int end = min(length + arguments.size.queries, (split + 1) * arguments.splits.keys);
+  for (int i = static_cast<int>(threadIdx.x); i < (end - begin) * headSize; i += kThreads) {
+    int64_t key = begin + i / headSize, own = key - length, column = i % headSize;
+    arguments.keys.at(batch, shared)[key * arguments.keys.rowStride + column] =
+        arguments.k.at(batch, shared)[own * arguments.k.rowStride + column];
+    arguments.values.at(batch, shared)[key * arguments.values.rowStride + column] =
+        arguments.v.at(batch, shared)[own * arguments.v.rowStride + column];
+  }
+}
+
 template <typename T, int HeadSize, int R>
 __global__ void __launch_bounds__(kThreads) decode(DecodeArguments<T> arguments) {
   using Reader = Reading<T, HeadSize>;
@@ -131,6 +149,8 @@ __global__ void __launch_bounds__(kThreads) decode(DecodeArguments<T> arguments)
   SN_SHARED(float, warpSums, kWarps *R *HeadSize);
   SN_SHARED(SplitNumbers, warpNumbers, kWarps * R);
   SN_SHARED(bool, isLast, 1);
+  releaseNextGrid();
+  waitForPriorGrid();
 
   const auto &size = arguments.size;
   const int sharedHeads = size.heads / size.group;
@@ -142,13 +162,20 @@ __global__ void __launch_bounds__(kThreads) decode(DecodeArguments<T> arguments)
     if (split == 0 && firstRow == 0 && shared == 0 && threadIdx.x == 0) size.cache.note(batch);
     return;
   }
+  const bool hasOwn = arguments.k.data != nullptr;
+  if (hasOwn && firstRow == 0) appendOwn(arguments, batch, shared, split);
   const Sight sight = size.sight(batch);
   auto queryOf = [&](int r) { return min((firstRow + r) / size.group, size.queries - 1); };
   const int first = sight.first(queryOf(0)), last = sight.last(queryOf(R - 1));
   const int firstSplit = first / arguments.splits.keys, lastSplit = (last - 1) / arguments.splits.keys;
   if (split < firstSplit || split > lastSplit) return;
 
-  const T *keys = arguments.k.at(batch, shared), *values = arguments.v.at(batch, shared);
+  const T *keys = arguments.keys.at(batch, shared), *values = arguments.values.at(batch, shared);
+  const int ownKeys = hasOwn ? size.cache.lengths[batch] : last;  // from here on
+  // Row `key` of the cache, or of what it does not have yet.
+  auto rowOf = [&](const T *cached, int64_t stride, const Heads<const T> &own, int key) {
+    return key < ownKeys ? cached + key * stride : own.at(batch, shared) + (key - ownKeys) * own.rowStride;
+  };
   const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
   float queries[R][Reader::kElements];
   loadQueries<T, HeadSize>(arguments, batch, shared, firstRow, queries);
@@ -162,8 +189,10 @@ __global__ void __launch_bounds__(kThreads) decode(DecodeArguments<T> arguments)
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       int key = keyOf(step), headSize = key >= first && key < end ? size.headSize : 0;
-      Reader::load(keys + key * arguments.k.rowStride, headSize, arguments.piecesIn, keyPieces[step]);
-      Reader::load(values + key * arguments.v.rowStride, headSize, arguments.piecesIn, valuePieces[step]);
+      const T *keyRow = rowOf(keys, arguments.keys.rowStride, arguments.k, key);
+      const T *valueRow = rowOf(values, arguments.values.rowStride, arguments.v, key);
+      Reader::load(keyRow, headSize, arguments.piecesIn, keyPieces[step]);
+      Reader::load(valueRow, headSize, arguments.piecesIn, valuePieces[step]);
     }
     float scores[R][kSteps];
     multiplyKeys<T, HeadSize>(keyPieces, queries, scores);
@@ -285,16 +314,22 @@ cudaError_t launchChunk(sn_stream *stream, const sn_cache_shape &s, const int32_
 
 template <typename T, int HeadSize>
 cudaError_t launchDecode(sn_stream *stream, const sn_cache_shape &s, const DecodePlan &plan, const int32_t *lengths,
-                         const void *q, const void *keyCache, const void *valueCache, void *out, void *workspace) {
+                         const void *q, const void *k, const void *v, void *keyCache, void *valueCache, void *out,
+                         void *workspace) {
   DecodeArguments<T> arguments{};
   arguments.size = sizeOf(stream, s, lengths, Fault::kDecodeFull);
   arguments.q = newRows(static_cast<const T *>(q), s, s.q_stride);
-  arguments.k = cacheRows(static_cast<const T *>(keyCache), s);
-  arguments.v = cacheRows(static_cast<const T *>(valueCache), s);
+  arguments.keys = cacheRows(static_cast<T *>(keyCache), s);
+  arguments.values = cacheRows(static_cast<T *>(valueCache), s);
+  arguments.k = newRows(static_cast<const T *>(k), s, s.k_stride);
+  arguments.v = newRows(static_cast<const T *>(v), s, s.v_stride);
   arguments.out = newRows(static_cast<T *>(out), s, s.out_stride);
   arguments.splits = plan.splits;
   arguments.rowBlocks = plan.rowBlocks;
-  arguments.piecesIn = arguments.k.inPieces(s.head_size) && arguments.v.inPieces(s.head_size);
+  arguments.piecesIn = arguments.keys.inPieces(s.head_size) && arguments.values.inPieces(s.head_size);
+  if (k != nullptr && !(arguments.k.inPieces(s.head_size) && arguments.v.inPieces(s.head_size))) {
+    arguments.piecesIn = false;
+  }
   if (workspace != nullptr) {
     arguments.counters = static_cast<unsigned *>(workspace);
     arguments.numbers = reinterpret_cast<SplitNumbers *>(arguments.counters + kCounters);
@@ -304,8 +339,7 @@ cudaError_t launchDecode(sn_stream *stream, const sn_cache_shape &s, const Decod
   for (int64_t first = 0; first < s.batch; first += plan.sequences) {
     arguments.firstSequence = static_cast<int>(first);
     int64_t blocks = std::min(plan.sequences, s.batch - first) * plan.owners * plan.splits.count;
-    cudaError_t error =
-        launch(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, handleOf(stream), arguments);
+    cudaError_t error = launchInStep(stream, kernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, arguments);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
@@ -324,11 +358,16 @@ sn_status attention_decode_workspace(const sn_device *, const sn_cache_shape *sh
 }
 
 sn_status attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
-                           const void *key_cache, const void *value_cache, void *out, void *workspace) {
+                           const void *k, const void *v, void *key_cache, void *value_cache, void *out,
+                           void *workspace) {
   const auto &s = *shape;
   sn_status status = checkAttentionSize(s.batch, s.queries, s.capacity, s.heads, "attention_decode");
   if (status != SN_OK) return status;
   if (s.queries > kFewQueries) {
+    if (k != nullptr) {
+      status = cache_append(stream, shape, lengths, k, v, key_cache, value_cache);
+      if (status != SN_OK) return status;
+    }
     return withType(s.dtype, [&](auto t) {
       return check(launchChunk<decltype(t)>(stream, s, lengths, q, key_cache, value_cache, out), "attention_decode");
     });
@@ -344,7 +383,7 @@ sn_status attention_decode(sn_stream *stream, const sn_cache_shape *shape, const
     if (plan.bytes() > 0 && workspace == nullptr) {
       return fail(SN_BAD_ARGUMENT, "attention_decode: workspace is null");
     }
-    return check(launchDecode<T, kHeadSize>(stream, s, plan, lengths, q, key_cache, value_cache, out, workspace),
+    return check(launchDecode<T, kHeadSize>(stream, s, plan, lengths, q, k, v, key_cache, value_cache, out, workspace),
                  "attention_decode");
   });
 }

@@ -61,7 +61,9 @@ sn_status cache_append(sn_stream *stream, const sn_cache_shape *shape, const int
     work.inPieces = work.k.inPieces(s.head_size) && work.v.inPieces(s.head_size) &&
                     work.keyCache.inPieces(s.head_size) && work.valueCache.inPieces(s.head_size);
     int64_t parts = s.batch * s.queries * s.kv_heads * ((s.head_size + 7) / 8);
-    return check(launchEights(handleOf(stream), 8 * parts, work), "cache_append");
+    return check(
+        launchInStep(stream, forEights<Append<T>>, blocksOfEights(8 * parts), dim3(kEightThreads), 0, 8 * parts, work),
+        "cache_append");
   });
 }
 

@@ -1,6 +1,7 @@
 // device.cu: opening GPUs, their memory, streams and recordings.
 #include <algorithm>
 #include <new>
+#include <vector>
 
 #include "cuda/device.h"
 #include "cuda/gemm_cublaslt.h"
@@ -45,6 +46,7 @@ sn_status describe(int ordinal, Device *device) {
   device->ordinal = ordinal;
   device->capability = 10 * properties.major + properties.minor;
   device->hopper = device->capability == 90;
+  device->overlaps = device->capability >= 90;
   device->multiprocessors = properties.multiProcessorCount;
   device->sharedBytes = properties.sharedMemPerBlockOptin;
   device->cacheBytes = static_cast<size_t>(properties.l2CacheSize);
@@ -64,7 +66,7 @@ sn_status chooseIsa(const std::string &isa, Device *device) {
     return fail(SN_BAD_ARGUMENT, "isa %s: this GPU has %s and %s", isa.c_str(), device->isaText.c_str(), kPortableIsa);
   }
   device->isaText = kPortableIsa;
-  device->hopper = false;
+  device->hopper = device->overlaps = false;
   return SN_OK;
 }
 
@@ -204,12 +206,30 @@ sn_status capture_begin(sn_stream *stream) {
   return check(cudaStreamBeginCapture(handleOf(stream), cudaStreamCaptureModeThreadLocal), "capture_begin");
 }
 
+namespace {
+
+cudaError_t countKernels(cudaGraph_t graph, int64_t *kernels) {
+  size_t count = 0;
+  if (cudaError_t error = cudaGraphGetNodes(graph, nullptr, &count)) return error;
+  std::vector<cudaGraphNode_t> nodes(count);
+  if (cudaError_t error = cudaGraphGetNodes(graph, nodes.data(), &count)) return error;
+  *kernels = 0;
+  for (cudaGraphNode_t node : nodes) {
+    cudaGraphNodeType type = cudaGraphNodeTypeEmpty;
+    if (cudaError_t error = cudaGraphNodeGetType(node, &type)) return error;
+    if (type == cudaGraphNodeTypeKernel) ++*kernels;
+  }
+  return cudaSuccess;
+}
+
+}  // namespace
+
 sn_status capture_end(sn_stream *stream, sn_recording **recording) {
   cudaGraph_t graph = nullptr;
   if (cudaError_t error = cudaStreamEndCapture(handleOf(stream), &graph)) return check(error, "capture_end");
   auto *captured = new (std::nothrow) Recording;
-  cudaError_t error =
-      captured == nullptr ? cudaErrorMemoryAllocation : cudaGraphInstantiate(&captured->graph, graph, 0);
+  cudaError_t error = captured == nullptr ? cudaErrorMemoryAllocation : countKernels(graph, &captured->kernels);
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&captured->graph, graph, 0);
   cudaGraphDestroy(graph);
   if (error != cudaSuccess) {
     delete captured;

@@ -47,8 +47,9 @@ class CublasLt;
 
 struct Device : sn_device {
   int ordinal = 0;
-  int capability = 0;   // 90 for 9.0
-  bool hopper = false;  // whether kernels of sm_90a are used
+  int capability = 0;     // 90 for 9.0
+  bool hopper = false;    // whether kernels of sm_90a are used
+  bool overlaps = false;  // whether a kernel may start before the one before it has ended
   int multiprocessors = 0;
   size_t sharedBytes = 0;  // that one block may have
   size_t cacheBytes = 0;   // of the second-level cache
@@ -59,12 +60,33 @@ struct Device : sn_device {
 struct Stream : sn_stream {
   cudaStream_t handle = nullptr;
   Fault *fault = nullptr;
+  mutable bool inStep = false;  // whether its last kernel is one of launchInStep
 };
 
 inline const Device &deviceOf(const sn_device *device) { return *static_cast<const Device *>(device); }
 inline const Device &deviceOf(const sn_stream *stream) { return deviceOf(stream->device); }
-inline cudaStream_t handleOf(const sn_stream *stream) { return static_cast<const Stream *>(stream)->handle; }
+
+// The stream for what starts when all before it has ended.
+inline cudaStream_t handleOf(const sn_stream *stream) {
+  auto *own = static_cast<const Stream *>(stream);
+  own->inStep = false;
+  return own->handle;
+}
 inline Fault *faultOf(const sn_stream *stream) { return static_cast<const Stream *>(stream)->fault; }
+
+// Launches a kernel of a step of decoding, most of which are over almost before they have begun. It may start while the
+// one before it runs, if that is such a kernel too: so each of them lets the next one start (releaseNextGrid), reads at
+// first only weights, which none of them writes, and then waits (waitForPriorGrid). The first after anything else
+// starts when that has ended, even if it has written weights.
+template <typename... Parameters, typename... Arguments>
+cudaError_t launchInStep(const sn_stream *stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                         size_t sharedBytes, Arguments &&...arguments) {
+  auto *own = static_cast<const Stream *>(stream);
+  bool overlaps = deviceOf(stream).overlaps && own->inStep;
+  own->inStep = true;
+  return overlaps ? launchOverlapping(kernel, grid, block, sharedBytes, own->handle, arguments...)
+                  : launch(kernel, grid, block, sharedBytes, own->handle, arguments...);
+}
 
 // What a CUDA error means for the caller; `operation` begins the message.
 sn_status check(cudaError_t error, const char *operation);

@@ -6,6 +6,7 @@
 // atomics on floats. Sorting 65536 places moves a megabyte, adding their rows hundreds.
 #include "cuda/device.h"
 #include "cuda/operations.h"
+#include "cuda/ptx/grid.h"
 #include "cuda/vector.h"
 
 namespace sn::cuda {
@@ -39,6 +40,8 @@ struct Forward {
 // A warp a place.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) embed(Forward<T> a) {
+  releaseNextGrid();
+  waitForPriorGrid();
   int64_t place = static_cast<int64_t>(blockIdx.x) * kWarps + warpOf();
   if (place >= a.places) return;
   int32_t token = a.tokens[place];
@@ -332,7 +335,7 @@ sn_status embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t batch, in
                     static_cast<T *>(out),
                     faultOf(stream)};
     auto blocks = static_cast<unsigned>((work.places + kWarps - 1) / kWarps);
-    return check(launch(embed<T>, dim3(blocks), dim3(kThreads), 0, handleOf(stream), work), "embedding_forward");
+    return check(launchInStep(stream, embed<T>, dim3(blocks), dim3(kThreads), 0, work), "embedding_forward");
   });
 }
 

@@ -1,6 +1,7 @@
 // gather.cu: chosen rows of a matrix, and their gradient: a warp a row, eight elements a lane.
 #include "cuda/device.h"
 #include "cuda/operations.h"
+#include "cuda/ptx/grid.h"
 #include "cuda/vector.h"
 
 namespace sn::cuda {
@@ -27,6 +28,8 @@ __device__ __forceinline__ int64_t rowOfWarp() {
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     gather(int64_t rows, int64_t width, int64_t count, const int32_t *indices, const T *in, T *out, Fault *fault) {
+  releaseNextGrid();
+  waitForPriorGrid();
   int64_t i = rowOfWarp();
   if (i >= count) return;
   int64_t index = indices[i];
@@ -52,8 +55,8 @@ sn_status gather_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_
                          const int32_t *indices, const void *in, void *out) {
   return withType(dtype, [&](auto t) {
     using T = decltype(t);
-    return check(launch(gather<T>, blocksOf(count), dim3(kThreads), 0, handleOf(stream), rows, width, count, indices,
-                        static_cast<const T *>(in), static_cast<T *>(out), faultOf(stream)),
+    return check(launchInStep(stream, gather<T>, blocksOf(count), dim3(kThreads), 0, rows, width, count, indices,
+                              static_cast<const T *>(in), static_cast<T *>(out), faultOf(stream)),
                  "gather_forward");
   });
 }

@@ -39,29 +39,30 @@ __global__ void __launch_bounds__(kAddThreads)
 }
 
 template <typename T>
-cudaError_t launchPlan(const GemmPlan &plan, const sn_gemm_shape &s, const Product<T> &product, int multiprocessors,
-                       cudaStream_t stream) {
+cudaError_t launchPlan(const GemmPlan &plan, const sn_gemm_shape &s, const Product<T> &product, const RowNorm<T> &norm,
+                       const sn_stream *stream) {
   bool transposeA = s.transpose_a != 0, transposeB = s.transpose_b != 0;
   auto slices = static_cast<unsigned>(s.batch * plan.splits);
   if (plan.kernel == GemmKernel::fewRows) {
-    return launchFewRows(product, transposeA, transposeB, slices, multiprocessors, stream);
+    return launchFewRows(product, norm, transposeA, transposeB, slices, stream);
   }
   if constexpr (sizeof(T) == sizeof(bf16)) {
     if (plan.kernel != GemmKernel::warpgroup) {
-      return launchTensorCore(product, plan.tile, transposeA, transposeB, slices, stream);
+      return launchTensorCore(product, plan.tile, transposeA, transposeB, slices, handleOf(stream));
     }
     if (suitsWarpgroup(product)) {
-      return launchWarpgroup(product, plan.tile, plan.cluster, transposeA, transposeB, slices, multiprocessors, stream);
+      return launchWarpgroup(product, plan.tile, plan.cluster, transposeA, transposeB, slices,
+                             deviceOf(stream).multiprocessors, handleOf(stream));
     }
-    return launchTensorCore(product, kUnalignedTile, transposeA, transposeB, slices, stream);
+    return launchTensorCore(product, kUnalignedTile, transposeA, transposeB, slices, handleOf(stream));
   } else {
-    return launchFloats(product, plan.tile, transposeA, transposeB, slices, stream);
+    return launchFloats(product, plan.tile, transposeA, transposeB, slices, handleOf(stream));
   }
 }
 
 template <typename T>
-cudaError_t multiply(const GemmPlan &plan, const sn_gemm_shape &s, const void *a, const void *b, const Epilogue<T> &out,
-                     float *workspace, int multiprocessors, cudaStream_t stream) {
+cudaError_t multiply(const GemmPlan &plan, const sn_gemm_shape &s, const RowNorm<T> &norm, const void *a, const void *b,
+                     const Epilogue<T> &out, float *workspace, const sn_stream *stream) {
   Product<T> product{static_cast<int>(s.m),
                      static_cast<int>(s.n),
                      static_cast<int>(s.k),
@@ -74,13 +75,13 @@ cudaError_t multiply(const GemmPlan &plan, const sn_gemm_shape &s, const void *a
                      static_cast<int>(plan.splits),
                      static_cast<int>(plan.depth),
                      out};
-  if (plan.splits == 1) return launchPlan(plan, s, product, multiprocessors, stream);
+  if (plan.splits == 1) return launchPlan(plan, s, product, norm, stream);
   int64_t stride = partialStride(s);
   product.out = {SN_EPILOGUE_NONE, s.activation, false, true, workspace, nullptr, nullptr, stride, s.m * stride};
-  if (cudaError_t error = launchPlan(plan, s, product, multiprocessors, stream)) return error;
+  if (cudaError_t error = launchPlan(plan, s, product, norm, stream)) return error;
   int64_t blocks = (s.batch * s.m * (stride / 8) + kAddThreads - 1) / kAddThreads;
-  return launch(addParts<T>, dim3(static_cast<unsigned>(blocks)), dim3(kAddThreads), 0, stream, workspace, s.batch,
-                product.m, product.n, product.splits, stride, out);
+  return launch(addParts<T>, dim3(static_cast<unsigned>(blocks)), dim3(kAddThreads), 0, handleOf(stream), workspace,
+                s.batch, product.m, product.n, product.splits, stride, out);
 }
 
 // Kernels count rows, columns, k and blocks in 31 bits.
@@ -147,8 +148,8 @@ sn_status gemm_workspace(const sn_device *device, const sn_gemm_shape *shape, in
   return SN_OK;
 }
 
-sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c, const void *bias,
-               void *aux, void *workspace) {
+sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm *norm, const void *a, const void *b,
+               void *c, const void *bias, void *aux, void *workspace) {
   const sn_gemm_shape &s = *shape;
   const Device &device = deviceOf(stream);
   if (sn_status status = checkSize(s); status != SN_OK) return status;
@@ -157,6 +158,13 @@ sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, con
   int64_t bytes = workspaceOf(device, s, plan);
   if (bytes > 0 && workspace == nullptr) {
     return fail(SN_BAD_ARGUMENT, "gemm: this shape needs a workspace of %lld bytes", static_cast<long long>(bytes));
+  }
+  bool fuses = norm != nullptr && plan.kernel == GemmKernel::fewRows && normalizesItself(s);
+  if (norm != nullptr && !fuses) {
+    sn_status status = layer_norm_forward(stream, s.dtype, s.m, s.k, norm->epsilon, a, nullptr, norm->gain, norm->bias,
+                                          nullptr, norm->out, nullptr, nullptr);
+    if (status != SN_OK) return status;
+    a = norm->out;
   }
   if (plan.kernel == GemmKernel::cublasLt) {
     return device.cublasLt->multiply(s, plan.tile, {a, b, c, bias, aux}, workspace, handleOf(stream));
@@ -172,9 +180,8 @@ sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, con
                     static_cast<const T *>(bias),
                     s.c_stride,
                     s.batch == 1 ? 0 : s.c_batch};
-    return check(
-        multiply(plan, s, a, b, out, static_cast<float *>(workspace), device.multiprocessors, handleOf(stream)),
-        "gemm");
+    RowNorm<T> rowNorm = fuses ? RowNorm<T>::of(*norm, a, s.m, s.k) : RowNorm<T>{};
+    return check(multiply(plan, s, rowNorm, a, b, out, static_cast<float *>(workspace), stream), "gemm");
   });
 }
 

@@ -5,7 +5,7 @@
 #include "cuda/activation.h"
 #include "cuda/device.h"
 #include "cuda/gemm_plan.h"
-#include "cuda/vector.h"
+#include "cuda/row_norm.cuh"
 
 namespace sn::cuda {
 
@@ -166,10 +166,13 @@ cudaError_t launchWarpgroup(const Product<bf16> &product, int tile, int cluster,
                             unsigned slices, int multiprocessors, cudaStream_t stream);
 cudaError_t launchFloats(const Product<float> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
                          cudaStream_t stream);
-cudaError_t launchFewRows(const Product<float> &product, bool transposeA, bool transposeB, unsigned batch,
-                          int multiprocessors, cudaStream_t stream);
-cudaError_t launchFewRows(const Product<bf16> &product, bool transposeA, bool transposeB, unsigned batch,
-                          int multiprocessors, cudaStream_t stream);
+cudaError_t launchFewRows(const Product<float> &product, const RowNorm<float> &norm, bool transposeA, bool transposeB,
+                          unsigned batch, const sn_stream *stream);
+cudaError_t launchFewRows(const Product<bf16> &product, const RowNorm<bf16> &norm, bool transposeA, bool transposeB,
+                          unsigned batch, const sn_stream *stream);
+
+// Whether the kernel for few rows has room for a's normalised rows; a norm without gain is none.
+bool normalizesItself(const sn_gemm_shape &shape);
 
 // Whether rows and batches of an operand all begin at multiples of 16 bytes.
 template <typename T>

@@ -3,20 +3,31 @@
 //
 // The lanes of a block read b in pieces of 16 bytes and multiply each by the few rows of a, which caches hold. Threads
 // of a block share k, so that even a narrow b keeps many loads in flight; their sums meet in a fixed order, first by
-// shuffles in the warp, then through shared memory.
+// shuffles in the warp, then through shared memory. A layer norm of a is each block's own work: a kernel for it would
+// take longer than the product.
 #include <algorithm>
 
 #include "cuda/gemm.h"
+#include "cuda/ptx/copy.h"
+#include "cuda/ptx/grid.h"
 
 namespace sn::cuda {
 
 namespace {
 
-// A product with few rows; element (i, k) of a is at i * aRow + k * aDepth.
+// A product with few rows; element (i, k) of a is at i * aRow + k * aDepth: of a itself, or of its normalised rows in
+// shared memory, where there is a norm.
 template <typename T>
 struct FewRows {
   Product<T> product;
   int64_t aRow, aDepth;
+  RowNorm<T> norm;
+
+  __device__ __forceinline__ const T *beginRows(int64_t batch, T *shared) const {
+    if (norm.gain == nullptr) return product.a + batch * product.aBatch;
+    norm.normalizeInto(shared, static_cast<int>(aRow), blockIdx.x == 0);
+    return shared;
+  }
 };
 
 // Neighbouring elements, read at once.
@@ -75,12 +86,17 @@ __global__ void __launch_bounds__(kColumnsThreads, 1) multiplyColumns(FewRows<T>
   int64_t batch = blockIdx.x / stripes;
   int lane = static_cast<int>(threadIdx.x) % Lanes;
   int stripe = static_cast<int>(blockIdx.x % stripes) * kColumns, present = product.n - stripe - lane * kWide;
-  const T *a = product.a + batch * product.aBatch;
   const T *b = product.b + batch * product.bBatch + stripe + lane * kWide;
+  SN_DYNAMIC_SHARED(memory);
+  int first = static_cast<int>(threadIdx.x) / Lanes * kDeep;
+  for (int k = first; k < min(first + kDeep, product.k) && present > 0; ++k) prefetchLine(b + k * product.bStride);
+  releaseNextGrid();
+  waitForPriorGrid();
+  const T *a = few.beginRows(batch, reinterpret_cast<T *>(memory));
 
   float sums[kCount] = {};
 #pragma unroll 1
-  for (int k = static_cast<int>(threadIdx.x) / Lanes * kDeep; k < product.k; k += kColumnsThreads / Lanes * kDeep) {
+  for (int k = first; k < product.k; k += kColumnsThreads / Lanes * kDeep) {
     if (aligned && present >= kWide && k + kDeep <= product.k) {
       Piece<T, kWide> weights[kDeep];
 #pragma unroll
@@ -123,12 +139,12 @@ __global__ void __launch_bounds__(kColumnsThreads, 1) multiplyColumns(FewRows<T>
   }
 
   SN_SHARED(float, parts, kWarps *Rows *kColumns);
-  int first = spreadSums<kWarp / 2, Lanes, kCount>(sums);
-  if (first >= 0) {
+  int own = spreadSums<kWarp / 2, Lanes, kCount>(sums);
+  if (own >= 0) {
     float *part = parts + static_cast<int>(threadIdx.x) / kWarp * Rows * kColumns + lane * kWide;
 #pragma unroll
     for (int i = 0; i < max(1, kCount >> kSteps); ++i) {
-      part[(first + i) / kWide * kColumns + (first + i) % kWide] = sums[i];
+      part[(own + i) / kWide * kColumns + (own + i) % kWide] = sums[i];
     }
   }
   finishBlock<kWarps, Rows, kColumns>(product, batch, stripe, parts);
@@ -146,7 +162,15 @@ __global__ void __launch_bounds__(kDotsThreads, 2) multiplyDots(FewRows<T> few) 
   unsigned groups = static_cast<unsigned>((product.n + kDotsColumns - 1) / kDotsColumns);
   int64_t batch = blockIdx.x / groups;
   int column = static_cast<int>(blockIdx.x % groups) * kDotsColumns;
-  const T *a = product.a + batch * product.aBatch, *b = product.b + batch * product.bBatch;
+  const T *b = product.b + batch * product.bBatch;
+  SN_DYNAMIC_SHARED(memory);
+  for (int j = 0; j < min(kDotsColumns, product.n - column); ++j) {
+    int k = static_cast<int>(threadIdx.x) * kWide;
+    if (k < product.k) prefetchLine(b + (column + j) * product.bStride + k);
+  }
+  releaseNextGrid();
+  waitForPriorGrid();
+  const T *a = few.beginRows(batch, reinterpret_cast<T *>(memory));
 
   float sums[kCount] = {};
   for (int k = static_cast<int>(threadIdx.x) * kWide; k < product.k; k += kDotsThreads * kWide) {
@@ -203,46 +227,66 @@ __global__ void __launch_bounds__(kDotsThreads, 2) multiplyDots(FewRows<T> few) 
 unsigned blocksAcross(int columns, int each) { return static_cast<unsigned>((columns + each - 1) / each); }
 
 template <typename T, int Rows, bool aligned>
-cudaError_t launchRows(const FewRows<T> &few, bool transposeB, unsigned batch, int multiprocessors,
-                       cudaStream_t stream) {
+cudaError_t launchRows(const FewRows<T> &few, bool transposeB, unsigned batch, const sn_stream *stream) {
   int n = few.product.n;
+  auto sharedBytes = few.norm.gain == nullptr ? 0 : static_cast<size_t>(few.product.m * few.aRow) * sizeof(T);
   if (transposeB) {
-    return launch(multiplyDots<T, Rows, aligned>, dim3(blocksAcross(n, kDotsColumns) * batch), dim3(kDotsThreads), 0,
-                  stream, few);
+    return launchInStep(stream, multiplyDots<T, Rows, aligned>, dim3(blocksAcross(n, kDotsColumns) * batch),
+                        dim3(kDotsThreads), sharedBytes, few);
   }
   unsigned wide = blocksAcross(n, (kColumnsOf<T, 8>)) * batch;
-  if (wide >= 2 * static_cast<unsigned>(multiprocessors)) {
-    return launch(multiplyColumns<T, Rows, 8, aligned>, dim3(wide), dim3(kColumnsThreads), 0, stream, few);
+  if (wide >= 2 * static_cast<unsigned>(deviceOf(stream).multiprocessors)) {
+    return launchInStep(stream, multiplyColumns<T, Rows, 8, aligned>, dim3(wide), dim3(kColumnsThreads), sharedBytes,
+                        few);
   }
   unsigned narrow = blocksAcross(n, (kColumnsOf<T, 2>)) * batch;
-  return launch(multiplyColumns<T, Rows, 2, aligned>, dim3(narrow), dim3(kColumnsThreads), 0, stream, few);
+  return launchInStep(stream, multiplyColumns<T, Rows, 2, aligned>, dim3(narrow), dim3(kColumnsThreads), sharedBytes,
+                      few);
+}
+
+// Of a's normalised rows in shared memory: rows behind each other start in different banks.
+template <typename T>
+int64_t sharedStride(int64_t k) {
+  constexpr int64_t kWide = Vector<T>::kCount;
+  return (k + kWide - 1) / kWide * kWide + kWide;
 }
 
 template <typename T>
-cudaError_t launchAny(const Product<T> &product, bool transposeA, bool transposeB, unsigned batch, int multiprocessors,
-                      cudaStream_t stream) {
-  FewRows<T> few{product, transposeA ? 1 : product.aStride, transposeA ? product.aStride : 1};
-  bool aligned = !transposeA && rowsAreAligned(product.a, product.aStride, product.aBatch) &&
-                 rowsAreAligned(product.b, product.bStride, product.bBatch);
+cudaError_t launchAny(const Product<T> &product, const RowNorm<T> &norm, bool transposeA, bool transposeB,
+                      unsigned batch, const sn_stream *stream) {
+  FewRows<T> few{product, transposeA ? 1 : product.aStride, transposeA ? product.aStride : 1, norm};
+  bool alignedA = !transposeA && rowsAreAligned(product.a, product.aStride, product.aBatch);
+  if (norm.gain != nullptr) {
+    few.aRow = sharedStride<T>(product.k);
+    alignedA = true;
+  }
+  bool aligned = alignedA && rowsAreAligned(product.b, product.bStride, product.bBatch);
   // The order of a sum does not depend on the instance.
   auto *instance = !aligned         ? launchRows<T, kFewRows, false>
                    : product.m == 1 ? launchRows<T, 1, true>
                    : product.m == 2 ? launchRows<T, 2, true>
                    : product.m <= 4 ? launchRows<T, 4, true>
                                     : launchRows<T, kFewRows, true>;
-  return instance(few, transposeB, batch, multiprocessors, stream);
+  return instance(few, transposeB, batch, stream);
 }
 
 }  // namespace
 
-cudaError_t launchFewRows(const Product<float> &product, bool transposeA, bool transposeB, unsigned batch,
-                          int multiprocessors, cudaStream_t stream) {
-  return launchAny(product, transposeA, transposeB, batch, multiprocessors, stream);
+bool normalizesItself(const sn_gemm_shape &s) {
+  constexpr int64_t kMostBytes = int64_t{64} << 10;
+  static_assert(kFewRows <= RowNorm<float>::kRows);
+  auto stride = s.dtype == SN_F32 ? 4 * sharedStride<float>(s.k) : 2 * sharedStride<bf16>(s.k);
+  return s.m * stride <= kMostBytes;
 }
 
-cudaError_t launchFewRows(const Product<bf16> &product, bool transposeA, bool transposeB, unsigned batch,
-                          int multiprocessors, cudaStream_t stream) {
-  return launchAny(product, transposeA, transposeB, batch, multiprocessors, stream);
+cudaError_t launchFewRows(const Product<float> &product, const RowNorm<float> &norm, bool transposeA, bool transposeB,
+                          unsigned batch, const sn_stream *stream) {
+  return launchAny(product, norm, transposeA, transposeB, batch, stream);
+}
+
+cudaError_t launchFewRows(const Product<bf16> &product, const RowNorm<bf16> &norm, bool transposeA, bool transposeB,
+                          unsigned batch, const sn_stream *stream) {
+  return launchAny(product, norm, transposeA, transposeB, batch, stream);
 }
 
 }  // namespace sn::cuda

@@ -9,13 +9,14 @@
 // https://github.com/karpathy/llm.c).
 #include "cuda/device.h"
 #include "cuda/operations.h"
-#include "cuda/vector.h"
+#include "cuda/ptx/grid.h"
+#include "cuda/row_norm.cuh"
 
 namespace sn::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kNormThreads;
 
 // Replaces each number by its sum over `Threads` threads, a warp or the whole block. `scratch`: Count floats a warp
 // that no thread may still read from an earlier sum: two take turns.
@@ -78,17 +79,11 @@ struct Forward {
     return residual == nullptr ? Packed<T, 8>{} : loadPacked<8>(residual + at, count);
   }
 
-  __device__ float rstdOf(float squares) const { return 1.0f / sqrtf(squares / static_cast<float>(width) + epsilon); }
+  __device__ float rstdFor(float squares) const { return rstdOf(squares, static_cast<float>(width), epsilon); }
 
   __device__ void finish(int64_t at, int64_t column, float mu, float scale, float (&s)[8]) const {
     int64_t count = width - column;
-    auto packedGain = loadPacked<8>(gain + column, count);
-    auto packedBias = bias == nullptr ? Packed<T, 8>{} : loadPacked<8>(bias + column, count);
-    float factor[8], shift[8];
-    packedGain.unpack(factor);
-    packedBias.unpack(shift);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) s[j] = (s[j] - mu) * scale * factor[j] + shift[j];
+    normalizeEight(gain + column, bias == nullptr ? nullptr : bias + column, count, mu, scale, s);
     storeElements(out + at, count, s);
   }
 
@@ -99,24 +94,11 @@ struct Forward {
   }
 };
 
-// The sum of squares of what exists of an eight, less mu.
-__device__ __forceinline__ float squaresOf(const float (&s)[8], int64_t count, float mu) {
-  float squares = 0;
-#pragma unroll
-  for (int j = 0; j < 8; ++j) {
-    float difference = j < count ? s[j] - mu : 0.0f;
-    squares = fmaf(difference, difference, squares);
-  }
-  return squares;
-}
-
-__device__ __forceinline__ float sumOf(const float (&s)[8]) {
-  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-}
-
 template <typename T, typename Team>
 __global__ void __launch_bounds__(kThreads) forwardRows(Forward<T> a) {
   SN_SHARED(float, scratch, 2 * kThreads / kWarp);
+  releaseNextGrid();
+  waitForPriorGrid();
   int64_t row = static_cast<int64_t>(blockIdx.x) * Team::kRows + Team::number();
   if (row >= a.rows) return;
   int64_t start = row * a.width;
@@ -138,7 +120,7 @@ __global__ void __launch_bounds__(kThreads) forwardRows(Forward<T> a) {
 #pragma unroll
   for (int i = 0; i < Team::kEights; ++i) squares[0] += squaresOf(s[i], a.width - Team::column(i), mu);
   teamSum<Team::kSize>(squares, scratch + kThreads / kWarp);
-  float scale = a.rstdOf(squares[0]);
+  float scale = a.rstdFor(squares[0]);
 #pragma unroll
   for (int i = 0; i < Team::kEights; ++i) a.finish(start + Team::column(i), Team::column(i), mu, scale, s[i]);
   if (Team::lane() == 0) a.keep(row, mu, scale);
@@ -146,7 +128,9 @@ __global__ void __launch_bounds__(kThreads) forwardRows(Forward<T> a) {
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) forwardWideRow(Forward<T> a) {
-  SN_SHARED(float, scratch, kThreads / kWarp);
+  SN_SHARED(float, scratch, 2 * kThreads / kWarp);
+  releaseNextGrid();
+  waitForPriorGrid();
   int64_t row = blockIdx.x, start = row * a.width;
   // f(column, s) for each of the thread's eights.
   auto forEights = [&](bool first, auto &&f) {
@@ -161,31 +145,33 @@ __global__ void __launch_bounds__(kThreads) forwardWideRow(Forward<T> a) {
       f(column, s);
     }
   };
-  float total = 0, squares = 0;
-  forEights(true, [&](int64_t, float(&s)[8]) { total += sumOf(s); });
-  float mu = blockSum(total, scratch) / static_cast<float>(a.width);
-  forEights(false, [&](int64_t column, float(&s)[8]) { squares += squaresOf(s, a.width - column, mu); });
-  float scale = a.rstdOf(blockSum(squares, scratch));
+  float total[1] = {}, squares[1] = {};
+  forEights(true, [&](int64_t, float(&s)[8]) { total[0] += sumOf(s); });
+  teamSum<kThreads>(total, scratch);
+  float mu = total[0] / static_cast<float>(a.width);
+  forEights(false, [&](int64_t column, float(&s)[8]) { squares[0] += squaresOf(s, a.width - column, mu); });
+  teamSum<kThreads>(squares, scratch + kThreads / kWarp);
+  float scale = a.rstdFor(squares[0]);
   forEights(false, [&](int64_t column, float(&s)[8]) { a.finish(start + column, column, mu, scale, s); });
   if (threadIdx.x == 0) a.keep(row, mu, scale);
 }
 
 template <typename T, typename Team>
-cudaError_t launchForward(cudaStream_t stream, const Forward<T> &work) {
+cudaError_t launchForward(const sn_stream *stream, const Forward<T> &work) {
   auto blocks = static_cast<unsigned>((work.rows + Team::kRows - 1) / Team::kRows);
-  return launch(forwardRows<T, Team>, dim3(blocks), dim3(kThreads), 0, stream, work);
+  return launchInStep(stream, forwardRows<T, Team>, dim3(blocks), dim3(kThreads), 0, work);
 }
 
 template <typename T>
-cudaError_t forward(cudaStream_t stream, const Forward<T> &work) {
+cudaError_t forward(const sn_stream *stream, const Forward<T> &work) {
   if (work.width <= 256) return launchForward<T, Team<kWarp, 1>>(stream, work);
   if (work.width <= 512) return launchForward<T, Team<kWarp, 2>>(stream, work);
   if (work.width <= 768) return launchForward<T, Team<kWarp, 3>>(stream, work);
-  if (work.width <= 1024) return launchForward<T, Team<kWarp, 4>>(stream, work);
+  if (work.width <= kWarpNormWidth) return launchForward<T, Team<kWarp, 4>>(stream, work);
   if (work.width <= 2048) return launchForward<T, Team<kThreads, 1>>(stream, work);
   if (work.width <= 4096) return launchForward<T, Team<kThreads, 2>>(stream, work);
   if (work.width <= 8192) return launchForward<T, Team<kThreads, 4>>(stream, work);
-  return launch(forwardWideRow<T>, dim3(static_cast<unsigned>(work.rows)), dim3(kThreads), 0, stream, work);
+  return launchInStep(stream, forwardWideRow<T>, dim3(static_cast<unsigned>(work.rows)), dim3(kThreads), 0, work);
 }
 
 // ---- backward ------------------------------------------------------------------------------------------------------
@@ -431,7 +417,7 @@ sn_status layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, in
                     static_cast<T *>(out),
                     mean,
                     rstd};
-    return check(forward(handleOf(stream), work), "layer_norm_forward");
+    return check(forward(stream, work), "layer_norm_forward");
   });
 }
 

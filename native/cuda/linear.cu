@@ -6,12 +6,15 @@
 // once, whose sums are added in the order of the slices. How many slices there are depends on the weights alone, and
 // nothing else changes the order of a sum: so a row has the same bits among any others.
 //
-// Up to eight rows are rounded by each warp as it reads them: a kernel of its own would take longer than the product.
-// More are rounded once, into the workspace, by the same functions.
+// Up to eight rows are rounded by each warp as it reads them, and normalised by each block: a kernel of its own would
+// take longer than the product. More are rounded once, into the workspace, by the same functions.
+//
+// When tokens are decoded, a product is but one of many short kernels: each has its first weights on their way while
+// the one before it still computes x (launchInStep).
 #include <algorithm>
 
 #include "cuda/gemm.h"
-#include "cuda/linear_formats.cuh"
+#include "cuda/linear_rows.cuh"
 #include "cuda/operations.h"
 
 namespace sn::cuda {
@@ -19,78 +22,6 @@ namespace sn::cuda {
 namespace {
 
 constexpr int kMostSlices = 16;
-
-// ---- where x comes from -------------------------------------------------------------------------------------------
-
-// Rows of floats in memory, all of which begin at multiples of 16 bytes.
-template <typename Format>
-struct Direct {
-  using Loaded = typename Format::Numbers;
-
-  const float *first;
-  int64_t stride;
-  int rows, in;  // `in` is a multiple of 4
-
-  __device__ __forceinline__ Loaded load(int tile, int step) const {
-    return Format::numbers([&](int row, int place) {
-      int k = step * Format::kDepth + place;
-      if (k >= in) return Four{};
-      // Of a row too many the sums are not used.
-      return *reinterpret_cast<const Four *>(first + min(tile * kRows + row, rows - 1) * stride + k);
-    });
-  }
-
-  static __device__ __forceinline__ auto fragments(const Loaded &x) { return Format::fragments(x); }
-};
-
-// What prepareRows left.
-template <typename Format>
-struct Prepared {
-  using Loaded = typename Format::Fragments;
-
-  const unsigned char *first;
-  int tiles;  // of a step
-
-  __device__ __forceinline__ Loaded load(int tile, int step) const {
-    int64_t place = static_cast<int64_t>(step) * tiles + tile;
-    return Format::read(first + place * Format::kPreparedBytes);
-  }
-
-  static __device__ __forceinline__ Loaded fragments(const Loaded &x) { return x; }
-};
-
-constexpr int kPrepareThreads = 128;
-
-// A warp a step of a tile.
-template <typename Format, typename T>
-__global__ void __launch_bounds__(kPrepareThreads)
-    prepareRows(const T *x, int64_t stride, int rows, int in, int tiles, int64_t count, unsigned char *prepared) {
-  int64_t number = static_cast<int64_t>(blockIdx.x) * (kPrepareThreads / kWarp) + threadIdx.x / kWarp;
-  if (number >= count) return;
-  int tile = static_cast<int>(number % tiles), first = static_cast<int>(number / tiles) * Format::kDepth;
-  auto numbers = Format::numbers([&](int row, int place) {
-    Four four;
-    const T *from = x + min(tile * kRows + row, rows - 1) * stride + first + place;
-    loadPacked<4>(from, in - first - place).unpack(four.element);
-    return four;
-  });
-  Format::write(Format::fragments(numbers), prepared + number * Format::kPreparedBytes);
-}
-
-// Rows as floats, padded with zeros to `padded`.
-template <typename T>
-struct PadRows {
-  const T *x;
-  int64_t stride, in, padded;
-  float *out;
-
-  __device__ void operator()(int64_t first, int) const {
-    int64_t k = first % padded;
-    float numbers[8];
-    loadPacked<8>(x + first / padded * stride + k, in - k).unpack(numbers);
-    storeElements(out + first, 8, numbers);
-  }
-};
 
 // ---- the product --------------------------------------------------------------------------------------------------
 
@@ -107,7 +38,7 @@ struct Dealing {
   int panels;  // of a block
   int rowBlocks;
 
-  int warps() const { return panels * atOnce; }
+  __host__ __device__ int warps() const { return panels * atOnce; }
 };
 
 template <typename T>
@@ -119,29 +50,43 @@ struct Linear {
   Epilogue<T> epilogue;
 };
 
-// Adds a slice of a panel's products with a few tiles of x, step after step. The weights of a few steps are on their
-// way before the first is multiplied; x comes from the caches.
-template <typename Format, typename Source, int Tiles>
-__device__ __forceinline__ void addSlice(const unsigned char *panel, const Source &x, int tile, int slice, int slices,
-                                         int steps, float (&sums)[Tiles][Format::kSums]) {
-  constexpr int kAhead = Tiles <= 2 || Format::kAhead < 2 ? Format::kAhead : 2;
-#pragma unroll 1
-  for (int first = slice; first < steps; first += kAhead * slices) {
-    typename Format::Weights weights[kAhead];
+// A slice of a panel's steps, of which the weights of a few are on their way before the first is multiplied; x comes
+// from the caches.
+template <typename Format, int Tiles>
+struct Slice {
+  static constexpr int kAhead = Tiles <= 2 || Format::kAhead < 2 ? Format::kAhead : 2;
+
+  const unsigned char *panel;
+  int slices, steps;
+  int next;  // step, whose weights are on their way
+  typename Format::Weights weights[kAhead];
+
+  __device__ __forceinline__ void load(int first) {
+    next = first;
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       int step = first + i * slices;
       if (step < steps) weights[i] = Format::load(panel + static_cast<int64_t>(step) * Format::kBytes);
     }
+  }
+
+  // Adds the products with a few tiles of x, step after step.
+  template <typename Source>
+  __device__ __forceinline__ void add(const Source &x, int tile, float (&sums)[Tiles][Format::kSums]) {
+#pragma unroll 1
+    while (next < steps) {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      int step = first + i * slices;
-      if (step >= steps) break;
+      for (int i = 0; i < kAhead; ++i) {
+        int step = next + i * slices;
+        if (step >= steps) break;
 #pragma unroll
-      for (int t = 0; t < Tiles; ++t) Format::multiply(weights[i], Source::fragments(x.load(tile + t, step)), sums[t]);
+        for (int t = 0; t < Tiles; ++t)
+          Format::multiply(weights[i], Source::fragments(x.load(tile + t, step)), sums[t]);
+      }
+      load(next + kAhead * slices);
     }
   }
-}
+};
 
 // Four neighbours of the sums [slices at once][rows][columns] of a round, added in the order of the slices.
 __device__ __forceinline__ void addFours(const float *sums, int slices, int stride, float (&total)[4]) {
@@ -156,7 +101,8 @@ __device__ __forceinline__ void addFours(const float *sums, int slices, int stri
 }
 
 template <typename Format, typename Source, typename T, int Tiles>
-__global__ void __launch_bounds__(mostWarps<Format>(Tiles) * kWarp, 1) multiplyPacked(Linear<T> a, Source x) {
+__global__ void __launch_bounds__(mostWarps<Format>(Tiles) * kWarp, Source::kBlocks)
+    multiplyPacked(Linear<T> a, Source x) {
   constexpr int kTileRows = Tiles * kRows;
   SN_DYNAMIC_SHARED(memory);
   auto *all = reinterpret_cast<float *>(memory);
@@ -165,13 +111,17 @@ __global__ void __launch_bounds__(mostWarps<Format>(Tiles) * kWarp, 1) multiplyP
   int firstPanel = static_cast<int>(blockIdx.x) / dealing.rowBlocks * dealing.panels, panel = firstPanel + own;
   int tile = static_cast<int>(blockIdx.x) % dealing.rowBlocks * Tiles, columns = dealing.panels * kOutputs;
   int stride = kTileRows * columns;
+  // A warp without a panel has no steps.
+  Slice<Format, Tiles> slice{a.packed + panel * a.panelBytes, dealing.slices, panel < a.panels ? a.steps : 0, 0, {}};
+  slice.load(turn);
+  releaseNextGrid();
+  waitForPriorGrid();
+  x.begin(all + dealing.warps() * kTileRows * kOutputs);
 #pragma unroll 1
   for (int first = 0;; first += dealing.atOnce) {
     float sums[Tiles][Format::kSums] = {};
-    if (panel < a.panels) {
-      addSlice<Format, Source, Tiles>(a.packed + panel * a.panelBytes, x, tile, first + turn, dealing.slices, a.steps,
-                                      sums);
-    }
+    if (first > 0) slice.load(first + turn);
+    slice.add(x, tile, sums);
     float *mine = all + turn * stride + own * kOutputs;
 #pragma unroll
     for (int t = 0; t < Tiles; ++t) Format::put(sums[t], mine + t * kRows * columns, columns, first > 0 && turn == 0);
@@ -223,9 +173,9 @@ cudaError_t launchTiles(sn_stream *stream, Linear<T> work, const Source &x) {
   work.dealing = deal(work.panels, work.steps, rowBlocks, mostWarps<Format>(Tiles), deviceOf(stream).multiprocessors);
   const Dealing &dealing = work.dealing;
   int64_t blocks = (int64_t{work.panels} + dealing.panels - 1) / dealing.panels * rowBlocks;
-  auto sharedBytes = sizeof(float) * dealing.warps() * Tiles * kRows * kOutputs;
-  return launch(multiplyPacked<Format, Source, T, Tiles>, dim3(static_cast<unsigned>(blocks)),
-                dim3(static_cast<unsigned>(dealing.warps() * kWarp)), sharedBytes, handleOf(stream), work, x);
+  auto sharedBytes = sizeof(float) * dealing.warps() * Tiles * kRows * kOutputs + x.sharedBytes();
+  return launchInStep(stream, multiplyPacked<Format, Source, T, Tiles>, dim3(static_cast<unsigned>(blocks)),
+                      dim3(static_cast<unsigned>(dealing.warps() * kWarp)), sharedBytes, work, x);
 }
 
 // Calls f with a format's functions.
@@ -253,6 +203,51 @@ int64_t preparedTilesOf(int64_t rows) {
   return (tilesOf(rows) + each - 1) / each * each;
 }
 
+// With a tile of rows to normalise, a block still has others beside it on its multiprocessor.
+constexpr int64_t kMostNormBytes = int64_t{64} << 10;
+
+template <typename Format>
+int64_t normBytes(int64_t rows, int64_t in) {
+  return rows * Normalized<Format>::strideOf(in) * static_cast<int64_t>(sizeof(float));
+}
+
+// Whether rows are normalised where they are multiplied or prepared.
+template <typename Format>
+bool normalizesItself(const sn_linear_shape &s) {
+  bool prepares = s.rows > kRows && Format::kFormat != SN_WEIGHT_F32;
+  return s.dtype == SN_F32 && (s.rows <= kRows || prepares) &&
+         normBytes<Format>(std::min<int64_t>(s.rows, kRows), s.in) <= kMostNormBytes;
+}
+
+template <typename Format, typename T>
+cudaError_t multiplyPrepared(sn_stream *stream, const sn_linear_shape &s, const Linear<T> &work,
+                             const unsigned char *prepared) {
+  Prepared<Format> source{prepared, static_cast<int>(preparedTilesOf(s.rows))};
+  int each = tilesOfBlock(s.rows);
+  auto *instance = each == 2   ? launchTiles<Format, T, 2, Prepared<Format>>
+                   : each == 4 ? launchTiles<Format, T, 4, Prepared<Format>>
+                               : launchTiles<Format, T, 8, Prepared<Format>>;
+  return instance(stream, work, source);
+}
+
+template <typename Format>
+cudaError_t multiplyNormalized(sn_stream *stream, const sn_linear_shape &s, const Linear<float> &work,
+                               const RowNorm<float> &norm, void *workspace) {
+  int stride = Normalized<Format>::strideOf(s.in);
+  if constexpr (Format::kFormat != SN_WEIGHT_F32) {
+    if (s.rows > kRows) {
+      auto *prepared = static_cast<unsigned char *>(workspace);
+      int tiles = static_cast<int>(preparedTilesOf(s.rows));
+      cudaError_t error =
+          launchInStep(stream, prepareNormalized<Format>, dim3(static_cast<unsigned>(tiles)), dim3(kNormThreads),
+                       static_cast<size_t>(normBytes<Format>(kRows, s.in)), norm, stride, tiles, work.steps, prepared);
+      return error != cudaSuccess ? error : multiplyPrepared<Format>(stream, s, work, prepared);
+    }
+  }
+  Normalized<Format> source{norm, {nullptr, stride, work.rows, static_cast<int>(paddedOf(s.in))}};
+  return launchTiles<Format, float, 1>(stream, work, source);
+}
+
 // Floats, of few rows those of all formats, are read where they are.
 template <typename Format, typename T>
 cudaError_t multiply(sn_stream *stream, const sn_linear_shape &s, const Linear<T> &work, const T *x, void *workspace) {
@@ -278,15 +273,9 @@ cudaError_t multiply(sn_stream *stream, const sn_linear_shape &s, const Linear<T
     int tiles = static_cast<int>(preparedTilesOf(s.rows));
     int64_t count = int64_t{tiles} * work.steps, warps = kPrepareThreads / kWarp;
     cudaError_t error =
-        launch(prepareRows<Format, T>, dim3(static_cast<unsigned>((count + warps - 1) / warps)), dim3(kPrepareThreads),
-               0, handleOf(stream), x, s.x_stride, work.rows, in, tiles, count, prepared);
-    if (error != cudaSuccess) return error;
-    Prepared<Format> source{prepared, tiles};
-    int each = tilesOfBlock(s.rows);
-    auto *instance = each == 2   ? launchTiles<Format, T, 2, Prepared<Format>>
-                     : each == 4 ? launchTiles<Format, T, 4, Prepared<Format>>
-                                 : launchTiles<Format, T, 8, Prepared<Format>>;
-    return instance(stream, work, source);
+        launchInStep(stream, prepareRows<Format, T>, dim3(static_cast<unsigned>((count + warps - 1) / warps)),
+                     dim3(kPrepareThreads), 0, x, s.x_stride, work.rows, in, tiles, count, prepared);
+    return error != cudaSuccess ? error : multiplyPrepared<Format>(stream, s, work, prepared);
   }
 }
 
@@ -318,8 +307,8 @@ sn_status linear_workspace(const sn_device *, const sn_linear_shape *shape, int6
   return SN_OK;
 }
 
-sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
-                 const void *bias, const void *aux, void *workspace) {
+sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const sn_row_norm *norm, const void *x,
+                 const void *packed, void *y, const void *bias, const void *aux, void *workspace) {
   const auto &s = *shape;
   if (sn_status status = checkSize(s); status != SN_OK) return status;
   PackedLayout layout(s.format, s.in, s.out);
@@ -346,7 +335,20 @@ sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x,
                      static_cast<int>(s.out),
                      {},
                      epilogue};
-      return check(multiply<Format>(stream, s, work, static_cast<const T *>(x), workspace), "linear");
+      if constexpr (sizeof(T) == sizeof(float)) {
+        if (norm != nullptr && normalizesItself<Format>(s)) {
+          auto rowNorm = RowNorm<float>::of(*norm, x, s.rows, s.in);
+          return check(multiplyNormalized<Format>(stream, s, work, rowNorm, workspace), "linear");
+        }
+      }
+      const void *rows = x;
+      if (norm != nullptr) {
+        sn_status status = layer_norm_forward(stream, s.dtype, s.rows, s.in, norm->epsilon, x, nullptr, norm->gain,
+                                              norm->bias, nullptr, norm->out, nullptr, nullptr);
+        if (status != SN_OK) return status;
+        rows = norm->out;
+      }
+      return check(multiply<Format>(stream, s, work, static_cast<const T *>(rows), workspace), "linear");
     });
   });
 }

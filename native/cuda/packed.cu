@@ -3,6 +3,7 @@
 #include "cuda/device.h"
 #include "cuda/operations.h"
 #include "cuda/ptx/convert.h"
+#include "cuda/ptx/grid.h"
 #include "cuda/vector.h"
 
 namespace sn::cuda {
@@ -191,6 +192,48 @@ __global__ void __launch_bounds__(kThreads) unpackRows(PackedLayout layout, int6
   }
 }
 
+template <typename T>
+struct Embedding {
+  int64_t places, length, positions;
+  float scale;
+  const int32_t *tokens, *offsets;
+  const unsigned char *packed;
+  const T *positionTable;
+  T *out;
+  Fault *fault;
+};
+
+// As embedding_forward, of a packed table: a warp a place.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) embedPacked(PackedLayout layout, Embedding<T> a) {
+  releaseNextGrid();
+  waitForPriorGrid();
+  int64_t place = warpOfGrid();
+  if (place >= a.places) return;
+  int32_t token = a.tokens[place];
+  int64_t position = place % a.length + (a.offsets == nullptr ? 0 : a.offsets[place / a.length]);
+  bool tokenKnown = token >= 0 && token < layout.out;
+  bool positionKnown = a.positionTable == nullptr || (position >= 0 && position < a.positions);
+  if (laneOf() == 0 && !tokenKnown) a.fault->note(Fault::kToken, token, place, layout.out);
+  if (laneOf() == 0 && !positionKnown) {
+    a.fault->note(Fault::kPosition, static_cast<int32_t>(position), place, a.positions);
+  }
+  bool known = tokenKnown && positionKnown;
+  const unsigned char *panel = a.packed + (known ? token / kPanel * layout.panelBytes() : 0);
+  for (int64_t k = 8 * laneOf(); k < layout.in; k += 8 * kWarp) {
+    Packed<T, 8> shift{};
+    float x[8] = {}, y[8];
+    if (known && a.positionTable != nullptr) {
+      shift = loadPacked<8>(a.positionTable + position * layout.in + k, layout.in - k);
+    }
+    if (known) unpackEight(layout, panel, static_cast<int>(token % kPanel), k, x);
+    shift.unpack(y);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) x[j] = fmaf(x[j], a.scale, y[j]);
+    storeElements(a.out + place * layout.in + k, layout.in - k, x);
+  }
+}
+
 dim3 blocksOf(int64_t warps) { return dim3(static_cast<unsigned>((warps + kWarps - 1) / kWarps)); }
 
 }  // namespace
@@ -220,6 +263,27 @@ sn_status packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype
         launch(unpackRows<T>, blocksOf(count), dim3(kThreads), 0, handleOf(stream), PackedLayout(format, in, out),
                count, indices, static_cast<const unsigned char *>(packed), static_cast<T *>(rows), faultOf(stream)),
         "packed_rows");
+  });
+}
+
+sn_status packed_embedding(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t batch, int64_t length,
+                           int64_t width, int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                           const int32_t *offsets, const void *packed, const void *position_table, void *out) {
+  return withType(dtype, [&](auto t) {
+    using T = decltype(t);
+    Embedding<T> work{batch * length,
+                      length,
+                      positions,
+                      scale,
+                      tokens,
+                      offsets,
+                      static_cast<const unsigned char *>(packed),
+                      static_cast<const T *>(position_table),
+                      static_cast<T *>(out),
+                      faultOf(stream)};
+    return check(launchInStep(stream, embedPacked<T>, blocksOf(work.places), dim3(kThreads), 0,
+                              PackedLayout(format, width, vocabulary), work),
+                 "packed_embedding");
   });
 }
 

@@ -5,8 +5,12 @@
 // split is a block's (flash-decoding): it leaves its sums in the workspace, and the last block of a row to come adds
 // them up, in the order of the splits; else one block goes through all of them, in the same order. So a row has the
 // same bits alone and in any company. Rows, positions and tables are read by the kernel alone: a recording fits all.
+//
+// Of few rows a block also takes the keys and values of its sequence that are not in their pages yet, rounded as they
+// will be there, and one block for each puts them there.
 #include "cuda/attention_reading.cuh"
 #include "cuda/operations.h"
+#include "cuda/ptx/grid.h"
 
 namespace sn::cuda {
 
@@ -15,6 +19,8 @@ namespace {
 constexpr int kRows = 4;
 constexpr int64_t kMostParts = 16384;          // blocks that splits of their own are worth
 constexpr int64_t kCounters = kMostParts / 2;  // at the workspace's start, zero between calls
+
+constexpr int64_t kNowhere = -1;
 
 // A call's rows and where their positions lie.
 struct Paged {
@@ -51,10 +57,10 @@ struct Paged {
     return slots[row] >= 0 && slots[row] < sequences && positions[row] >= 0 && positions[row] / pageSize < tableStride;
   }
 
-  // Where a position's head begins, in rows of all pages; -1 where it has no page.
+  // Where a position's head begins, in rows of all pages; kNowhere where it has no page.
   __device__ int64_t place(int slot, int head, int position) const {
     int page = tables[static_cast<int64_t>(slot) * tableStride + position / pageSize];
-    if (page < 0 || page >= pages) return -1;
+    if (page < 0 || page >= pages) return kNowhere;
     return (static_cast<int64_t>(page) * sharedHeads + head) * pageSize + position % pageSize;
   }
 
@@ -118,7 +124,9 @@ struct PagedArguments {
   Paged paged;
   int64_t qStride, outStride;
   const T *q;
-  const C *keys, *values;
+  int64_t kStride, vStride;
+  const T *k, *v;  // the rows' own, which the pages do not have yet; null: they have them
+  C *keys, *values;
   T *out;
   bool piecesIn;
   int splits;             // that have blocks of their own; 1: a block goes through all
@@ -143,9 +151,55 @@ struct Merged {
   }
 };
 
+// What the pages do not have yet of a sequence.
+template <typename C, int HeadSize>
+struct OwnRows {
+  // Of a call, at most: as many as shared memory has room for.
+  static constexpr int kMost = HeadSize * sizeof(C) > 512 ? 4 : 8;
+
+  unsigned rows;     // of the call, a bit each
+  C *keys, *values;  // [kMost][HeadSize] in shared memory
+
+  template <typename T>
+  __device__ void load(const PagedArguments<T, C> &arguments, int slot, int shared) {
+    const auto &paged = arguments.paged;
+    for (int row = 0; row < paged.rows; ++row) rows |= (paged.slots[row] == slot ? 1u : 0u) << row;
+    for (int i = static_cast<int>(threadIdx.x); i < paged.rows * HeadSize; i += kThreads) {
+      int row = i / HeadSize, column = i % HeadSize;
+      if ((rows >> row & 1u) == 0 || column >= paged.headSize) continue;
+      int64_t at = shared * paged.headSize + column;
+      keys[i] = fromFloat<C>(toFloat(arguments.k[row * arguments.kStride + at]));
+      values[i] = fromFloat<C>(toFloat(arguments.v[row * arguments.vStride + at]));
+    }
+    __syncthreads();
+  }
+
+  // Puts a row into its page.
+  template <typename T>
+  __device__ void store(const PagedArguments<T, C> &arguments, int row, int shared) const {
+    const auto &paged = arguments.paged;
+    int64_t place = paged.place(paged.slots[row], shared, paged.positions[row]);
+    if (place < 0) return;
+    for (int i = static_cast<int>(threadIdx.x); i < paged.headSize; i += kThreads) {
+      arguments.keys[place * paged.headSize + i] = keys[row * HeadSize + i];
+      arguments.values[place * paged.headSize + i] = values[row * HeadSize + i];
+    }
+  }
+
+  // The row of a position; -1: the pages have it.
+  __device__ int find(const int32_t *positions, int position) const {
+    for (unsigned left = rows; left != 0; left &= left - 1) {
+      int row = __ffs(static_cast<int>(left)) - 1;
+      if (positions[row] == position) return row;
+    }
+    return -1;
+  }
+};
+
 // Rows `row` .. row + count of one run, count <= R.
 template <int HeadSize, int R, typename T, typename C>
-__device__ void attendRows(const PagedArguments<T, C> &arguments, int row, int count, int head, int ownSplit) {
+__device__ void attendRows(const PagedArguments<T, C> &arguments, int row, int count, int head, int ownSplit,
+                           OwnRows<C, HeadSize> own) {
   using Reader = Reading<C, HeadSize>;
   constexpr int kSteps = Reader::kSteps, kKeys = Reader::kKeys, kSplit = kSplitKeys<C, HeadSize>;
   constexpr int kColumns = (R * HeadSize + kThreads - 1) / kThreads;  // of a thread
@@ -163,6 +217,13 @@ __device__ void attendRows(const PagedArguments<T, C> &arguments, int row, int c
   if (arguments.splits > 1) {
     if (ownSplit < split || ownSplit > lastSplit) return;
     split = lastSplit = ownSplit;
+  }
+  if (arguments.k != nullptr) {
+    own.load(arguments, slot, shared);
+    for (int r = 0; r < count && head % (paged.heads / paged.sharedHeads) == 0; ++r) {
+      int at = paged.positions[row + r] / kSplit;
+      if (at >= split && at <= lastSplit) own.store(arguments, row + r, shared);
+    }
   }
 
   const int warp = static_cast<int>(threadIdx.x / kWarp), lane = static_cast<int>(threadIdx.x % kWarp);
@@ -189,14 +250,16 @@ __device__ void attendRows(const PagedArguments<T, C> &arguments, int row, int c
       bool misses = false;
       for (int k = static_cast<int>(threadIdx.x); k < kKeys; k += kThreads) {
         bool seen = block + k >= firstKey && block + k < lastKey;
-        places[k] = seen ? paged.place(slot, shared, block + k) : -1;
-        misses = misses || (seen && places[k] < 0);
+        int64_t place = seen ? paged.place(slot, shared, block + k) : kNowhere;
+        misses = misses || (seen && place < 0);
+        int ownRow = place < 0 ? -1 : own.find(paged.positions, block + k);
+        places[k] = ownRow < 0 ? place : kNowhere - 1 - ownRow;
       }
       if (__syncthreads_or(misses)) {
         for (int r = 0; r < count; ++r) {
           for (int k = 0; k < kKeys; ++k) {
             bool seen = block + k >= paged.first(row + r) && block + k <= paged.positions[row + r];
-            if (seen && places[k] < 0) refused |= 1u << r;
+            if (seen && places[k] == kNowhere) refused |= 1u << r;
           }
         }
       }
@@ -205,10 +268,12 @@ __device__ void attendRows(const PagedArguments<T, C> &arguments, int row, int c
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
         int64_t place = places[keyOf(step)];
-        int64_t at = place < 0 ? 0 : place * paged.headSize;
-        int headSize = place < 0 ? 0 : paged.headSize;
-        Reader::load(arguments.keys + at, headSize, arguments.piecesIn, keyPieces[step]);
-        Reader::load(arguments.values + at, headSize, arguments.piecesIn, valuePieces[step]);
+        int64_t inPages = place < 0 ? 0 : place * paged.headSize, inOwn = (kNowhere - 1 - place) * HeadSize;
+        int headSize = place == kNowhere ? 0 : paged.headSize;
+        const C *key = place < kNowhere ? own.keys + inOwn : arguments.keys + inPages;
+        const C *value = place < kNowhere ? own.values + inOwn : arguments.values + inPages;
+        Reader::load(key, headSize, arguments.piecesIn, keyPieces[step]);
+        Reader::load(value, headSize, arguments.piecesIn, valuePieces[step]);
       }
       float scores[R][kSteps];
       multiplyKeys<C, HeadSize>(keyPieces, queries, scores);
@@ -306,6 +371,12 @@ __device__ void attendRows(const PagedArguments<T, C> &arguments, int row, int c
 
 template <int HeadSize, typename T, typename C>
 __global__ void __launch_bounds__(kThreads) attendPages(const __grid_constant__ PagedArguments<T, C> arguments) {
+  using Own = OwnRows<C, HeadSize>;
+  SN_SHARED(C, ownKeys, Own::kMost * HeadSize);
+  SN_SHARED(C, ownValues, Own::kMost * HeadSize);
+  const Own own{0, ownKeys, ownValues};
+  releaseNextGrid();
+  waitForPriorGrid();
   const auto &paged = arguments.paged;
   auto number = static_cast<int>(blockIdx.x);
   int split = number % arguments.splits, head = number / arguments.splits % paged.heads;
@@ -322,9 +393,9 @@ __global__ void __launch_bounds__(kThreads) attendPages(const __grid_constant__ 
   int count = 1;
   while (row + count < paged.rows && goesOn(row + count) && paged.isPlace(row + count)) ++count;
   if (count == 1) {
-    attendRows<HeadSize, 1>(arguments, row, count, head, split);
+    attendRows<HeadSize, 1>(arguments, row, count, head, split, own);
   } else {
-    attendRows<HeadSize, kRows>(arguments, row, count, head, split);
+    attendRows<HeadSize, kRows>(arguments, row, count, head, split, own);
   }
 }
 
@@ -370,7 +441,9 @@ sn_status paged_append(sn_stream *stream, const sn_paged_shape *shape, const int
                              static_cast<C *>(key_pages),
                              static_cast<C *>(value_pages)};
       int64_t parts = s.rows * s.kv_heads * ((s.head_size + 7) / 8);
-      return check(launchEights(handleOf(stream), 8 * parts, work), "paged_append");
+      return check(launchInStep(stream, forEights<PagedAppend<T, C>>, blocksOfEights(8 * parts), dim3(kEightThreads), 0,
+                                8 * parts, work),
+                   "paged_append");
     });
   });
 }
@@ -388,21 +461,30 @@ sn_status paged_attention_workspace(const sn_device *, const sn_paged_shape *sha
 }
 
 sn_status paged_attention(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
-                          const int32_t *positions, const int32_t *tables, const void *q, const void *key_pages,
-                          const void *value_pages, void *out, void *workspace) {
+                          const int32_t *positions, const int32_t *tables, const void *q, const void *k, const void *v,
+                          void *key_pages, void *value_pages, void *out, void *workspace) {
   const auto &s = *shape;
   if (sn_status status = checkPagedSize(s, "paged_attention"); status != SN_OK) return status;
   return withPaged(s, [&](auto t, auto c, auto size) {
     using T = decltype(t);
     using C = decltype(c);
     constexpr int kHeadSize = decltype(size)::value;
+    if (k != nullptr && s.rows > OwnRows<C, kHeadSize>::kMost) {
+      sn_status status = paged_append(stream, shape, slots, positions, tables, k, v, key_pages, value_pages);
+      if (status != SN_OK) return status;
+      k = v = nullptr;
+    }
     PagedArguments<T, C> arguments{};
     arguments.paged = Paged::of(stream, s, slots, positions, tables, Fault::kPagedAttention);
     arguments.qStride = s.q_stride;
     arguments.outStride = s.out_stride;
     arguments.q = static_cast<const T *>(q);
-    arguments.keys = static_cast<const C *>(key_pages);
-    arguments.values = static_cast<const C *>(value_pages);
+    arguments.kStride = s.k_stride;
+    arguments.vStride = s.v_stride;
+    arguments.k = static_cast<const T *>(k);
+    arguments.v = static_cast<const T *>(v);
+    arguments.keys = static_cast<C *>(key_pages);
+    arguments.values = static_cast<C *>(value_pages);
     arguments.out = static_cast<T *>(out);
     arguments.piecesIn =
         isAligned(arguments.keys) && isAligned(arguments.values) && s.head_size % Vector<C>::kCount == 0;
@@ -414,7 +496,7 @@ sn_status paged_attention(sn_stream *stream, const sn_paged_shape *shape, const 
       arguments.sums = reinterpret_cast<float *>(arguments.numbers + s.rows * s.heads * arguments.splits);
     }
     auto blocks = static_cast<unsigned>(s.rows * s.heads * arguments.splits);
-    return check(launch(attendPages<kHeadSize, T, C>, dim3(blocks), dim3(kThreads), 0, handleOf(stream), arguments),
+    return check(launchInStep(stream, attendPages<kHeadSize, T, C>, dim3(blocks), dim3(kThreads), 0, arguments),
                  "paged_attention");
   });
 }

@@ -10,6 +10,7 @@
 // answer (a flat nucleus, a large k, many ties) the threshold is found by halving, each step a pass over the row.
 #include "cuda/device.h"
 #include "cuda/operations.h"
+#include "cuda/ptx/grid.h"
 #include "cuda/vector.h"
 
 namespace sn::cuda {
@@ -416,6 +417,8 @@ __device__ __forceinline__ float logprobOf(const Sample<T> &a, int token, float 
 template <typename T>
 __global__ void __launch_bounds__(kMostThreads, 1) sampleRow(const __grid_constant__ Sample<T> a) {
   SN_SHARED(Shared, shared, 1);
+  releaseNextGrid();
+  waitForPriorGrid();
   if (a.how().repetition_penalty != 1) markSeen(a);
   Ranked own{0};
   float highest = -INFINITY;
@@ -470,8 +473,8 @@ sn_status sample(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t vocabu
     work.seen = static_cast<uint32_t *>(workspace);
     int64_t pieces = vocabulary / Scores<T>::kCount + 1, threads = (pieces + kWarp - 1) / kWarp * kWarp;
     if (threads > kMostThreads) threads = kMostThreads;
-    return check(launch(sampleRow<T>, dim3(static_cast<unsigned>(rows)), dim3(static_cast<unsigned>(threads)), 0,
-                        handleOf(stream), work),
+    return check(launchInStep(stream, sampleRow<T>, dim3(static_cast<unsigned>(rows)),
+                              dim3(static_cast<unsigned>(threads)), 0, work),
                  "sample");
   });
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/math.h"
+#include "cuda/ptx/grid.h"
 
 namespace sn::cuda {
 
@@ -172,18 +173,24 @@ __device__ __forceinline__ void uniformEight(const sn_random_key &key, int64_t f
 constexpr int kEightThreads = 256;
 constexpr int64_t kEightElements = 8 * kEightThreads;
 
-// f(first, count) for eights of elements, `count` of which exist, one a thread.
+// f(first, count) for eights of elements, `count` of which exist, one a thread. A kernel of a step, where it is
+// launched as one (launchInStep).
 template <typename F>
 __global__ void __launch_bounds__(kEightThreads) forEights(int64_t count, F f) {
+  releaseNextGrid();
+  waitForPriorGrid();
   int64_t first = 8 * (static_cast<int64_t>(blockIdx.x) * kEightThreads + threadIdx.x);
   if (first < count) f(first, static_cast<int>(count - first < 8 ? count - first : 8));
+}
+
+inline dim3 blocksOfEights(int64_t count) {
+  return dim3(static_cast<unsigned>((count + kEightElements - 1) / kEightElements));
 }
 
 // Launches it.
 template <typename F>
 cudaError_t launchEights(cudaStream_t stream, int64_t count, const F &f) {
-  auto blocks = static_cast<unsigned>((count + kEightElements - 1) / kEightElements);
-  return launch(forEights<F>, dim3(blocks), dim3(kEightThreads), 0, stream, count, f);
+  return launch(forEights<F>, blocksOfEights(count), dim3(kEightThreads), 0, stream, count, f);
 }
 
 }  // namespace sn::cuda

@@ -43,6 +43,9 @@ enum cudaStreamCaptureStatus {
   cudaStreamCaptureStatusInvalidated = 2
 };
 
+enum cudaGraphNodeType { cudaGraphNodeTypeKernel = 0, cudaGraphNodeTypeMemcpy = 1, cudaGraphNodeTypeEmpty = 5 };
+using cudaGraphNode_t = const sn::emulation::Node *;
+
 enum cudaGraphExecUpdateResult { cudaGraphExecUpdateSuccess = 0, cudaGraphExecUpdateErrorTopologyChanged = 2 };
 
 struct cudaGraphExecUpdateResultInfo {
@@ -599,6 +602,19 @@ inline cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureS
     *status = stream->capture->valid ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusInvalidated;
     return cudaSuccess;
   });
+}
+
+// The nodes' handles, as many as there are or as fit.
+inline cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
+  size_t fit = nodes == nullptr ? graph->nodes.size() : std::min(*count, graph->nodes.size());
+  for (size_t i = 0; nodes != nullptr && i < fit; ++i) nodes[i] = &graph->nodes[i];
+  *count = fit;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType *type) {
+  *type = node->kernel != nullptr ? cudaGraphNodeTypeKernel : cudaGraphNodeTypeMemcpy;
+  return cudaSuccess;
 }
 
 inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long = 0) {

@@ -267,7 +267,7 @@ inline cudaError_t checkLaunch(const Runtime &runtime, const Grid &grid) {
   if (grid.blockCount() == 0 || grid.blocks.x > 0x7fffffffu) return cudaErrorInvalidConfiguration;
   if (grid.blocks.y > 65535 || grid.blocks.z > 65535) return cudaErrorInvalidConfiguration;
   if (grid.blocks.x % grid.clusterBlocks != 0) return cudaErrorInvalidConfiguration;
-  if (grid.clusterBlocks > 1 && options().major < 9) return cudaErrorInvalidConfiguration;
+  if ((grid.clusterBlocks > 1 || grid.overlapping) && options().major < 9) return cudaErrorInvalidConfiguration;
   auto limit = runtime.sharedLimits.find(grid.kernel);
   size_t allowed = limit == runtime.sharedLimits.end() ? kDefaultSharedBytes : limit->second;
   return grid.sharedBytes > allowed ? cudaErrorInvalidValue : cudaSuccess;

@@ -149,7 +149,8 @@ TEST_CASE("attention decode equals attention in double over what each sequence's
       everywhere([&](Machine &on) {
         auto workspace = workspaceOf(on, s);
         Tensor out(dtype, s.batch * s.queries * s.out_stride), again = out;
-        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, workspace.data()) == SN_OK);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, nullptr, nullptr, keys, values, out,
+                                    workspace.data()) == SN_OK);
         // More queries than a few are a matter of tensor cores.
         if (on.isCuda() && dtype == SN_BF16 && s.queries > 8) {
           checkRounded(out, expected, sizes, rounded);
@@ -157,10 +158,42 @@ TEST_CASE("attention decode equals attention in double over what each sequence's
           checkClose(out, expected, 1e-5, 3e-6);
         }
         on.same(out);
-        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, again, workspace.data()) == SN_OK);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, nullptr, nullptr, keys, values, again,
+                                    workspace.data()) == SN_OK);
         CHECK(again.bytes() == out.bytes());
       });
     }
+  }
+}
+
+TEST_CASE("keys and values that decoding appends itself give the bits, and the cache, of appending them before") {
+  for (auto dtype : {SN_F32, SN_BF16}) {
+    everywhere([&](Machine &on) {
+      for (const auto &c : kCases) {
+        auto s = shapeOf(c, dtype);
+        CAPTURE(dtype);
+        CAPTURE(s.queries);
+        CAPTURE(s.head_size);
+        auto lengths = lengthsOf(s);
+        int64_t size = s.batch * s.kv_heads * s.capacity * s.head_size, rows = s.batch * s.queries;
+        Tensor q(dtype, Numbers(1).normal(rows * s.q_stride)), k(dtype, Numbers(2).normal(rows * s.k_stride));
+        Tensor v(dtype, Numbers(3).normal(rows * s.v_stride)), keys(dtype, Numbers(4).normal(size));
+        Tensor values(dtype, Numbers(5).normal(size)), out(dtype, rows * s.out_stride);
+        Tensor keysBefore = keys, valuesBefore = values, outBefore = out;
+        auto workspace = workspaceOf(on, s);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, k, v, keys, values, out, workspace.data()) ==
+                SN_OK);
+        REQUIRE(sn_cache_append(on.stream, &s, lengths.data(), k, v, keysBefore, valuesBefore) == SN_OK);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, nullptr, nullptr, keysBefore, valuesBefore,
+                                    outBefore, workspace.data()) == SN_OK);
+        REQUIRE(sn_synchronize(on.stream) == SN_OK);
+        CHECK(out.bytes() == outBefore.bytes());
+        CHECK(keys.bytes() == keysBefore.bytes());
+        CHECK(values.bytes() == valuesBefore.bytes());
+        CHECK(sn_attention_decode(on.stream, &s, lengths.data(), q, k, nullptr, keys, values, out, workspace.data()) ==
+              SN_BAD_ARGUMENT);
+      }
+    });
   }
 }
 
@@ -177,15 +210,16 @@ TEST_CASE("a batch decodes each sequence to the same bits as it would alone") {
         Tensor values(dtype, Numbers(3).normal(s.batch * size)), out(dtype, s.batch * outSize), alone(dtype, outSize);
         // One workspace serves them all.
         auto workspace = workspaceOf(on, s);
-        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, workspace.data()) == SN_OK);
+        REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, nullptr, nullptr, keys, values, out,
+                                    workspace.data()) == SN_OK);
         auto single = s;
         single.batch = 1;
         auto at = [&](Tensor &tensor, int64_t element) {
           return static_cast<unsigned char *>(static_cast<void *>(tensor)) + element * bytesOf(dtype);
         };
         for (int64_t b = 0; b < s.batch; ++b) {
-          REQUIRE(sn_attention_decode(on.stream, &single, lengths.data() + b, at(q, b * qSize), at(keys, b * size),
-                                      at(values, b * size), alone, workspace.data()) == SN_OK);
+          REQUIRE(sn_attention_decode(on.stream, &single, lengths.data() + b, at(q, b * qSize), nullptr, nullptr,
+                                      at(keys, b * size), at(values, b * size), alone, workspace.data()) == SN_OK);
           CHECK(std::memcmp(at(alone, 0), at(out, b * outSize), alone.bytes().size()) == 0);
         }
       }
@@ -204,12 +238,14 @@ TEST_CASE("a recorded decode follows the lengths that it finds at each replay") 
     Ints lengths{0, 0};
     sn_recording *recording = nullptr;
     REQUIRE(sn_capture_begin(on.stream) == SN_OK);
-    REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, out, workspace.data()) == SN_OK);
+    REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, nullptr, nullptr, keys, values, out,
+                                workspace.data()) == SN_OK);
     REQUIRE(sn_capture_end(on.stream, &recording) == SN_OK);
     for (int32_t length : {0, 1, 127, 128, 300, 699}) {
       lengths = {length, 699 - length};
       REQUIRE(sn_replay(on.stream, recording) == SN_OK);
-      REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, keys, values, direct, workspace.data()) == SN_OK);
+      REQUIRE(sn_attention_decode(on.stream, &s, lengths.data(), q, nullptr, nullptr, keys, values, direct,
+                                  workspace.data()) == SN_OK);
       REQUIRE(sn_synchronize(on.stream) == SN_OK);
       CHECK(out.bytes() == direct.bytes());
     }
@@ -231,8 +267,8 @@ TEST_CASE("positions that the cache has no room for are refused") {
                            std::to_string(queries) + " more they exceed the cache's " + std::to_string(queries + 5);
         CHECK(on.status(sn_cache_append(on.stream, &s, lengths.data(), q, q, cache, cache)) == SN_BAD_ARGUMENT);
         CHECK(sn_last_error() == "cache_append" + said);
-        CHECK(on.status(sn_attention_decode(on.stream, &s, lengths.data(), q, cache, cache, out, workspace.data())) ==
-              SN_BAD_ARGUMENT);
+        CHECK(on.status(sn_attention_decode(on.stream, &s, lengths.data(), q, nullptr, nullptr, cache, cache, out,
+                                            workspace.data())) == SN_BAD_ARGUMENT);
         CHECK(sn_last_error() == "attention_decode" + said);
         CHECK(on.status(SN_OK) == SN_OK);
       }

@@ -101,7 +101,7 @@ void check(Machine &on, const Call &call, const std::vector<int64_t> &plans) {
     int64_t bytes = -1;
     REQUIRE(sn_gemm_workspace(on.device, &s, &bytes) == SN_OK);
     Tensor workspace(SN_F32, bytes / 4 + 1);
-    sn_status status = sn_gemm(on.stream, &s, a, b, c, wantsBias ? static_cast<void *>(bias) : nullptr,
+    sn_status status = sn_gemm(on.stream, &s, nullptr, a, b, c, wantsBias ? static_cast<void *>(bias) : nullptr,
                                wantsAux ? static_cast<void *>(aux) : nullptr, workspace);
     REQUIRE_MESSAGE(status == SN_OK, std::string(sn_last_error()));
     checkClose(c, expected, 1e-5, absolute);
@@ -136,6 +136,49 @@ int64_t loadLibrary(const sn_device *device) {
 int64_t slackOf(int64_t n) { return (8 - n % 8) % 8; }
 
 }  // namespace
+
+TEST_CASE("gemm behind a norm has the bits of the norm and of the product, called one after the other") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int64_t k : {1, 7, 33, 768, 1030, 4100}) {
+        for (int64_t m : {1, 2, 4, 7, 8, 9}) {
+          for (int32_t transposeB : {0, 1}) {
+            CAPTURE(dtype);
+            CAPTURE(k);
+            CAPTURE(m);
+            CAPTURE(transposeB);
+            const int64_t n = 41;
+            auto call = callOf(1, m, n, k, 0, transposeB, dtype, dtype, SN_EPILOGUE_BIAS_ACTIVATION, 0, 0);
+            const auto &s = call.shape;
+            Tensor a(dtype, Numbers(1).normal(m * k, 2, 1)), b(dtype, Numbers(2).normal(k * n));
+            Tensor gain(dtype, Numbers(3).normal(k)), shift(dtype, Numbers(4).normal(k)),
+                bias(dtype, Numbers(5).normal(n));
+            Tensor c(dtype, m * n), normed(dtype, m * k), twice = c, before = normed;
+            int64_t bytes = -1;
+            REQUIRE(sn_gemm_workspace(on.device, &s, &bytes) == SN_OK);
+            Tensor workspace(SN_F32, bytes / 4 + 1);
+            void *shifts = m == 2 ? nullptr : static_cast<void *>(shift);
+            const sn_row_norm norm{gain, shifts, normed, 1e-5f};
+            REQUIRE(sn_gemm(on.stream, &s, &norm, a, b, c, bias, nullptr, workspace) == SN_OK);
+            REQUIRE(sn_layer_norm_forward(on.stream, dtype, m, k, 1e-5f, a, nullptr, gain, shifts, nullptr, before,
+                                          nullptr, nullptr) == SN_OK);
+            REQUIRE(sn_gemm(on.stream, &s, nullptr, before, b, twice, bias, nullptr, workspace) == SN_OK);
+            REQUIRE(sn_synchronize(on.stream) == SN_OK);
+            bool alike = c.bytes() == twice.bytes(), normedAlike = normed.bytes() == before.bytes();
+            CHECK(alike);
+            CHECK(normedAlike);
+            on.same(c);
+          }
+        }
+      }
+    }
+    auto call = callOf(1, 3, 5, 7, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 2);
+    Tensor a(SN_F32, call.aSize), b(SN_F32, call.bSize), c(SN_F32, call.cSize);
+    const sn_row_norm norm{a, nullptr, c, 1e-5f}, none{nullptr, a, c, 1e-5f};
+    CHECK(sn_gemm(on.stream, &call.shape, &norm, a, b, c, nullptr, nullptr, c) == SN_BAD_SHAPE);
+    CHECK(sn_gemm(on.stream, &call.shape, &none, a, b, c, nullptr, nullptr, c) == SN_BAD_ARGUMENT);
+  });
+}
 
 TEST_CASE("gemm equals the double-precision product for every pair of transposes and odd sizes") {
   everywhere([](Machine &on) {
@@ -183,7 +226,7 @@ TEST_CASE("gemm over more than one chunk of the shared operand") {
     int64_t bytes = 0;
     REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
     Tensor workspace(SN_F32, bytes / 4 + 1);
-    REQUIRE(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, workspace) == SN_OK);
     for (int64_t at = 0; at < call.cSize; at += 997) {
       double sum = 0;
       for (int64_t k = 0; k < depth; ++k) {
@@ -282,12 +325,13 @@ TEST_CASE("gemm gives the same bits wherever its operands begin") {
           REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
           Tensor workspace(SN_F32, bytes / 4 + 1), c(dtype, call.cSize), moved(dtype, call.cSize);
           Tensor first(dtype, a), second(dtype, b);
-          REQUIRE(sn_gemm(on.stream, &call.shape, first, second, c, nullptr, nullptr, workspace) == SN_OK);
+          REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, first, second, c, nullptr, nullptr, workspace) == SN_OK);
           // One element further: at no multiple of 16 bytes.
           a.insert(a.begin(), NAN);
           b.insert(b.begin(), NAN);
           Tensor third(dtype, a), fourth(dtype, b);
-          REQUIRE(sn_gemm(on.stream, &call.shape, static_cast<char *>(static_cast<void *>(third)) + bytesOf(dtype),
+          REQUIRE(sn_gemm(on.stream, &call.shape, nullptr,
+                          static_cast<char *>(static_cast<void *>(third)) + bytesOf(dtype),
                           static_cast<char *>(static_cast<void *>(fourth)) + bytesOf(dtype), moved, nullptr, nullptr,
                           workspace) == SN_OK);
           CAPTURE(m);
@@ -312,16 +356,16 @@ TEST_CASE("gemm adds to a residual in place, and keeps nothing of a GELU where i
         int64_t bytes = 0;
         REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
         Tensor workspace(SN_F32, bytes / 4 + 1);
-        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, out, nullptr, residual, workspace) == SN_OK);
+        REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, out, nullptr, residual, workspace) == SN_OK);
         Tensor inPlace = residual;
-        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, inPlace, nullptr, inPlace, workspace) == SN_OK);
+        REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, inPlace, nullptr, inPlace, workspace) == SN_OK);
         bool alike = inPlace.bytes() == out.bytes();
         CHECK(alike);
 
         call.shape.epilogue = SN_EPILOGUE_BIAS_ACTIVATION;
         Tensor kept(dtype, call.cSize), first(dtype, call.cSize), second(dtype, call.cSize);
-        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, first, bias, kept, workspace) == SN_OK);
-        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, second, bias, nullptr, workspace) == SN_OK);
+        REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, first, bias, kept, workspace) == SN_OK);
+        REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, second, bias, nullptr, workspace) == SN_OK);
         alike = first.bytes() == second.bytes();
         CHECK(alike);
       }
@@ -356,7 +400,7 @@ TEST_CASE("gemm keeps the digits of fp32 where numbers differ by many powers of 
     int64_t bytes = 0;
     REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
     Tensor workspace(SN_F32, bytes / 4);
-    REQUIRE(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, workspace) == SN_OK);
     std::vector<double> expected;
     for (int64_t i = 0; i < m; ++i) {
       for (int64_t j = 0; j < n; ++j) {
@@ -367,7 +411,7 @@ TEST_CASE("gemm keeps the digits of fp32 where numbers differ by many powers of 
 
     b.set(7, NAN);
     a.set(0, 1);
-    REQUIRE(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, workspace) == SN_OK);
     CHECK(std::isnan(c[7]));
     CHECK(!std::isnan(c[8]));
   });
@@ -381,12 +425,12 @@ TEST_CASE("gemm refuses what it cannot compute") {
     int64_t bytes = 0;
     REQUIRE(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_OK);
     REQUIRE(bytes > 0);
-    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, nullptr) == SN_BAD_ARGUMENT);
+    CHECK(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, nullptr) == SN_BAD_ARGUMENT);
     CHECK(std::string(sn_last_error()).find("workspace") != std::string::npos);
     call.shape.a_stride = 3999;
-    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, c) == SN_BAD_SHAPE);
+    CHECK(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, c) == SN_BAD_SHAPE);
     call = callOf(1, 20, 20, 20, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_BIAS, 0, 0);
-    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, c) == SN_BAD_ARGUMENT);
+    CHECK(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, c) == SN_BAD_ARGUMENT);
   });
 }
 
@@ -398,13 +442,13 @@ TEST_CASE("gemm of few rows gives each row the bits that it has alone") {
         auto call = callOf(1, rows, n, k, 0, transposeB, dtype, dtype, SN_EPILOGUE_NONE, 0, 0);
         Tensor a(dtype, Numbers(1).normal(call.aSize)), b(dtype, Numbers(2).normal(call.bSize));
         Tensor together(dtype, rows * n), workspace(SN_F32, 1);
-        REQUIRE(sn_gemm(on.stream, &call.shape, a, b, together, nullptr, nullptr, workspace) == SN_OK);
+        REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, a, b, together, nullptr, nullptr, workspace) == SN_OK);
         call.shape.m = 1;
         for (int64_t row = 0; row < rows; ++row) {
           Tensor alone(dtype, n);
           auto size = static_cast<int64_t>(bytesOf(dtype));
           auto *own = static_cast<char *>(static_cast<void *>(a)) + row * k * size;
-          REQUIRE(sn_gemm(on.stream, &call.shape, own, b, alone, nullptr, nullptr, workspace) == SN_OK);
+          REQUIRE(sn_gemm(on.stream, &call.shape, nullptr, own, b, alone, nullptr, nullptr, workspace) == SN_OK);
           auto *part = static_cast<char *>(static_cast<void *>(together)) + row * n * size;
           CHECK(std::memcmp(alone.bytes().data(), part, alone.bytes().size()) == 0);
         }
@@ -511,7 +555,7 @@ TEST_CASE("gemm refuses a plan that is none of the shape's") {
       int64_t bytes = -1;
       CHECK(sn_gemm_workspace(on.device, &call.shape, &bytes) == SN_BAD_ARGUMENT);
       CHECK(bytes == -1);
-      CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_BAD_ARGUMENT);
+      CHECK(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, workspace) == SN_BAD_ARGUMENT);
       CHECK(std::string(sn_last_error()).find("plan") != std::string::npos);
     }
     // A list that is too short takes what it can.
@@ -534,8 +578,9 @@ TEST_CASE("gemm says it where cuBLASLt would need aligned operands") {
     auto call = callOf(1, 40, 24, 64, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, 0, 0);
     Tensor a(SN_F32, call.aSize + 1), b(SN_F32, call.bSize), c(SN_F32, call.cSize), workspace(SN_F32, 4096);
     call.shape.plan = plansOf(on.device, call.shape).back();
-    CHECK(sn_gemm(on.stream, &call.shape, a, b, c, nullptr, nullptr, workspace) == SN_OK);
-    CHECK(sn_gemm(on.stream, &call.shape, a.floats() + 1, b, c, nullptr, nullptr, workspace) == SN_BAD_ARGUMENT);
+    CHECK(sn_gemm(on.stream, &call.shape, nullptr, a, b, c, nullptr, nullptr, workspace) == SN_OK);
+    CHECK(sn_gemm(on.stream, &call.shape, nullptr, a.floats() + 1, b, c, nullptr, nullptr, workspace) ==
+          SN_BAD_ARGUMENT);
     CHECK(std::string(sn_last_error()).find("16 bytes") != std::string::npos);
   });
 }

@@ -92,7 +92,7 @@ Tensor multiply(Machine &on, const sn_linear_shape &shape, Tensor &x, Packed &pa
   Tensor y(shape.y_dtype, shape.rows * shape.y_stride), workspace = workspaceFor(on, shape);
   auto *rows =
       static_cast<char *>(static_cast<void *>(x)) + first * shape.x_stride * static_cast<int64_t>(bytesOf(shape.dtype));
-  REQUIRE(on.status(sn_linear(on.stream, &shape, rows, packed, y, nullptr, nullptr, workspace)) == SN_OK);
+  REQUIRE(on.status(sn_linear(on.stream, &shape, nullptr, rows, packed, y, nullptr, nullptr, workspace)) == SN_OK);
   return y;
 }
 
@@ -114,7 +114,7 @@ void check(Machine &on, sn_linear_shape s, bool spare = false) {
   Tensor bias(s.dtype, Numbers(3).normal(s.out)), aux(s.dtype, Numbers(4).normal(s.rows * s.y_stride));
   Tensor y(s.y_dtype, s.rows * s.y_stride), workspace = workspaceFor(on, s);
   bool wantsBias = s.epilogue != SN_EPILOGUE_NONE && !spare, wantsAux = s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
-  REQUIRE(on.status(sn_linear(on.stream, &s, x, packed, y, wantsBias ? static_cast<void *>(bias) : nullptr,
+  REQUIRE(on.status(sn_linear(on.stream, &s, nullptr, x, packed, y, wantsBias ? static_cast<void *>(bias) : nullptr,
                               wantsAux ? static_cast<void *>(aux) : nullptr, workspace)) == SN_OK);
 
   auto held = asHeld(s.format, numbers, s.rows, s.in);
@@ -243,8 +243,9 @@ TEST_CASE("linear in place of its residual has the bits that it has elsewhere") 
           Packed packed(on, format, in, out, weights);
           auto shape = shapeOf(format, rows, in, out, dtype, SN_EPILOGUE_BIAS_RESIDUAL);
           Tensor y(dtype, rows * out), inPlace = residual, workspace = workspaceFor(on, shape);
-          REQUIRE(on.status(sn_linear(on.stream, &shape, x, packed, y, bias, residual, workspace)) == SN_OK);
-          REQUIRE(on.status(sn_linear(on.stream, &shape, x, packed, inPlace, bias, inPlace, workspace)) == SN_OK);
+          REQUIRE(on.status(sn_linear(on.stream, &shape, nullptr, x, packed, y, bias, residual, workspace)) == SN_OK);
+          REQUIRE(on.status(sn_linear(on.stream, &shape, nullptr, x, packed, inPlace, bias, inPlace, workspace)) ==
+                  SN_OK);
           bool alike = inPlace.bytes() == y.bytes();
           CHECK(alike);
         }
@@ -320,6 +321,42 @@ TEST_CASE("linear of rows of any size: the digits are the same, zeros give zeros
   });
 }
 
+TEST_CASE("linear behind a norm has the bits of the norm and of the product, called one after the other") {
+  everywhere([](Machine &on) {
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      for (int64_t in : {1, 7, 33, 768, 1030, 2100}) {
+        const int64_t most = 17, out = 41;
+        Tensor weights(SN_F32, Numbers(1).normal(in * out)), x(dtype, Numbers(2).normal(most * in, 2, 1));
+        Tensor gain(dtype, Numbers(3).normal(in)), shift(dtype, Numbers(4).normal(in)),
+            bias(dtype, Numbers(5).normal(out));
+        for (auto format : kFormats) {
+          CAPTURE(dtype);
+          CAPTURE(in);
+          CAPTURE(format);
+          Packed packed(on, format, in, out, weights);
+          for (int64_t rows : {1, 2, 3, 5, 8, 9, 17}) {
+            CAPTURE(rows);
+            auto s = shapeOf(format, rows, in, out, dtype, SN_EPILOGUE_BIAS_ACTIVATION);
+            Tensor y(dtype, rows * out), normed(dtype, rows * in), twice = y, before = normed;
+            Tensor workspace = workspaceFor(on, s);
+            void *shifts = rows == 3 ? nullptr : static_cast<void *>(shift);
+            const sn_row_norm norm{gain, shifts, normed, 1e-5f};
+            REQUIRE(on.status(sn_linear(on.stream, &s, &norm, x, packed, y, bias, nullptr, workspace)) == SN_OK);
+            REQUIRE(sn_layer_norm_forward(on.stream, dtype, rows, in, 1e-5f, x, nullptr, gain, shifts, nullptr, before,
+                                          nullptr, nullptr) == SN_OK);
+            REQUIRE(on.status(sn_linear(on.stream, &s, nullptr, before, packed, twice, bias, nullptr, workspace)) ==
+                    SN_OK);
+            bool alike = y.bytes() == twice.bytes(), normedAlike = normed.bytes() == before.bytes();
+            CHECK(alike);
+            CHECK(normedAlike);
+            on.same(y);
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("linear refuses what it cannot compute") {
   everywhere([](Machine &on) {
     auto shape = shapeOf(SN_WEIGHT_Q8, 3, 40, 20, SN_F32, SN_EPILOGUE_BIAS);
@@ -329,17 +366,25 @@ TEST_CASE("linear refuses what it cannot compute") {
     Tensor workspace = workspaceFor(on, shape);
     int64_t bytes = -1;
     CHECK(sn_linear_workspace(on.device, &shape, nullptr) == SN_BAD_ARGUMENT);
-    CHECK(sn_linear(on.stream, &shape, x, packed, y, nullptr, nullptr, workspace) == SN_BAD_ARGUMENT);
+    CHECK(sn_linear(on.stream, &shape, nullptr, x, packed, y, nullptr, nullptr, workspace) == SN_BAD_ARGUMENT);
     CHECK(std::string(sn_last_error()).find("bias") != std::string::npos);
-    CHECK(sn_linear(on.stream, &shape, nullptr, packed, y, bias, nullptr, workspace) == SN_BAD_ARGUMENT);
-    CHECK(sn_linear(on.stream, &shape, x, nullptr, y, bias, nullptr, workspace) == SN_BAD_ARGUMENT);
+    CHECK(sn_linear(on.stream, &shape, nullptr, nullptr, packed, y, bias, nullptr, workspace) == SN_BAD_ARGUMENT);
+    CHECK(sn_linear(on.stream, &shape, nullptr, x, nullptr, y, bias, nullptr, workspace) == SN_BAD_ARGUMENT);
     auto wrong = [&](auto change, sn_status status) {
       auto changed = shape;
       change(changed);
-      CHECK(sn_linear(on.stream, &changed, x, packed, y, bias, nullptr, workspace) == status);
+      CHECK(sn_linear(on.stream, &changed, nullptr, x, packed, y, bias, nullptr, workspace) == status);
       if (status != SN_BAD_ARGUMENT) CHECK(sn_linear_workspace(on.device, &changed, &bytes) == status);
     };
     wrong([](auto &s) { s.epilogue = SN_EPILOGUE_BIAS_RESIDUAL; }, SN_BAD_ARGUMENT);
+    auto wrongNorm = [&](sn_row_norm norm, int64_t stride, sn_status status) {
+      auto changed = shape;
+      changed.x_stride = stride;
+      CHECK(sn_linear(on.stream, &changed, &norm, x, packed, y, bias, nullptr, workspace) == status);
+    };
+    wrongNorm({nullptr, bias, y, 1e-5f}, 40, SN_BAD_ARGUMENT);
+    wrongNorm({bias, nullptr, nullptr, 1e-5f}, 40, SN_BAD_ARGUMENT);
+    wrongNorm({bias, nullptr, y, 1e-5f}, 41, SN_BAD_SHAPE);
     wrong([](auto &s) { s.epilogue = SN_EPILOGUE_ACTIVATION_BACKWARD; }, SN_BAD_ARGUMENT);
     wrong([](auto &s) { s.activation = unknown<sn_activation>(9); }, SN_BAD_ARGUMENT);
     wrong([](auto &s) { s.rows = 0; }, SN_BAD_SHAPE);

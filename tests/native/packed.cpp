@@ -257,6 +257,55 @@ TEST_CASE("packed rows refuse an index that is out of range, and give the others
   });
 }
 
+TEST_CASE("a packed embedding adds rows of the table and of positions, and refuses what is out of range") {
+  everywhere([](Machine &on) {
+    const int64_t batch = 3, length = 2, positions = 9;
+    for (auto dtype : {SN_F32, SN_BF16}) {
+      forShapes([&](int64_t width, int64_t vocabulary) {
+        Tensor weights(SN_F32, Numbers(1).normal(width * vocabulary)),
+            table(dtype, Numbers(2).normal(positions * width));
+        auto tokens = Numbers(3).below(batch * length, static_cast<int32_t>(vocabulary));
+        const Ints offsets{0, 7, 3};
+        for (auto format : kFormats) {
+          CAPTURE(dtype);
+          CAPTURE(format);
+          Packed packed(on, format, width, vocabulary, weights);
+          auto embed = [&](const Ints &ids, const Ints *from, bool adds, Tensor &out) {
+            return on.status(sn_packed_embedding(
+                on.stream, format, dtype, batch, length, width, vocabulary, adds ? positions : 0, 0.5f, ids.data(),
+                from == nullptr ? nullptr : from->data(), packed, adds ? static_cast<void *>(table) : nullptr, out));
+          };
+          for (auto [adds, from] : {std::pair<bool, const Ints *>{true, &offsets}, {true, nullptr}, {false, nullptr}}) {
+            Tensor out(dtype, batch * length * width);
+            REQUIRE(embed(tokens, from, adds, out) == SN_OK);
+            std::vector<double> expected;
+            for (size_t i = 0; i < tokens.size(); ++i) {
+              int64_t place = static_cast<int64_t>(i) % length + (from == nullptr ? 0 : (*from)[i / length]);
+              for (int64_t k = 0; k < width; ++k) {
+                double shift = adds ? table[static_cast<size_t>(place * width + k)] : 0;
+                expected.push_back(0.5 * packed.weight(k, tokens[i]) + shift);
+              }
+            }
+            checkClose(out, expected, 2e-7, 2e-7);
+            on.same(out);
+          }
+          for (int32_t wrong : {-1, static_cast<int32_t>(vocabulary), INT32_MAX}) {
+            auto spoilt = tokens;
+            spoilt[1] = wrong;
+            Tensor out(dtype, batch * length * width);
+            CHECK(embed(spoilt, nullptr, true, out) == SN_BAD_ARGUMENT);
+            CHECK(on.status(SN_OK) == SN_OK);
+            for (int64_t k = 0; k < width; ++k) CHECK(out[static_cast<size_t>(width + k)] == 0);
+          }
+          const Ints far{0, 8, 3};
+          Tensor out(dtype, batch * length * width);
+          CHECK(embed(tokens, &far, true, out) == SN_BAD_ARGUMENT);
+        }
+      });
+    }
+  });
+}
+
 TEST_CASE("packing refuses what it does not know") {
   everywhere([](Machine &on) {
     int64_t bytes = -1;
@@ -273,5 +322,12 @@ TEST_CASE("packing refuses what it does not know") {
     CHECK(sn_pack(on.stream, SN_WEIGHT_Q8, SN_F32, 8, -8, 0, weights, packed) == SN_BAD_SHAPE);
     CHECK(sn_packed_rows(on.stream, SN_WEIGHT_Q8, SN_F32, 8, 8, 0, indices.data(), packed, weights) == SN_BAD_SHAPE);
     CHECK(sn_packed_rows(on.stream, SN_WEIGHT_Q8, SN_F32, 8, 8, 1, nullptr, packed, weights) == SN_BAD_ARGUMENT);
+    auto embed = [&](sn_weight_format format, int64_t width, int64_t vocabulary, const int32_t *tokens) {
+      return sn_packed_embedding(on.stream, format, SN_F32, 1, 1, width, vocabulary, 0, 1, tokens, nullptr, packed,
+                                 nullptr, weights);
+    };
+    CHECK(embed(unknown<sn_weight_format>(4), 8, 8, indices.data()) == SN_BAD_DTYPE);
+    CHECK(embed(SN_WEIGHT_Q8, 0, 8, indices.data()) == SN_BAD_SHAPE);
+    CHECK(embed(SN_WEIGHT_Q8, 8, 8, nullptr) == SN_BAD_ARGUMENT);
   });
 }

@@ -132,8 +132,8 @@ class Cache {
     REQUIRE(sn_paged_attention_workspace(on.device, &s, &bytes) == SN_OK);
     REQUIRE(bytes >= 0);
     if (static_cast<size_t>(bytes) > workspace.size()) workspace.assign(static_cast<size_t>(bytes), 0);
-    return on.status(sn_paged_attention(on.stream, &s, slots.data(), positions.data(), tables.data(), q, keys_, values_,
-                                        out, workspace.data()));
+    return on.status(sn_paged_attention(on.stream, &s, slots.data(), positions.data(), tables.data(), q, nullptr,
+                                        nullptr, keys_, values_, out, workspace.data()));
   }
 
   Tensor &keys() { return keys_; }
@@ -404,6 +404,60 @@ TEST_CASE("paged append writes each row to its place and nowhere else, and nothi
   }
 }
 
+TEST_CASE("keys and values that paged attention appends itself give the bits, and the pages, of appending before") {
+  for (auto dtypes : kDtypes) {
+    for (const auto &c : cases()) {
+      Cache cache(c, dtypes, 1);
+      auto &s = cache.s;
+      auto last = static_cast<int32_t>(s.sequences - 1);
+      int32_t end = c.lengths[static_cast<size_t>(last)] - 1;
+      auto before = [&](int32_t count) { return std::max(end - count, last == 1 ? 1 : 0); };
+      // One row; rows of one sequence, together and apart; rows that no page is for; more than a kernel takes in.
+      std::vector<std::vector<Row>> calls = {{{last, end}}, {{last, end}, {-1, 3}}};
+      if (before(2) < end) calls.push_back({{last, end}, {last, before(2)}});
+      calls.emplace_back();
+      addRun(&calls.back(), last, before(6), end);
+      calls.push_back({{last, end}, {static_cast<int32_t>(s.sequences), 0}, {0, 1 << 20}, {-3, 0}});
+      calls.emplace_back();
+      addRun(&calls.back(), last, before(20), end);
+      for (const auto &rows : calls) {
+        auto count = static_cast<int64_t>(rows.size());
+        CAPTURE(s.head_size);
+        CAPTURE(count);
+        Ints slots, positions;
+        for (auto row : rows) {
+          slots.push_back(row.slot);
+          positions.push_back(row.position);
+        }
+        s.rows = count;
+        Tensor q(s.dtype, Numbers(1).normal(count * s.q_stride)), k(s.dtype, Numbers(2).normal(count * s.k_stride));
+        Tensor v(s.dtype, Numbers(3).normal(count * s.v_stride));
+        everywhere([&](Machine &on) {
+          int64_t bytes = -1;
+          REQUIRE(sn_paged_attention_workspace(on.device, &s, &bytes) == SN_OK);
+          Bytes workspace(static_cast<size_t>(bytes));
+          Tensor keys = cache.keys(), values = cache.values(), keysBefore = keys, valuesBefore = values;
+          Tensor out(s.dtype, count * s.out_stride), outBefore = out;
+          auto attend = [&](void *own, void *ownValues, Tensor &intoKeys, Tensor &intoValues, Tensor &to) {
+            return on.status(sn_paged_attention(on.stream, &s, slots.data(), positions.data(), cache.tables.data(), q,
+                                                own, ownValues, intoKeys, intoValues, to, workspace.data()));
+          };
+          auto appended = on.status(sn_paged_append(on.stream, &s, slots.data(), positions.data(), cache.tables.data(),
+                                                    k, v, keysBefore, valuesBefore));
+          auto expected = attend(nullptr, nullptr, keysBefore, valuesBefore, outBefore);
+          CHECK(appended == expected);
+          CHECK(attend(k, v, keys, values, out) == expected);
+          CHECK(on.status(SN_OK) == SN_OK);
+          CHECK(out.bytes() == outBefore.bytes());
+          CHECK(keys.bytes() == keysBefore.bytes());
+          CHECK(values.bytes() == valuesBefore.bytes());
+          CHECK(attend(k, nullptr, keys, values, out) == SN_BAD_ARGUMENT);
+        });
+      }
+    }
+  }
+}
+
 TEST_CASE("a recorded paged attention follows the rows and tables that it finds at each replay") {
   if (cudaDevice() == nullptr) return;  // a CPU does not record
   Case c{2, 1, 64, 16, 0, 0, {700, 300}, {{0, 0}, {0, 1}, {0, 2}, {1, 0}}};
@@ -416,8 +470,8 @@ TEST_CASE("a recorded paged attention follows the rows and tables that it finds 
     REQUIRE(sn_paged_attention_workspace(on.device, &s, &bytes) == SN_OK);
     Bytes workspace(static_cast<size_t>(bytes));
     auto attend = [&](Tensor &to) {
-      return sn_paged_attention(on.stream, &s, slots.data(), positions.data(), cache.tables.data(), q, cache.keys(),
-                                cache.values(), to, workspace.data());
+      return sn_paged_attention(on.stream, &s, slots.data(), positions.data(), cache.tables.data(), q, nullptr, nullptr,
+                                cache.keys(), cache.values(), to, workspace.data());
     };
     sn_recording *recording = nullptr;
     REQUIRE(sn_capture_begin(on.stream) == SN_OK);

@@ -42,6 +42,12 @@ class Recording {
   Recording(const Recording &) = delete;
   Recording &operator=(const Recording &) = delete;
 
+  int64_t kernels() const {
+    int64_t count = -1;
+    REQUIRE(sn_recording_kernels(recording_, &count) == SN_OK);
+    return count;
+  }
+
   void replay() const { REQUIRE(sn_replay(stream_, recording_) == SN_OK); }
 
  private:
@@ -149,6 +155,29 @@ TEST_CASE("operations with workspaces replay to the bits of direct calls, again 
       CHECK(recorded.norm.bytes() == direct.norm.bytes());
       CHECK(recorded.master.bytes() == direct.master.bytes());
     }
+  });
+}
+
+TEST_CASE("a recording knows how many kernels it launches; a norm in front of a product is none of its own") {
+  onGpus([](Machine &on) {
+    const int64_t in = 64, out = 32;
+    Tensor x(SN_F32, Numbers(1).normal(in)), gain(SN_F32, Numbers(2).normal(in)),
+        b(SN_F32, Numbers(3).normal(in * out));
+    Tensor normed(SN_F32, in), y(SN_F32, out);
+    const sn_gemm_shape shape{
+        1, 1, out, in, 0, 0, in, out, out, 0, 0, 0, SN_F32, SN_F32, SN_EPILOGUE_NONE, SN_GELU_TANH, 0, 0};
+    const sn_row_norm norm{gain, nullptr, normed, 1e-5f};
+    for (int64_t calls : {1, 3}) {
+      Recording recording(on, [&] {
+        REQUIRE(sn_write(on.stream, x, x, 4) == SN_OK);
+        for (int64_t i = 0; i < calls; ++i) {
+          REQUIRE(sn_gemm(on.stream, &shape, &norm, x, b, y, nullptr, nullptr, nullptr) == SN_OK);
+        }
+      });
+      CHECK(recording.kernels() == calls);
+    }
+    int64_t count = 0;
+    CHECK(sn_recording_kernels(nullptr, &count) == SN_BAD_ARGUMENT);
   });
 }
 

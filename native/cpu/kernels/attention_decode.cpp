@@ -96,9 +96,10 @@ sn_status attention_decode_workspace(const sn_device *, const sn_cache_shape *, 
 }
 
 sn_status attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths, const void *q,
-                           const void *key_cache, const void *value_cache, void *out, void *) {
+                           const void *k, const void *v, void *key_cache, void *value_cache, void *out, void *) {
   const auto &s = *shape;
   if (sn_status status = checkLengths(s, lengths, "attention_decode"); status != SN_OK) return status;
+  if (k != nullptr) cache_append(stream, shape, lengths, k, v, key_cache, value_cache);
   float scale = scaleOf(s.scale, s.head_size);
   // The scores of a query stand in the worker's scratch behind a row of sums.
   bool few = s.queries <= kFewQueries &&

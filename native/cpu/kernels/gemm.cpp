@@ -623,10 +623,15 @@ sn_status gemm_workspace(const sn_device *, const sn_gemm_shape *shape, int64_t 
   return SN_OK;
 }
 
-sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c, const void *bias,
-               void *aux, void *workspace) {
+sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm *norm, const void *a, const void *b,
+               void *c, const void *bias, void *aux, void *workspace) {
   const auto &s = *shape;
   if (sn_status status = checkPlan(s); status != SN_OK) return status;
+  if (norm != nullptr) {
+    layer_norm_forward(stream, s.dtype, s.m, s.k, norm->epsilon, a, nullptr, norm->gain, norm->bias, nullptr, norm->out,
+                       nullptr, nullptr);
+    a = norm->out;
+  }
   if (s.dtype == SN_F32) return runShape<float, float>(stream, s, a, b, c, bias, aux, workspace);
   if (s.c_dtype == SN_F32) return runShape<bf16, float>(stream, s, a, b, c, bias, aux, workspace);
   return runShape<bf16, bf16>(stream, s, a, b, c, bias, aux, workspace);

@@ -1,8 +1,7 @@
 // layer_norm.cpp: each row normalised, scaled and shifted; forward and backward (Ba et al. 2016).
-#include <cmath>
+#include "cpu/kernels/layer_norm.h"
 
 #include "cpu/kernels/operations.h"
-#include "cpu/kernels/rows.h"
 
 namespace sn::cpu::SN_ISA {
 
@@ -37,21 +36,10 @@ sn_status layer_norm_forward(sn_stream *stream, sn_dtype dtype, int64_t rows, in
           row = kept;
           other = nullptr;
         }
-        float mu = sumOfVectors(width, at) / static_cast<float>(width);
-        float squares = sumOfVectors(width, [&](int64_t j, int64_t n) {
-          Vec difference = at(j, n) - mu;
-          for (int64_t lane = n; lane < kLanes; ++lane) difference[lane] = 0;
-          return difference * difference;
-        });
-        float scale = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
-        forVectors(width, [&](int64_t j, int64_t n) {
-          Vec v = (at(j, n) - mu) * scale * loadUpTo(gains + j, n);
-          if (biases != nullptr) v += loadUpTo(biases + j, n);
-          storeUpTo(target + j, v, n);
-        });
+        RowNumbers numbers = normalize(width, epsilon, gains, biases, at, target);
         if (mean != nullptr) {
-          mean[i] = mu;
-          rstd[i] = scale;
+          mean[i] = numbers.mean;
+          rstd[i] = numbers.rstd;
         }
       }
     });

@@ -1,6 +1,7 @@
 // linear.cpp: products with packed weights.
 //
-// All threads first hold x as the format wants it (linear_formats.h), in the workspace. Then each takes panels of its
+// All threads first hold x, normalised where that is asked for, as the format wants it (linear_formats.h), in the
+// workspace. Then each takes panels of its
 // own, in the order of memory: a block of some panels and as much of `in` as the first cache holds meets all rows, a
 // tile of them at a time, before the next block; while it does, the next one is asked for. So weights are read from
 // memory once and without a pause for up to kMostRows rows, be it one or many. Sums of a tile stay in registers for a
@@ -8,6 +9,7 @@
 #include <type_traits>
 
 #include "cpu/kernels/gemm.h"
+#include "cpu/kernels/layer_norm.h"
 #include "cpu/kernels/linear_formats.h"
 #include "cpu/kernels/operations.h"
 
@@ -136,6 +138,16 @@ struct Product {
   }
 };
 
+// Row `i` of x as the norm leaves it.
+template <typename T>
+const T *normalized(const sn_row_norm &norm, const T *row, int64_t i, int64_t width) {
+  T *out = static_cast<T *>(norm.out) + i * width;
+  normalize(
+      width, norm.epsilon, static_cast<const T *>(norm.gain), static_cast<const T *>(norm.bias),
+      [&](int64_t j, int64_t n) { return loadUpTo(row + j, n); }, out);
+  return out;
+}
+
 }  // namespace
 
 sn_status linear_workspace(const sn_device *, const sn_linear_shape *shape, int64_t *bytes) {
@@ -145,8 +157,8 @@ sn_status linear_workspace(const sn_device *, const sn_linear_shape *shape, int6
   return SN_OK;
 }
 
-sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
-                 const void *bias, const void *aux, void *workspace) {
+sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const sn_row_norm *norm, const void *x,
+                 const void *packed, void *y, const void *bias, const void *aux, void *workspace) {
   const auto &s = *shape;
   PackedLayout layout(s.format, s.in, s.out);
   ThreadPool &pool = poolOf(stream);
@@ -157,7 +169,9 @@ sn_status linear(sn_stream *stream, const sn_linear_shape *shape, const void *x,
       using T = decltype(t);
       parallelRange(pool, s.rows, rowsPerPart(s.in), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          Held::prepare(static_cast<const T *>(x) + i * s.x_stride, s.in, rows + i * heldStride<Held>(layout.units()));
+          const T *row = static_cast<const T *>(x) + i * s.x_stride;
+          if (norm != nullptr) row = normalized(*norm, row, i, s.in);
+          Held::prepare(row, s.in, rows + i * heldStride<Held>(layout.units()));
         }
       });
       withType(s.y_dtype, [&](auto c) {

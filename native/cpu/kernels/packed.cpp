@@ -184,6 +184,18 @@ void unpackOutput(sn_weight_format format, const unsigned char *unit, int64_t o,
   }
 }
 
+// f(k, count, numbers) for the units of an output: its numbers from k on. Of output -1 they are zeros.
+template <typename F>
+void forUnits(const PackedLayout &layout, const void *packed, int64_t output, F &&f) {
+  auto *unit = static_cast<const unsigned char *>(packed);
+  if (output >= 0) unit += output / kPanel * layout.panelBytes();
+  for (int64_t k = 0; k < layout.in; k += kUnit, unit += layout.unitBytes()) {
+    float numbers[kUnit] = {};
+    if (output >= 0) unpackOutput(layout.format, unit, output % kPanel, numbers);
+    f(k, layout.in - k < kUnit ? layout.in - k : kUnit, numbers);
+  }
+}
+
 }  // namespace
 
 sn_status pack(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t in, int64_t out, int32_t out_by_in,
@@ -222,13 +234,9 @@ sn_status packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype
         bool known = index >= 0 && index < out;
         if (!known && index != -1) bad.store(i, std::memory_order_relaxed);
         auto *row = static_cast<T *>(rows) + i * in;
-        const unsigned char *unit = static_cast<const unsigned char *>(packed);
-        if (known) unit += index / kPanel * layout.panelBytes();
-        for (int64_t k = 0; k < in; k += kUnit, unit += layout.unitBytes()) {
-          float numbers[kUnit] = {};
-          if (known) unpackOutput(format, unit, index % kPanel, numbers);
-          for (int64_t j = 0; j < kUnit && k + j < in; ++j) row[k + j] = fromFloat<T>(numbers[j]);
-        }
+        forUnits(layout, packed, known ? index : -1, [&](int64_t k, int64_t n, const float *numbers) {
+          for (int64_t j = 0; j < n; ++j) row[k + j] = fromFloat<T>(numbers[j]);
+        });
       }
     });
   });
@@ -236,6 +244,39 @@ sn_status packed_rows(sn_stream *stream, sn_weight_format format, sn_dtype dtype
   if (at < 0) return SN_OK;
   return fail(SN_BAD_ARGUMENT, "packed_rows: index %d at place %lld; there are %lld rows", indices[at],
               static_cast<long long>(at), static_cast<long long>(out));
+}
+
+sn_status packed_embedding(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t batch, int64_t length,
+                           int64_t width, int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
+                           const int32_t *offsets, const void *packed, const void *position_table, void *out) {
+  PackedLayout layout(format, width, vocabulary);
+  std::atomic<int64_t> bad{-1};
+  withType(dtype, [&](auto t) {
+    using T = decltype(t);
+    auto *places = static_cast<const T *>(position_table);
+    parallelRange(poolOf(stream), batch * length, rowsPerPart(width), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        int64_t position = i % length + (offsets == nullptr ? 0 : offsets[i / length]);
+        bool known =
+            tokens[i] >= 0 && tokens[i] < vocabulary && (places == nullptr || (position >= 0 && position < positions));
+        if (!known) bad.store(i, std::memory_order_relaxed);
+        T *row = static_cast<T *>(out) + i * width;
+        forUnits(layout, packed, known ? tokens[i] : -1, [&](int64_t k, int64_t n, const float *numbers) {
+          const T *shift = known && places != nullptr ? places + position * width + k : nullptr;
+          forVectors(n, [&](int64_t j, int64_t m) {
+            Vec v = scale * loadUpTo(numbers + j, m);
+            if (shift != nullptr) v += loadUpTo(shift + j, m);
+            storeUpTo(row + k + j, v, m);
+          });
+        });
+      }
+    });
+  });
+  int64_t at = bad.load();
+  if (at < 0) return SN_OK;
+  return fail(SN_BAD_ARGUMENT, "packed_embedding: token %d at place %lld; %lld tokens and %lld positions are known",
+              tokens[at], static_cast<long long>(at), static_cast<long long>(vocabulary),
+              static_cast<long long>(positions));
 }
 
 }  // namespace sn::cpu::SN_ISA

@@ -372,10 +372,12 @@ sn_status paged_attention_workspace(const sn_device *, const sn_paged_shape *sha
 }
 
 sn_status paged_attention(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
-                          const int32_t *positions, const int32_t *tables, const void *q, const void *key_pages,
-                          const void *value_pages, void *out, void *workspace) {
+                          const int32_t *positions, const int32_t *tables, const void *q, const void *k, const void *v,
+                          void *key_pages, void *value_pages, void *out, void *workspace) {
   const auto &s = *shape;
   if (workspace == nullptr) return fail(SN_BAD_ARGUMENT, "paged_attention: workspace is null");
+  // A row that is refused here is refused below, too, and in the same words but for the operation.
+  if (k != nullptr) paged_append(stream, shape, slots, positions, tables, k, v, key_pages, value_pages);
   const Paged paged{s, slots, positions, tables};
   auto *blocks = static_cast<Block *>(workspace);
   int64_t count = 0, refused = -1;

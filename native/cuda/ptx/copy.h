@@ -50,4 +50,14 @@ __device__ __forceinline__ void waitForCopies() {
 #endif
 }
 
+// Asks for a line of global memory, which the second-level cache then has. Whoever writes it later writes it there: so
+// it may be asked for before it is known to be final.
+__device__ __forceinline__ void prefetchLine(const void *global) {
+#if defined(__CUDACC__)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(global)));
+#else
+  static_cast<void>(global);
+#endif
+}
+
 }  // namespace sn::cuda

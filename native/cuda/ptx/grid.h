@@ -1,28 +1,29 @@
 // grid.h: the order of kernels that overlap, launched by launchOverlapping (PTX ISA, "griddepcontrol"), and the share
-// of registers of a warpgroup (PTX ISA, "setmaxnreg"). sm_90a.
+// of registers of a warpgroup (PTX ISA, "setmaxnreg"; sm_90a).
 #pragma once
 
 #include "cuda/cuda.h"
 
 namespace sn::cuda {
 
-#if SN_HOPPER
-
-// Waits until the kernel before this one in the stream has ended, and its writes are seen.
+// Waits until the kernel before this one in the stream has ended, and its writes are seen. Every thread of a kernel
+// that overlaps calls it: so that when one has ended, all before it have. Before 9.0 nothing overlaps.
 __device__ __forceinline__ void waitForPriorGrid() {
-#if defined(__CUDACC__)
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#else
+#if !defined(__CUDACC__)
   emulation::waitForPriorGrid();
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 
 // Lets the kernel after this one start once all blocks have said so or exited.
 __device__ __forceinline__ void releaseNextGrid() {
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
+
+#if SN_HOPPER
 
 // Sets how many registers each thread of the warpgroup has: more than before, or fewer. All its threads execute it.
 template <int Count>

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /** Changes with every incompatible change of this header; the Java side checks it at load. */
-#define SN_VERSION 6
+#define SN_VERSION 7
 
 typedef enum sn_status {
   SN_OK = 0,
@@ -126,6 +126,9 @@ SN_API sn_status sn_capture_end(sn_stream *stream, sn_recording **recording);
 
 /** Runs a recording, with the arguments that its operations had. */
 SN_API sn_status sn_replay(sn_stream *stream, sn_recording *recording);
+
+/** How many kernels a replay launches; copies are not counted. */
+SN_API sn_status sn_recording_kernels(const sn_recording *recording, int64_t *count);
 
 /** Gives a recording back, after all its replays have ended. Null is allowed. */
 SN_API void sn_recording_destroy(sn_recording *recording);
@@ -228,6 +231,18 @@ typedef struct sn_gemm_shape {
 } sn_gemm_shape;
 
 /**
+ * Layer norm of the rows that a product multiplies (sn_layer_norm_forward), in the same call: to the same bits as in
+ * two, but few rows need no kernel of their own.
+ *   gain [width] of the product's dtype; bias [width], or null
+ *   out [rows, width]: receives the rows as they are multiplied; dense, as are the rows before
+ */
+typedef struct sn_row_norm {
+  const void *gain, *bias;
+  void *out;
+  float epsilon;
+} sn_row_norm;
+
+/**
  * Looks for cuBLASLt, whose products are from then on among this device's plans: first in `folder` (null: none), then
  * where the system looks. Its `version` (130100 for 13.1.0), or 0 where there is none. What was found stays.
  */
@@ -250,11 +265,13 @@ SN_API sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape 
 /**
  * c = epilogue(op(a) op(b)), accumulated in fp32. `c` may be `aux` (residual in place).
  * The order of the sum over k depends on the shape and its plan alone, never on the number of threads. Plans of
- * cuBLASLt want all operands at multiples of 16 bytes. Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing
- * bias, aux or workspace; a plan that is none of the shape's).
+ * cuBLASLt want all operands at multiples of 16 bytes.
+ *   norm: null, or what a's rows go through first; batch is then 1, and a dense and not transposed
+ * Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing bias, aux or workspace; a plan that is none of the
+ * shape's).
  */
-SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const void *a, const void *b, void *c,
-                         const void *bias, void *aux, void *workspace);
+SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm *norm, const void *a,
+                         const void *b, void *c, const void *bias, void *aux, void *workspace);
 
 /**
  * dbias[j] = sum over rows i of dout[i, j], plus dbias[j] where accumulate. dout [rows, columns] dtype with the row
@@ -362,9 +379,10 @@ SN_API sn_status sn_linear_workspace(const sn_device *device, const sn_linear_sh
  * how many there are. x is multiplied as the weights are held: SN_WEIGHT_F32 as fp32; SN_WEIGHT_BF16 rounded to bf16;
  * SN_WEIGHT_Q8 and SN_WEIGHT_Q4 in blocks of 32 rounded to 8 bits (scale = the block's largest magnitude / 127, to
  * nearest), whose products are summed exactly and scaled; sums over blocks in fp32. `y` may be `aux`.
+ *   norm: null, or what x's rows go through first; x is then dense
  */
-SN_API sn_status sn_linear(sn_stream *stream, const sn_linear_shape *shape, const void *x, const void *packed, void *y,
-                           const void *bias, const void *aux, void *workspace);
+SN_API sn_status sn_linear(sn_stream *stream, const sn_linear_shape *shape, const sn_row_norm *norm, const void *x,
+                           const void *packed, void *y, const void *bias, const void *aux, void *workspace);
 
 /* ---- embedding ----------------------------------------------------------------------------------------------- */
 
@@ -379,6 +397,14 @@ SN_API sn_status sn_embedding_forward(sn_stream *stream, sn_dtype dtype, int64_t
                                       int64_t vocabulary, int64_t positions, float scale, const int32_t *tokens,
                                       const int32_t *offsets, const void *token_table, const void *position_table,
                                       void *out);
+
+/**
+ * The same of a token table that is packed, as the output matrix [width, vocabulary] that it is too.
+ */
+SN_API sn_status sn_packed_embedding(sn_stream *stream, sn_weight_format format, sn_dtype dtype, int64_t batch,
+                                     int64_t length, int64_t width, int64_t vocabulary, int64_t positions, float scale,
+                                     const int32_t *tokens, const int32_t *offsets, const void *packed,
+                                     const void *position_table, void *out);
 
 /** Bytes of workspace for sn_embedding_backward; 0 on a CPU. */
 SN_API sn_status sn_embedding_backward_workspace(const sn_device *device, int64_t batch, int64_t length,
@@ -502,16 +528,17 @@ SN_API sn_status sn_cache_append(sn_stream *stream, const sn_cache_shape *shape,
 SN_API sn_status sn_attention_decode_workspace(const sn_device *device, const sn_cache_shape *shape, int64_t *bytes);
 
 /**
- * Attention of new queries over the cache, after sn_cache_append of the same call's k and v: query i of sequence b sees
- * keys j <= lengths[b] + i. q, out as in attention. A sequence's bits do not depend on the others of its batch. Where
- * lengths[b] + queries > capacity: as sn_cache_append; nothing of that sequence is read or written.
+ * Attention of new queries over the cache: query i of sequence b sees keys j <= lengths[b] + i. q, out as in attention.
+ * A sequence's bits do not depend on the others of its batch. Where lengths[b] + queries > capacity: as
+ * sn_cache_append; nothing of that sequence is read or written.
+ *   k, v: the queries' own, which the call first does with as sn_cache_append; null where that came before
  *   workspace: zeroed before its first use (sn_allocate gives it so), then used by nothing but this operation, one call
  *   after another: each leaves it ready for the next, whose shape may be another that needs no more bytes. Null where
  *   that is 0.
  */
 SN_API sn_status sn_attention_decode(sn_stream *stream, const sn_cache_shape *shape, const int32_t *lengths,
-                                     const void *q, const void *key_cache, const void *value_cache, void *out,
-                                     void *workspace);
+                                     const void *q, const void *k, const void *v, void *key_cache, void *value_cache,
+                                     void *out, void *workspace);
 
 /**
  * A cache of keys and values in pages that sequences share. keys and values [pages, kv_heads, page_size, head_size] of
@@ -542,15 +569,16 @@ SN_API sn_status sn_paged_append(sn_stream *stream, const sn_paged_shape *shape,
 SN_API sn_status sn_paged_attention_workspace(const sn_device *device, const sn_paged_shape *shape, int64_t *bytes);
 
 /**
- * Attention of each row over the positions of its sequence up to its own, after sn_paged_append of the same rows: row i
- * sees p <= positions[i], and p > positions[i] - window where there is a window. q, out as in attention. A row without
- * a sequence gives zeros; what is out of range as in sn_paged_append, and a zero row. A row's bits do not depend on the
- * other rows, nor on the pages' numbers (Kwon et al. 2023, section 4.1).
+ * Attention of each row over the positions of its sequence up to its own: row i sees p <= positions[i], and p >
+ * positions[i] - window where there is a window. q, out as in attention. A row without a sequence gives zeros; what is
+ * out of range as in sn_paged_append, and a zero row. A row's bits do not depend on the other rows, nor on the pages'
+ * numbers (Kwon et al. 2023, section 4.1).
+ *   k, v: the rows' own, which the call first does with as sn_paged_append; null where that came before
  *   workspace: as of sn_attention_decode
  */
 SN_API sn_status sn_paged_attention(sn_stream *stream, const sn_paged_shape *shape, const int32_t *slots,
-                                    const int32_t *positions, const int32_t *tables, const void *q,
-                                    const void *key_pages, const void *value_pages, void *out, void *workspace);
+                                    const int32_t *positions, const int32_t *tables, const void *q, const void *k,
+                                    const void *v, void *key_pages, void *value_pages, void *out, void *workspace);
 
 /* ---- loss ---------------------------------------------------------------------------------------------------- */
 

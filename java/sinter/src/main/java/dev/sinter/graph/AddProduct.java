@@ -42,7 +42,8 @@ final class AddProduct extends Operation {
     Pointer px = x.address();
     Pointer pw = weight.address();
     Pointer po = out.address(column);
-    return (stream, run) -> sinter.sn_gemm(stream, shape, px, pw, po, null, po, at.workspace());
+    return (stream, run) ->
+        sinter.sn_gemm(stream, shape, null, px, pw, po, null, po, at.workspace());
   }
 
   @Override
@@ -95,7 +96,8 @@ final class AddProduct extends Operation {
       Pointer pd = dout.address(column);
       Pointer pw = weight.address();
       Pointer px = dx.address();
-      return (stream, run) -> sinter.sn_gemm(stream, shape, pd, pw, px, null, null, at.workspace());
+      return (stream, run) ->
+          sinter.sn_gemm(stream, shape, null, pd, pw, px, null, null, at.workspace());
     }
   }
 
@@ -134,6 +136,7 @@ final class AddProduct extends Operation {
           sinter.sn_gemm(
               stream,
               run.accumulating ? accumulate : overwrite,
+              null,
               pd,
               px,
               pw,

@@ -75,11 +75,7 @@ final class CachedAttention extends Operation {
     Pointer pk = keys.address();
     Pointer pv = values.address();
     Pointer po = out.address();
-    return (stream, run) -> {
-      int status = sinter.sn_cache_append(stream, shape, lengths, k, v, pk, pv);
-      return status != sinter.SN_OK
-          ? status
-          : sinter.sn_attention_decode(stream, shape, lengths, q, pk, pv, po, at.workspace());
-    };
+    return (stream, run) ->
+        sinter.sn_attention_decode(stream, shape, lengths, q, k, v, pk, pv, po, at.workspace());
   }
 }

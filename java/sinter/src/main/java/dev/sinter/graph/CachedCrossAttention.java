@@ -71,7 +71,8 @@ final class CachedCrossAttention extends Operation {
     Pointer pv = cache.values(layer).address();
     Pointer po = out.address();
     return (stream, run) ->
-        sinter.sn_attention_decode(stream, shape, lengths, pq, pk, pv, po, at.workspace());
+        sinter.sn_attention_decode(
+            stream, shape, lengths, pq, null, null, pk, pv, po, at.workspace());
   }
 
   /** Writes keys and values from the cache's first position on. */

@@ -33,11 +33,10 @@ public final class Graph implements AutoCloseable {
   private final Arena arena;
   private final boolean ownsArena;
   private final Memory activations;
-  private final Memory clockMemory;
+  private final Memory inputMemory;
   private final Stream stream;
   private final Map<Tensor, Mirror> mirrors = new IdentityHashMap<>();
   private final Map<Tensor, Held> held = new IdentityHashMap<>();
-  private final Mirror clock;
   private final LongBuffer clockOnHost;
   private final int forward;
   private boolean closed;
@@ -85,36 +84,40 @@ public final class Graph implements AutoCloseable {
     this.forward = forward;
     Set<Tensor> kept = new LinkedHashSet<>(outputs);
     kept.addAll(held);
-    Set<Tensor> given = new LinkedHashSet<>(inputs);
-    given.addAll(callersGradients);
-    plan = new MemoryPlan(operations, given, kept, device);
+    plan = new MemoryPlan(operations, new LinkedHashSet<>(callersGradients), kept, device);
     ownsArena = shared == null;
     arena = ownsArena ? new Arena(device) : shared;
     activations = arena.activations(plan.bytes());
     for (Tensor tensor : plan.tensors()) {
       tensor.place(activations.at(plan.offset(tensor)));
     }
-    clockMemory = new Memory(device, Long.BYTES);
-    clock =
-        new Mirror(device, Tensor.resident("clock", DType.I32, clockMemory.at(0), 2)); // one int64
-    clockOnHost = clock.host().bytes().asLongBuffer();
-    LongPointer clockPointer = new LongPointer(clockMemory.at(0));
+    // The clock and the inputs lie side by side: one copy brings them all.
+    long bytes = MemoryPlan.align(Long.BYTES);
+    for (Tensor tensor : inputs) {
+      bytes += MemoryPlan.align(tensor.bytes());
+    }
+    inputMemory = new Memory(device, bytes);
+    Mirror all =
+        new Mirror(device, Tensor.resident("inputs", DType.I32, inputMemory.at(0), bytes / 4));
+    clockOnHost = all.host().bytes().asLongBuffer();
+    LongPointer clockPointer = new LongPointer(inputMemory.at(0));
+    long at = MemoryPlan.align(Long.BYTES);
+    for (Tensor tensor : inputs) {
+      tensor.place(inputMemory.at(at));
+      mirrors.put(tensor, new Mirror(tensor, new HostBuffer(all.host(), at, tensor.bytes())));
+      at += MemoryPlan.align(tensor.bytes());
+    }
     calls = new Operation.Call[operations.size()];
     for (int i = 0; i < calls.length; i++) {
       Operation operation = operations.get(i);
       checkRows(operation);
       calls[i] = operation.bind(new Operation.Place(device, workspace(operation, i), clockPointer));
     }
-    List<Mirror> mirrored = new ArrayList<>();
-    for (Tensor tensor : inputs) {
-      mirrored.add(mirror(tensor));
-    }
     Supplier<List<Mirror>> written =
         () -> {
-          List<Mirror> all = new ArrayList<>(mirrored);
-          all.addAll(uploads.get());
-          all.add(clock);
-          return all;
+          List<Mirror> first = new ArrayList<>(List.of(all));
+          first.addAll(uploads.get());
+          return first;
         };
     List<Mirror> read = new ArrayList<>(downloads);
     for (Tensor tensor : outputs) {
@@ -126,12 +129,12 @@ public final class Graph implements AutoCloseable {
     for (Tensor tensor : callersGradients) {
       this.callersGradients.add(mirror(tensor));
     }
-    int all = calls.length;
+    int end = calls.length;
     Supplier<List<Mirror>> gradients = () -> this.callersGradients;
-    whole = twice(() -> new Recorder(0, all, written, read, null));
-    updating = twice(() -> new Recorder(0, all, written, read, weights.trained()));
+    whole = twice(() -> new Recorder(0, end, written, read, null));
+    updating = twice(() -> new Recorder(0, end, written, read, weights.trained()));
     firstHalf = new Recorder(0, forward, written, read, null);
-    secondHalf = twice(() -> new Recorder(forward, all, gradients, List.of(), null));
+    secondHalf = twice(() -> new Recorder(forward, end, gradients, List.of(), null));
   }
 
   private static List<Recorder> twice(Supplier<Recorder> recorder) {
@@ -424,6 +427,16 @@ public final class Graph implements AutoCloseable {
   }
 
   /**
+   * Says how many kernels a run launches on a GPU.
+   *
+   * @return their number; 0 before the second run, which is recorded
+   */
+  public long kernels() {
+    Recording recording = whole.get(0).recording;
+    return recording == null ? 0 : recording.kernels();
+  }
+
+  /**
    * Returns the size of the part of the arena that holds all activations.
    *
    * @return bytes
@@ -507,7 +520,7 @@ public final class Graph implements AutoCloseable {
     updating.forEach(Recorder::forget);
     firstHalf.forget();
     secondHalf.forEach(Recorder::forget);
-    clockMemory.close();
+    inputMemory.close();
     if (ownsArena) {
       arena.close();
     }

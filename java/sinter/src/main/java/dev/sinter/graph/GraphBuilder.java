@@ -153,6 +153,12 @@ public final class GraphBuilder {
       Tensor positionTable,
       float scale,
       int padding) {
+    if (tokenTable.format() != null && !training()) {
+      Tensor out =
+          Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(0));
+      return append(
+          new PackedEmbedding(tokens, offsets, tokenTable, positionTable, scale, out), out);
+    }
     if (tokenTable.format() != null) {
       // The rows of these tokens are a table, which each token then has its own row of.
       Tensor rows = Tensor.activation("rows", dtype(), tokens.elements(), tokenTable.size(0));
@@ -812,7 +818,8 @@ public final class GraphBuilder {
    * @return ready to run; the caller closes it, before the arena
    */
   public Graph build(Arena arena) {
-    List<Operation> all = new ArrayList<>(operations);
+    List<Operation> forward = training() ? operations : NormFusion.of(operations);
+    List<Operation> all = new ArrayList<>(forward);
     if (training()) {
       all.addAll(Backward.of(operations, parameters, dtype(), recompute, kept));
     }
@@ -821,7 +828,7 @@ public final class GraphBuilder {
             parameters,
             arena,
             all,
-            operations.size(),
+            forward.size(),
             inputs,
             callersGradients,
             outputs,

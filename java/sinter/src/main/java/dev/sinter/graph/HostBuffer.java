@@ -30,6 +30,15 @@ final class HostBuffer {
     address = new Pointer(bytes);
   }
 
+  /** A part of another, whose memory it keeps. */
+  HostBuffer(HostBuffer whole, long offset, long size) {
+    bytes = whole.bytes.slice(Math.toIntExact(offset), Math.toIntExact(size));
+    bytes.order(ByteOrder.nativeOrder());
+    ints = bytes.asIntBuffer();
+    floats = bytes.asFloatBuffer();
+    address = new Pointer(bytes);
+  }
+
   /** Memory that a GPU copies from and to without a detour. */
   private static ByteBuffer pinned(Device.Handle handle, long size) {
     Pointer memory;

@@ -36,6 +36,11 @@ final class LayerNorm extends Operation {
     this.rstd = rstd;
   }
 
+  /** As part of a product; without what the backward pass needs. */
+  RowNorm ofRows() {
+    return new RowNorm(x, gain, bias, epsilon, out);
+  }
+
   boolean isOutput(Tensor tensor) {
     return tensor == out;
   }

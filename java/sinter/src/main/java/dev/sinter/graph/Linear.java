@@ -4,6 +4,7 @@ import static dev.sinter.graph.Elementwise.present;
 
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_gemm_shape;
+import dev.sinter.natives.sn_row_norm;
 import java.util.List;
 import org.bytedeco.javacpp.Pointer;
 
@@ -20,6 +21,10 @@ final class Linear extends Operation {
   private final Tensor preActivation;
   private final Activation activation;
   private final boolean outByIn;
+  private final RowNorm norm;
+
+  /** As many rows a GPU normalises within the product. */
+  private static final long FEW_ROWS = 8;
 
   /**
    * @param weight [in, out], or [out, in] where {@code outByIn}
@@ -38,7 +43,27 @@ final class Linear extends Operation {
       Activation activation,
       Tensor out,
       Tensor preActivation) {
-    super("gemm", present(x, weight, bias, residual), present(out, preActivation));
+    this(x, weight, outByIn, bias, residual, activation, out, preActivation, null);
+  }
+
+  /**
+   * @param norm of the rows of x, in inference; null: none
+   */
+  private Linear(
+      Tensor x,
+      Tensor weight,
+      boolean outByIn,
+      Tensor bias,
+      Tensor residual,
+      Activation activation,
+      Tensor out,
+      Tensor preActivation,
+      RowNorm norm) {
+    super(
+        "gemm",
+        RowNorm.with(norm, present(x, weight, bias, residual)),
+        present(out, preActivation, norm == null ? null : norm.out()));
+    this.norm = norm;
     this.x = x;
     this.weight = weight;
     this.outByIn = outByIn;
@@ -67,6 +92,13 @@ final class Linear extends Operation {
   @Override
   Tensor inPlace() {
     return residual;
+  }
+
+  @Override
+  Operation behind(RowNorm before) {
+    return x != before.out() || residual == x || x.rows() > FEW_ROWS
+        ? null
+        : new Linear(before.x(), weight, outByIn, bias, residual, activation, out, null, before);
   }
 
   @Override
@@ -100,7 +132,8 @@ final class Linear extends Operation {
         activation != null
             ? (preActivation == null ? null : preActivation.address())
             : residual == null ? null : residual.address();
-    return (stream, run) -> sinter.sn_gemm(stream, shape, px, pw, po, pb, aux, at.workspace());
+    sn_row_norm pn = norm == null ? null : norm.bound();
+    return (stream, run) -> sinter.sn_gemm(stream, shape, pn, px, pw, po, pb, aux, at.workspace());
   }
 
   @Override
@@ -251,7 +284,8 @@ final class Linear extends Operation {
       Pointer px = dx.address();
       Tensor aux = pre == null ? partial : pre;
       Pointer pp = aux == null ? null : aux.address();
-      return (stream, run) -> sinter.sn_gemm(stream, shape, pd, pw, px, null, pp, at.workspace());
+      return (stream, run) ->
+          sinter.sn_gemm(stream, shape, null, pd, pw, px, null, pp, at.workspace());
     }
   }
 
@@ -287,6 +321,7 @@ final class Linear extends Operation {
           sinter.sn_gemm(
               stream,
               run.accumulating ? accumulate : overwrite,
+              null,
               pa,
               pb,
               pw,

@@ -80,6 +80,16 @@ abstract class Operation {
     return false;
   }
 
+  /**
+   * This operation with a norm in front, in one call.
+   *
+   * @param norm whose result it reads
+   * @return null where it is no product of just that, or where one call would not be faster
+   */
+  Operation behind(RowNorm norm) {
+    return null;
+  }
+
   /** The matrix product that this operation is; null where it is none. */
   Gemm product() {
     return null;

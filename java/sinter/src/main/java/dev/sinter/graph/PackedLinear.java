@@ -4,7 +4,7 @@ import static dev.sinter.graph.Elementwise.present;
 
 import dev.sinter.natives.global.sinter;
 import dev.sinter.natives.sn_linear_shape;
-import java.util.List;
+import dev.sinter.natives.sn_row_norm;
 import org.bytedeco.javacpp.Pointer;
 
 /** What {@link Linear} computes, with packed weights: a row's bits do not depend on the others. */
@@ -15,6 +15,7 @@ final class PackedLinear extends Operation {
   private final Tensor residual;
   private final Activation activation;
   private final Tensor out;
+  private final RowNorm norm;
 
   /**
    * @param weight packed
@@ -24,7 +25,25 @@ final class PackedLinear extends Operation {
    */
   PackedLinear(
       Tensor x, Tensor weight, Tensor bias, Tensor residual, Activation activation, Tensor out) {
-    super("linear", present(x, weight, bias, residual), List.of(out));
+    this(x, weight, bias, residual, activation, out, null);
+  }
+
+  /**
+   * @param norm of the rows of x; null: none
+   */
+  private PackedLinear(
+      Tensor x,
+      Tensor weight,
+      Tensor bias,
+      Tensor residual,
+      Activation activation,
+      Tensor out,
+      RowNorm norm) {
+    super(
+        "linear",
+        RowNorm.with(norm, present(x, weight, bias, residual)),
+        present(out, norm == null ? null : norm.out()));
+    this.norm = norm;
     this.x = x;
     this.weight = weight;
     this.bias = bias;
@@ -36,6 +55,13 @@ final class PackedLinear extends Operation {
   @Override
   Tensor inPlace() {
     return residual;
+  }
+
+  @Override
+  Operation behind(RowNorm before) {
+    return x != before.out() || residual == x
+        ? null
+        : new PackedLinear(before.x(), weight, bias, residual, activation, out, before);
   }
 
   private sn_linear_shape shape() {
@@ -68,6 +94,7 @@ final class PackedLinear extends Operation {
     Pointer po = out.address();
     Pointer pb = bias == null ? null : bias.address();
     Pointer pr = residual == null ? null : residual.address();
-    return (stream, run) -> sinter.sn_linear(stream, shape, px, pw, po, pb, pr, at.workspace());
+    sn_row_norm pn = norm == null ? null : norm.bound();
+    return (stream, run) -> sinter.sn_linear(stream, shape, pn, px, pw, po, pb, pr, at.workspace());
   }
 }

@@ -93,11 +93,7 @@ final class PagedAttention extends Operation {
     Pointer pk = keys.address();
     Pointer pv = cache.values(layer).address();
     Pointer po = out.address();
-    return (stream, run) -> {
-      int status = sinter.sn_paged_append(stream, shape, ps, pp, pt, k, v, pk, pv);
-      return status != sinter.SN_OK
-          ? status
-          : sinter.sn_paged_attention(stream, shape, ps, pp, pt, q, pk, pv, po, at.workspace());
-    };
+    return (stream, run) ->
+        sinter.sn_paged_attention(stream, shape, ps, pp, pt, q, k, v, pk, pv, po, at.workspace());
   }
 }

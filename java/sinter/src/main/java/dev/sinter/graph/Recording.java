@@ -37,6 +37,13 @@ final class Recording implements AutoCloseable {
     return new Recording(stream, recording);
   }
 
+  /** How many kernels a replay launches. */
+  long kernels() {
+    long[] count = new long[1];
+    Natives.check(sinter.sn_recording_kernels(recording, count));
+    return count[0];
+  }
+
   void replay() {
     Natives.check(sinter.sn_replay(stream.handle(), recording));
   }

@@ -194,7 +194,7 @@ public final class Tuner {
         Runnable call =
             () ->
                 Natives.check(
-                    sinter.sn_gemm(stream.handle(), shape, a, b, c, bias, aux, workspace));
+                    sinter.sn_gemm(stream.handle(), shape, null, a, b, c, bias, aux, workspace));
         time(call); // the first loads the kernel
         int calls = (int) Math.max(1, Math.min(MOST_CALLS, RUN_SECONDS / time(call)));
         Runnable all =

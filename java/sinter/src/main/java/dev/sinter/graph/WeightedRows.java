@@ -81,7 +81,8 @@ final class WeightedRows extends Operation {
     Pointer pw = weights.address();
     Pointer px = x.address();
     Pointer po = out.address();
-    return (stream, run) -> sinter.sn_gemm(stream, shape, pw, px, po, null, null, at.workspace());
+    return (stream, run) ->
+        sinter.sn_gemm(stream, shape, null, pw, px, po, null, null, at.workspace());
   }
 
   /** dx = weights^T dout: each row of a sequence gets its share of the sequence's gradient. */
@@ -112,7 +113,8 @@ final class WeightedRows extends Operation {
       Pointer pw = weights.address();
       Pointer pd = dout.address();
       Pointer px = dx.address();
-      return (stream, run) -> sinter.sn_gemm(stream, shape, pw, pd, px, null, null, at.workspace());
+      return (stream, run) ->
+          sinter.sn_gemm(stream, shape, null, pw, pd, px, null, null, at.workspace());
     }
   }
 }

@@ -420,6 +420,11 @@ public final class Decoder implements AutoCloseable {
     return new Step(g.build(), tokens, rows, out);
   }
 
+  /** How many kernels choosing a token launches on a GPU, once that is recorded. */
+  long kernels() {
+    return oneToken.get(Output.TOKEN).graph.kernels();
+  }
+
   /** Gives the cache back. Closing twice is harmless. */
   @Override
   public void close() {

@@ -50,8 +50,13 @@ public final class PagedDecoder implements AutoCloseable {
   /** What numbers of rows are rounded up to, so that few graphs serve all. */
   private final int[] sizes;
 
-  /** By the sizes of all rows and of those that give logits, of which there may be none. */
+  /**
+   * By the sizes of all rows and of those that give logits: none at 0, then each size, and last all
+   * rows in their order, as when every sequence decodes, which need not be picked out.
+   */
   private final Step[][] steps;
+
+  private final int everyRow;
 
   private long runs;
   private Step last;
@@ -92,10 +97,12 @@ public final class PagedDecoder implements AutoCloseable {
     /** Null where there are no adapters. */
     final Tensor adapters;
 
-    /** Null where no row gives logits, as are those that follow. */
+    /** Null where no row gives logits, or every row. */
     final Tensor chosenRows;
 
+    /** Null where no row gives them. */
     final Tensor logits;
+
     final Tensor chosen;
     long used;
 
@@ -155,7 +162,8 @@ public final class PagedDecoder implements AutoCloseable {
     arena = new Arena(model.parameters());
     adapters = new AdapterBank(model.parameters());
     sizes = sizes(maxRows);
-    steps = new Step[sizes.length][sizes.length + 1];
+    everyRow = sizes.length + 1;
+    steps = new Step[sizes.length][everyRow + 1];
     tokens = new int[maxRows];
     rowSlots = new int[maxRows];
     positions = new int[maxRows];
@@ -392,7 +400,7 @@ public final class PagedDecoder implements AutoCloseable {
       throw new IllegalStateException("the step has no rows");
     }
     state = State.RAN;
-    Step step = step(indexOf(rows), chosen == 0 ? 0 : indexOf(chosen) + 1);
+    Step step = step(indexOf(rows), which());
     fill(step.graph.ints(step.tokens), tokens, rows, 0);
     fill(step.graph.ints(step.slots), rowSlots, rows, NONE);
     fill(step.graph.ints(step.positions), positions, rows, 0);
@@ -400,14 +408,24 @@ public final class PagedDecoder implements AutoCloseable {
       fill(step.graph.ints(step.adapters), rowAdapters, rows, NONE);
     }
     if (chosen > 0) {
-      IntBuffer all = step.graph.ints(step.chosenRows);
-      for (int i = chosen; i < all.capacity(); i++) {
+      for (int i = chosen; i < step.chosen.elements(); i++) {
         sampler.set(i, Sampler.Settings.GREEDY, 0, 0, 0, 0);
       }
-      fill(all, chosenRows, chosen, NONE);
+    }
+    if (step.chosenRows != null) {
+      fill(step.graph.ints(step.chosenRows), chosenRows, chosen, NONE);
     }
     step.graph.run(0, false);
     last = step;
+  }
+
+  /** Which rows give logits, as {@link #steps} has them. */
+  private int which() {
+    boolean inOrder = chosen == rows;
+    for (int i = 0; i < chosen && inOrder; i++) {
+      inOrder = chosenRows[i] == i;
+    }
+    return chosen == 0 ? 0 : inOrder ? everyRow : indexOf(chosen) + 1;
   }
 
   private static void fill(IntBuffer target, int[] values, int count, int padding) {
@@ -425,16 +443,16 @@ public final class PagedDecoder implements AutoCloseable {
     return index;
   }
 
-  private Step step(int all, int chosenOnes) {
+  private Step step(int all, int which) {
     if (tracedVersion != adapters.version()) {
       tracedVersion = adapters.version();
       closeGraphs();
     }
-    Step step = steps[all][chosenOnes];
+    Step step = steps[all][which];
     if (step == null) {
       forgetOldest();
-      step = trace(sizes[all], chosenOnes == 0 ? 0 : sizes[chosenOnes - 1]);
-      steps[all][chosenOnes] = step;
+      step = trace(sizes[all], which);
+      steps[all][which] = step;
     }
     step.used = ++runs;
     return step;
@@ -451,13 +469,18 @@ public final class PagedDecoder implements AutoCloseable {
     return count;
   }
 
+  /** How many kernels the last step launched on a GPU, where it was recorded. */
+  long kernels() {
+    return last.graph.kernels();
+  }
+
   /** Describes the graph of the last step. */
   String describe() {
     return last.graph.describe();
   }
 
-  private boolean decodes(int all, int chosenOnes) {
-    return all == chosenOnes - 1 && sizes[all] <= DECODING;
+  private boolean decodes(int all, int which) {
+    return which == everyRow && sizes[all] <= DECODING;
   }
 
   /** Makes room for one more graph that is not decoding's. */
@@ -485,7 +508,7 @@ public final class PagedDecoder implements AutoCloseable {
     }
   }
 
-  private Step trace(int all, int chosenOnes) {
+  private Step trace(int all, int whichOnes) {
     GptLayers layers = model.layers();
     GraphBuilder g = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
     Tensor ids = g.input("tokens", all, 1);
@@ -498,11 +521,15 @@ public final class PagedDecoder implements AutoCloseable {
     }
     Tensor x =
         layers.blocks(g, model.parameters(), ids, position, layers.paged(g, cache, slot, position));
-    if (chosenOnes == 0) {
+    if (whichOnes == 0) {
       return new Step(g.build(arena), ids, slot, position, adapter, null, null, null);
     }
-    Tensor which = g.input("chosen rows", chosenOnes, 1);
-    Tensor logits = g.hold(layers.head(g, model.parameters(), g.gather("chosen hidden", x, which)));
+    Tensor which = null;
+    if (whichOnes != everyRow) {
+      which = g.input("chosen rows", sizes[whichOnes - 1], 1);
+      x = g.gather("chosen hidden", x, which);
+    }
+    Tensor logits = g.hold(layers.head(g, model.parameters(), x));
     Tensor next = g.output(g.sample(logits, sampler));
     return new Step(g.build(arena), ids, slot, position, adapter, which, logits, next);
   }

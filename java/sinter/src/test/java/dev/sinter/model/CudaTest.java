@@ -296,6 +296,35 @@ class CudaTest {
     }
   }
 
+  /**
+   * At batch 1 the number of kernels decides: a layer is two products with a norm in front,
+   * attention and two products that add; then come embedding, logits and choice.
+   */
+  @ParameterizedTest
+  @EnumSource(Family.class)
+  void aDecodedTokenIsFiveKernelsALayerAndThreeMore(Family family) {
+    GptConfig config = TINY.withFamily(family, family == Family.GPT3 ? 7 : 0);
+    for (DType dtype : DType.values()) {
+      if (dtype == DType.I32) {
+        continue;
+      }
+      try (Device cuda = Device.cuda(0);
+          LanguageModel model = LanguageModel.create(config, cuda, dtype, 7);
+          Decoder decoder = model.decoder(1, 64)) {
+        for (int i = 0; i < 3; i++) {
+          decoder.next(new int[] {i}, i);
+        }
+        assertEquals(5 * config.layers() + 3, decoder.kernels());
+        for (WeightFormat format : WeightFormat.values()) {
+          try (FrozenModel frozen = FrozenModel.of(model, format)) {
+            assertEquals(
+                5 * config.layers() + 3, PagedDecoderTest.kernelsOfAToken(frozen), format.name());
+          }
+        }
+      }
+    }
+  }
+
   @Test
   void everyRowChoosesItsOwnWay() {
     try (Device cuda = cuda()) {

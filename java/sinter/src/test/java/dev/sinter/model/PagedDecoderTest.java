@@ -52,6 +52,25 @@ class PagedDecoderTest {
     return decoder;
   }
 
+  /** What a step launches in which one sequence goes on, greedily and with every way to choose. */
+  static long kernelsOfAToken(FrozenModel model) {
+    try (PagedDecoder decoder = withPages(model)) {
+      long kernels = 0;
+      for (int i = 0; i < 4; i++) {
+        decoder.begin();
+        Settings how = i < 2 ? Settings.GREEDY : new Settings(1.1f, 0.8f, 9, 0.9f, 0.1f);
+        decoder.choose(decoder.add(0, i, 3 * i), how, 5, i, 0);
+        decoder.run();
+        assertTrue(decoder.token(0) >= 0);
+        if (i > 1) {
+          assertEquals(kernels, decoder.kernels());
+        }
+        kernels = decoder.kernels();
+      }
+      return kernels;
+    }
+  }
+
   /** The logits after each token of a text that is fed in chunks of these sizes, over and over. */
   private static float[][] logits(PagedDecoder decoder, int slot, int[] text, int... chunks) {
     float[][] logits = new float[text.length][61];
