@@ -1,6 +1,7 @@
 // block.h: one block of a grid: its threads, its shared memory and what they meet at. See cluster.h for how they run.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <vector>
@@ -20,9 +21,13 @@ struct Grid {
   size_t sharedBytes = 0;
   // How many blocks, beside one another in x, are a cluster.
   unsigned clusterBlocks = 1;
+  // Launched by launchOverlapping, and whether a thread has called waitForPriorGrid.
+  bool overlapping = false;
+  mutable std::atomic<bool> waitedForPrior{false};
   std::function<void()> body;
   // Where the host's memory becomes the kernel's, and the other way.
   mutable char begin = 0;
+  mutable char priorEnd = 0;
   mutable char end = 0;
 
   uint64_t blockCount() const { return uint64_t{blocks.x} * blocks.y * blocks.z; }
@@ -73,6 +78,8 @@ struct Mbarrier {
   unsigned pending = 0;
   int64_t bytes = 0;
   unsigned phase = 0;
+  // Whether a fence has made it known beyond the block's threads.
+  bool fenced = false;
   std::vector<Thread *> waiting;
   alignas(64) char edges[2][64] = {};
 };
@@ -80,7 +87,8 @@ struct Mbarrier {
 class Cluster;
 
 struct Block {
-  Block(const Grid &grid_, uint64_t number, unsigned rank_, Cluster &cluster_, bool random_, Random &choices_)
+  Block(const Grid &grid_, uint64_t number, unsigned rank_, Cluster &cluster_, bool watched, bool random_,
+        Random &choices_)
       : grid(grid_),
         cluster(cluster_),
         rank(rank_),
@@ -88,7 +96,7 @@ struct Block {
               static_cast<unsigned>(number / grid_.blocks.x % grid_.blocks.y),
               static_cast<unsigned>(number / grid_.blocks.x / grid_.blocks.y)},
         count(grid_.threadCount()),
-        shared(grid_.sharedBytes),
+        shared(grid_.sharedBytes, watched),
         random(random_),
         choices(choices_),
         threads(count),

@@ -7,6 +7,7 @@
 #include "emulation/arithmetic.h"
 #include "emulation/bfloat16.h"
 #include "emulation/sanitizers.h"
+#include "emulation/shared_memory.h"
 #include "emulation/thread.h"
 
 namespace sn::emulation {
@@ -51,11 +52,12 @@ inline uint32_t boxBytes(const TensorMap &map) {
   return bytes;
 }
 
-inline void load(const Box &box) {
-  forPieces(box, [](unsigned char *shared, const unsigned char *global, size_t first, size_t count) {
+inline void load(const Box &box, SharedMemory &target) {
+  forPieces(box, [&](unsigned char *shared, const unsigned char *global, size_t first, size_t count) {
     unsigned char piece[kPieceBytes] = {};
     if (count > 0) std::memcpy(piece + first, global, count);
     std::memcpy(shared, piece, sizeof piece);
+    target.show(shared, sizeof piece);
   });
 }
 
@@ -80,20 +82,7 @@ inline void addElement(uint32_t elementBytes, unsigned char *global, const unsig
   }
 }
 
-// Both are visible to the sanitizers as the running thread's reads and writes.
-inline void readShared(BulkStore &store) {
-  if (!store.read.empty()) return;
-  {
-    Bookkeeping hidden;
-    store.read.resize(boxBytes(store.box.map));
-  }
-  unsigned char *to = store.read.data();
-  forPieces(store.box, [&](const unsigned char *shared, const unsigned char *, size_t, size_t) {
-    std::memcpy(to, shared, kPieceBytes);
-    to += kPieceBytes;
-  });
-}
-
+// Visible to the sanitizers as the running thread's writes.
 inline void land(const BulkStore &store) {
   if (store.landed) return;
   const unsigned char *from = store.read.data();

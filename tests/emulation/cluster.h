@@ -17,7 +17,8 @@ namespace sn::emulation {
 
 class Cluster {
  public:
-  Cluster(const Grid &grid_, uint64_t number, uint64_t seed, Stacks &stacks)
+  // `watched`: shared memory has an image, see there.
+  Cluster(const Grid &grid_, uint64_t number, uint64_t seed, Stacks &stacks, bool watched)
       : grid(grid_),
         random(options().seed != 0),
         choices(seed),
@@ -28,7 +29,8 @@ class Cluster {
 #endif
     size_t stack = 0;
     for (unsigned rank = 0; rank < grid.clusterBlocks; ++rank) {
-      blocks.push_back(std::make_unique<Block>(grid, number * grid.clusterBlocks + rank, rank, *this, random, choices));
+      blocks.push_back(
+          std::make_unique<Block>(grid, number * grid.clusterBlocks + rank, rank, *this, watched, random, choices));
       for (Thread &thread : blocks.back()->threads) {
         thread.queue = rank * static_cast<unsigned>(blocks.back()->warps.size()) + thread.warp;
         stacks.prepare(stack++, thread.context, &Cluster::threadMain);
@@ -39,13 +41,15 @@ class Cluster {
   Cluster(const Cluster &) = delete;
   Cluster &operator=(const Cluster &) = delete;
 
-  // Whether all went well; `failure` says what did not.
+  // Until all threads have exited, or nothing goes on before the prior grid ends. Whether all went well; `failure` says
+  // what did not.
   bool run() {
     while (exited_ < count_ && failure.empty()) {
       if (!background.empty() && (schedule_.empty() || (random && choices.onceIn(kStepsPerCompletion)))) {
         completeOne();
         continue;
       }
+      if (schedule_.empty() && !awaitingPrior.empty()) return true;
       if (schedule_.empty()) {
         failure = describe(*blocks.front(), nullptr, deadlock());
         break;
@@ -60,6 +64,13 @@ class Cluster {
       if (thread.state != Thread::State::exited) releaseFor(thread.context, scheduler_, &grid.end);
     });
     return failure.empty();
+  }
+
+  // For one that began while the prior grid still ran.
+  void endPrior() {
+    priorRuns = false;
+    for (Thread *thread : awaitingPrior) wake(*thread);
+    awaitingPrior.clear();
   }
 
   void wake(Thread &thread) { schedule_.add(thread); }
@@ -113,6 +124,9 @@ class Cluster {
   Random choices;
   std::vector<std::unique_ptr<Block>> blocks;
   Arrivals arrivals;
+  // Whether the grid before this one in the stream still runs, and who waits for its end.
+  bool priorRuns = false;
+  std::vector<Thread *> awaitingPrior;
   // Copies of the tensor unit: they complete in any order, at any time.
   std::vector<std::function<void()>> background;
   // What its threads' stores have read and nothing waits for.

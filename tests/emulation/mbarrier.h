@@ -20,6 +20,13 @@ inline void initMbarrier(uint64_t *object, unsigned arrivals) {
   barrier.expected = barrier.pending = arrivals;
   barrier.bytes = 0;
   barrier.phase = 0;
+  barrier.fenced = false;
+}
+
+inline void fenceMbarrierInit() {
+  requireHopper("fence.mbarrier_init");
+  Bookkeeping hidden;
+  for (auto &[object, barrier] : here().block->mbarriers) barrier.fenced = true;
 }
 
 inline Mbarrier &findMbarrier(const char *what, Block &block, const uint64_t *object) {
@@ -29,6 +36,14 @@ inline Mbarrier &findMbarrier(const char *what, Block &block, const uint64_t *ob
   if (found == all.end()) fail("%s: no mbarrier was made at %p", what, static_cast<const void *>(object));
   if (*object != kMbarrierMark) fail("%s: the mbarrier at %p was overwritten", what, static_cast<const void *>(object));
   return found->second;
+}
+
+// For the tensor unit and other blocks.
+inline Mbarrier &findKnownMbarrier(const char *what, Block &block, const uint64_t *object) {
+  Mbarrier &barrier = findMbarrier(what, block, object);
+  Bookkeeping hidden;
+  if (!barrier.fenced) fail("%s: no fence has come since the mbarrier was made", what);
+  return barrier;
 }
 
 inline void endPhaseIfComplete(Block &block, Mbarrier &barrier) {
@@ -68,6 +83,17 @@ inline void waitForMbarrier(uint64_t *object, unsigned parity) {
     self.awaited = nullptr;
   }
   acquireFrom(barrier.edges[parity]);
+}
+
+inline void fenceAsyncProxy() {
+  requireHopper("fence.proxy.async");
+  fenceMbarrierInit();
+  Bookkeeping hidden;
+  here().block->shared.show();
+}
+
+[[noreturn]] inline void failUnshown(const char *what) {
+  fail("%s reads shared memory that threads have written to since the last fenceAsyncProxy", what);
 }
 
 }  // namespace sn::emulation

@@ -4,23 +4,21 @@
 //   planted_bugs NAME right|wrong
 //
 // Exit status 0: the result is right. 1: it is not. 2: the launch failed, and the message is printed.
+#include "emulation/planted_bugs.h"
+
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <vector>
 
 #include "cuda/cuda.h"
 #include "cuda/ptx/copy.h"
 #include "cuda/ptx/matrix.h"
-#include "cuda/ptx/tensor_copy.h"
-#include "cuda/ptx/warpgroup.h"
 
 using namespace sn::cuda;
+using namespace sn::planted;
 
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kTiles = 12;
 constexpr int kStages = 3;
 
 // A thread of the neighbouring warp.
@@ -123,53 +121,6 @@ __global__ void divergentBarrier(float *out, const float *in) {
   out[threadIdx.x] = in[threadIdx.x];
 }
 
-enum class PipelineBug { none, missingWait, releaseBeforeWait, deadlock };
-
-// Sums the columns of tiles of 64 x 64 that the tensor unit brings into a ring: products with ones, by one warpgroup;
-// a thread of the other one asks for the tiles.
-template <PipelineBug bug>
-__global__ void pipeline(float *out, const __grid_constant__ TensorMap map) {
-  constexpr int kRing = 2;
-  constexpr uint32_t kTileBytes = 64 * 64 * sizeof(bf16);
-  SN_DYNAMIC_SHARED(memory);
-  SN_SHARED(Mbarrier, full, kRing);
-  SN_SHARED(Mbarrier, empty, kRing);
-  if (threadIdx.x == 0) {
-    for (int stage = 0; stage < kRing; ++stage) {
-      initMbarrier(full + stage, 1);
-      initMbarrier(empty + stage, 128);
-    }
-    fenceMbarrierInit();
-  }
-  __syncthreads();
-  if (threadIdx.x >= 128) {
-    for (int tile = 0; threadIdx.x == 128 && tile < kTiles; ++tile) {
-      int stage = tile % kRing;
-      if (tile >= kRing) waitForPhase(empty + stage, (tile / kRing - 1) % 2);
-      arriveExpecting(full + stage, bug == PipelineBug::deadlock ? 2 * kTileBytes : kTileBytes);
-      loadTile(memory + stage * kTileBytes, &map, 0, 64 * tile, full + stage);
-    }
-    return;
-  }
-  const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
-  float sums[32] = {};
-  for (int tile = 0; tile < kTiles; ++tile) {
-    int stage = tile % kRing;
-    if constexpr (bug != PipelineBug::missingWait) waitForPhase(full + stage, tile / kRing % 2);
-    uint64_t operand = describeOuter(memory + stage * kTileBytes, kTileBytes);
-    fenceWarpgroup();
-    for (int step = 0; step < 4; ++step) {
-      multiplyWarpgroup<64, Major::outer>(sums, ones, advance<Major::outer>(operand, step));
-    }
-    commitProducts();
-    if constexpr (bug == PipelineBug::releaseBeforeWait) arrive(empty + stage);
-    waitForProducts<0>();
-    if constexpr (bug != PipelineBug::releaseBeforeWait) arrive(empty + stage);
-  }
-  if (threadIdx.x >= 4) return;
-  for (unsigned i = 0; i < 16; ++i) out[i / 2 * 8 + 2 * threadIdx.x + i % 2] = sums[i / 2 * 4 + i % 2];
-}
-
 std::vector<float> same(const std::vector<float> &in) { return {in.begin(), in.begin() + kThreads}; }
 
 std::vector<float> ofNeighbours(const std::vector<float> &in) {
@@ -196,19 +147,6 @@ std::vector<float> columnSums(const std::vector<float> &in) {
   return out;
 }
 
-std::vector<float> pipelineSums(const std::vector<float> &in) {
-  std::vector<float> out(64, 0.0f);
-  for (size_t i = 0; i < kTiles * 64 * 64; ++i) out[i % 64] += in[i % in.size()];
-  return out;
-}
-
-struct Planted {
-  const char *name;
-  std::function<cudaError_t(bool wrong, float *out, const float *in)> run;
-  // What out must be, from in.
-  std::vector<float> (*expected)(const std::vector<float> &in);
-};
-
 using Kernel = void (*)(float *, const float *);
 auto plain(Kernel right, Kernel wrong, unsigned threads = kThreads, size_t sharedBytes = 0) {
   return [=](bool isWrong, float *out, const float *in) {
@@ -216,23 +154,7 @@ auto plain(Kernel right, Kernel wrong, unsigned threads = kThreads, size_t share
   };
 }
 
-auto piped(void (*wrong)(float *, TensorMap)) {
-  return [=](bool isWrong, float *out, const float *in) {
-    std::vector<bf16> tiles(kTiles * 64 * 64);
-    for (size_t i = 0; i < tiles.size(); ++i) tiles[i] = bf16(in[i % (kTiles * kThreads)]);
-    bf16 *memory = nullptr;
-    TensorMap map;
-    cudaMalloc(&memory, tiles.size() * sizeof(bf16));
-    cudaMemcpy(memory, tiles.data(), tiles.size() * sizeof(bf16), cudaMemcpyHostToDevice);
-    cudaError_t error = describeMatrix(&map, memory, kTiles * 64, 64, 64, 64, 64);
-    auto kernel = isWrong ? wrong : pipeline<PipelineBug::none>;
-    if (error == cudaSuccess) error = launch(kernel, 2, 256, 2 * 64 * 64 * sizeof(bf16), nullptr, out, map);
-    cudaError_t freed = cudaFree(memory);
-    return error == cudaSuccess ? freed : error;
-  };
-}
-
-const Planted kPlanted[] = {
+const std::vector<Planted> kPortable = {
     {"missing-barrier", plain(missingBarrier<false>, missingBarrier<true>), ofNeighbours},
     {"missing-warp-barrier", plain(missingWarpBarrier<false>, missingWarpBarrier<true>), ofPairs},
     {"wait-off-by-one", plain(ring<RingBug::none>, ring<RingBug::waitOffByOne>), tileSums},
@@ -243,9 +165,6 @@ const Planted kPlanted[] = {
     {"static-overrun", plain(staticOverrun<false>, staticOverrun<true>), same},
     {"global-overrun", plain(globalOverrun<false>, globalOverrun<true>, kThreads + 1), same},
     {"divergent-barrier", plain(divergentBarrier<false>, divergentBarrier<true>), same},
-    {"missing-mbarrier-wait", piped(pipeline<PipelineBug::missingWait>), pipelineSums},
-    {"release-before-wait", piped(pipeline<PipelineBug::releaseBeforeWait>), pipelineSums},
-    {"mbarrier-deadlock", piped(pipeline<PipelineBug::deadlock>), pipelineSums},
 };
 
 int run(const Planted &planted, bool wrong) {
@@ -273,9 +192,11 @@ int run(const Planted &planted, bool wrong) {
 }  // namespace
 
 int main(int count, char **arguments) {
-  for (const Planted &planted : kPlanted) {
-    if (count == 3 && std::strcmp(arguments[1], planted.name) == 0) {
-      return run(planted, std::strcmp(arguments[2], "wrong") == 0);
+  for (const std::vector<Planted> *bugs : {&kPortable, &hopperBugs()}) {
+    for (const Planted &planted : *bugs) {
+      if (count == 3 && std::strcmp(arguments[1], planted.name) == 0) {
+        return run(planted, std::strcmp(arguments[2], "wrong") == 0);
+      }
     }
   }
   std::printf("usage: planted_bugs NAME right|wrong\n");

@@ -57,14 +57,16 @@ TEST_CASE("a result that is wrong in some order is found by random orders") {
 }
 
 TEST_CASE("what the tensor unit has not brought or still needs is found by random orders") {
-  for (const char *name : {"missing-mbarrier-wait", "release-before-wait"}) {
+  for (const char *name : {"missing-mbarrier-wait", "release-before-wait", "read-before-landing", "released-to-itself",
+                           "exit-before-read", "read-before-prior-grid"}) {
     CAPTURE(name);
     CHECK(found(SN_PLAIN, name, 8, "") >= 3);
   }
 }
 
 TEST_CASE("a result that is wrong in every order is found in any") {
-  for (const char *name : {"wait-off-by-one", "wrong-fragment"}) {
+  for (const char *name : {"wait-off-by-one", "wrong-fragment", "wrong-parity", "swizzle-ignored",
+                           "swizzle-of-half-the-row", "too-few-bytes"}) {
     CAPTURE(name);
     CHECK(found(SN_PLAIN, name, 4, "") == 4);
   }
@@ -74,7 +76,19 @@ TEST_CASE("misuse is reported") {
   CHECK(found(SN_PLAIN, "divergent-barrier", 4, "__syncthreads") == 4);
   CHECK(found(SN_PLAIN, "mbarrier-deadlock", 4, "wait at an mbarrier whose phase lacks 0 arrivals and 8192 bytes") ==
         4);
+  CHECK(found(SN_PLAIN, "released-to-one", 4, "wait at an mbarrier whose phase lacks") == 4);
   CHECK(found(SN_PLAIN, "copies-in-flight", 1, "copies in flight") == 1);
+  CHECK(found(SN_PLAIN, "exit-before-read", 8, "block 1 of the cluster has exited") >= 3);
+  CHECK(found(SN_PLAIN, "never-waits-for-prior-grid", 4, "no thread has called waitForPriorGrid") == 4);
+}
+
+TEST_CASE("a missing fence is reported") {
+  const char *unseen = "shared memory that threads have written to since the last fenceAsyncProxy";
+  CHECK(found(SN_PLAIN, "stored-without-fence", 4, unseen) == 4);
+  CHECK(found(SN_PLAIN, "fenced-too-early", 4, unseen) == 4);
+  CHECK(found(SN_PLAIN, "multiplied-without-fence", 4, unseen) == 4);
+  CHECK(found(SN_PLAIN, "missing-warpgroup-fence", 4, "no fenceWarpgroup") == 4);
+  CHECK(found(SN_PLAIN, "touched-in-flight", 4, "written to while a product was in flight") == 4);
 }
 
 TEST_CASE("sanitizers find what is outside of shared and of global memory") {
@@ -93,7 +107,9 @@ TEST_CASE("ThreadSanitizer finds missing barriers in any order") {
 TEST_CASE("kernels without bugs pass in all modes") {
   for (const char *name :
        {"missing-barrier", "missing-warp-barrier", "wait-off-by-one", "wrong-fragment", "shared-overrun",
-        "static-overrun", "global-overrun", "divergent-barrier", "missing-mbarrier-wait"}) {
+        "static-overrun", "global-overrun", "divergent-barrier", "missing-mbarrier-wait", "stored-without-fence",
+        "fenced-too-early", "multiplied-without-fence", "swizzle-ignored", "read-before-landing", "released-to-one",
+        "exit-before-read", "read-before-prior-grid"}) {
     for (const std::string &program : {std::string(SN_PLAIN), std::string(SN_ADDRESS), threadSanitized()}) {
       for (int seed : {0, 1}) {
         CAPTURE(program);

@@ -54,13 +54,24 @@ __global__ void leaveTileInFlight(float *, const __grid_constant__ TensorMap map
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   loadTile(memory, &map, 0, 0, barrier);
+}
+
+__global__ void loadByUnknownBarrier(float *, const __grid_constant__ TensorMap map) {
+  SN_DYNAMIC_SHARED(memory);
+  SN_SHARED(Mbarrier, barrier, 1);
+  initMbarrier(barrier, 1);
+  arriveExpecting(barrier, 1024);
+  loadTile(memory, &map, 0, 0, barrier);
+  waitForPhase(barrier, 0);
 }
 
 __global__ void loadToOddAddress(float *, const __grid_constant__ TensorMap map) {
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   loadTile(memory + 128, &map, 0, 0, barrier);
 }
 
@@ -94,6 +105,7 @@ __global__ void touchExited(float *) {
 __global__ void arriveAtExited(float *) {
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   syncCluster();
   if (clusterRank() == 1) return;
   syncCluster();
@@ -104,6 +116,7 @@ __global__ void loadToExited(float *, const __grid_constant__ TensorMap map) {
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   syncCluster();
   if (clusterRank() == 1) return;
   syncCluster();
@@ -116,6 +129,7 @@ __global__ void loadToPeerWithoutBarrier(float *, const __grid_constant__ Tensor
   SN_DYNAMIC_SHARED(memory);
   SN_SHARED(Mbarrier, barrier, 1);
   if (clusterRank() == 0) initMbarrier(barrier, 1);
+  fenceMbarrierInit();
   syncCluster();
   if (clusterRank() == 0) loadTileMulticast(memory, &map, 0, 0, barrier, 2);
   syncCluster();
@@ -129,6 +143,58 @@ __global__ void arriveTwiceAtCluster(float *) {
 __global__ void reachOutOfCluster(float *) {
   SN_SHARED(float4, value, 1);
   loadRemote(remote(value, 2));
+}
+
+// Adds two products up; between them it does what `between` says.
+enum class Between { nothing, scaled, scaledAndFenced };
+
+template <Between between>
+__global__ void multiplyTwice(float *) {
+  SN_DYNAMIC_SHARED(memory);
+  for (unsigned i = threadIdx.x; i < 8192 / sizeof(float); i += 128) reinterpret_cast<float *>(memory)[i] = 1;
+  fenceAsyncProxy();
+  __syncthreads();
+  float d[32];
+  for (int round = 0; round < 2; ++round) {
+    if (round == 0 || between == Between::scaledAndFenced) fenceWarpgroup();
+    multiplyWarpgroup<64>(d, describeInner(memory), describeInner(memory), round > 0);
+    commitProducts();
+    waitForProducts<0>();
+    if (between != Between::nothing) d[3] *= 2;
+  }
+}
+
+__global__ void beginWithinSwizzle(float *) {
+  SN_DYNAMIC_SHARED(memory);
+  float d[32];
+  fenceWarpgroup();
+  multiplyWarpgroup<64>(d, describeInner(memory + 512), describeInner(memory), false);
+  commitProducts();
+  waitForProducts<0>();
+}
+
+__global__ void leaveStoreInFlight(float *out) {
+  SN_SHARED(float, values, 4);
+  storeBulk(out, values, 16);
+  commitStores();
+}
+
+__global__ void storeOddBytes(float *out) {
+  SN_SHARED(float, values, 8);
+  storeBulk(out, values, 24);
+}
+
+__global__ void addBytes(float *, const __grid_constant__ TensorMap map) {
+  SN_DYNAMIC_SHARED(memory);
+  addTile(&map, 0, 0, memory);
+}
+
+__global__ void loadFourOfTwo(float *, const __grid_constant__ TensorMap map) {
+  SN_DYNAMIC_SHARED(memory);
+  SN_SHARED(Mbarrier, barrier, 1);
+  initMbarrier(barrier, 1);
+  fenceMbarrierInit();
+  loadTile(memory, &map, 0, 0, 0, 0, barrier);
 }
 
 // Of a grid of two clusters of two blocks of one thread.
@@ -173,7 +239,21 @@ TEST_CASE("tensor copies are waited for and go to aligned memory") {
   REQUIRE(describeMatrix(&map, matrix, 64, 64, 64, 8, 64) == cudaSuccess);
   float *nothing = nullptr;
   fails(failureOf(leaveTileInFlight, 1, 1, 1024, nothing, map), "tensor copies in flight");
+  fails(failureOf(loadByUnknownBarrier, 1, 1, 1024, nothing, map), "no fence has come since the mbarrier was made");
   fails(failureOf(loadToOddAddress, 1, 1, 2048, nothing, map), "not a multiple of 1024");
+}
+
+TEST_CASE("tensor stores are waited for and are what their map says") {
+  DeviceArray<float> out(8);
+  DeviceArray<unsigned char> bytes(8 * 64);
+  float *pointer = out;
+  TensorMap map;
+  REQUIRE(describeTensor(&map, Element::byte, static_cast<unsigned char *>(bytes), {{64, 1, 64}, {8, 64, 8}}, false) ==
+          cudaSuccess);
+  fails(failureOf(leaveStoreInFlight, 1, 1, 0, pointer), "tensor stores in flight");
+  fails(failureOf(storeOddBytes, 1, 1, 0, pointer), "no multiple of 16");
+  fails(failureOf(addBytes, 1, 1, 512, pointer, map), "bytes are no numbers");
+  fails(failureOf(loadFourOfTwo, 1, 1, 512, pointer, map), "4 coordinates of a map of 2 axes");
 }
 
 TEST_CASE("blocks of a cluster reach one another while they are there") {
@@ -226,6 +306,14 @@ TEST_CASE("warpgroup products are waited for and read shared memory alone") {
   fails(failureOf(leaveProductsInFlight, 1, 128, 8192, nothing), "products in flight");
   fails(failureOf(multiplyOutsideOfMemory, 1, 128, 8192, nothing), "outside of dynamic shared memory");
   fails(failureOf(leaveProductsInFlight, 1, 64, 8192, nothing), "whole warpgroups");
+  fails(failureOf(beginWithinSwizzle, 1, 128, 16384, nothing), "begins within the swizzle's 1024 bytes");
+}
+
+TEST_CASE("accumulators that were written to are fenced before the next product") {
+  float *nothing = nullptr;
+  CHECK(failureOf(multiplyTwice<Between::nothing>, 1, 128, 8192, nothing) == "");
+  CHECK(failureOf(multiplyTwice<Between::scaledAndFenced>, 1, 128, 8192, nothing) == "");
+  fails(failureOf(multiplyTwice<Between::scaled>, 1, 128, 8192, nothing), "no fenceWarpgroup came after");
 }
 
 TEST_CASE("what only sm_90a has fails on another device") {

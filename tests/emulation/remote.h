@@ -91,7 +91,9 @@ void storeRemote(T *address, const T &value) {
 inline void arriveAt(uint64_t *own, unsigned rank) {
   constexpr const char *kWhat = "mbarrier.arrive";
   uint64_t *object = remote(kWhat, own, rank);
-  arriveAtMbarrier(peer(kWhat, rank), object, 0);
+  Block &block = peer(kWhat, rank);
+  findKnownMbarrier(kWhat, block, object);
+  arriveAtMbarrier(block, object, 0);
 }
 
 }  // namespace sn::emulation

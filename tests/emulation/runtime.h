@@ -99,6 +99,8 @@ class Runtime {
       for (const Mark &mark : work.after) drain(*mark.stream, mark.number);
       // After a failure nothing is certain any more: what was queued is dropped.
       if (!failurePending_) {
+        Work *next = stream.queue.empty() ? nullptr : &stream.queue.front();
+        if (work.isKernel && next != nullptr && next->begin && next->after.empty()) next->begin();
         std::string message = work.run();
         if (!message.empty()) {
           failure = message;
@@ -251,8 +253,8 @@ inline cudaError_t checkLaunch(const Runtime &runtime, const Grid &grid) {
 
 // cudaLaunchKernelEx
 template <typename... Parameters>
-cudaError_t launchWith(unsigned clusterBlocks, bool, void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
-                       size_t sharedBytes, cudaStream_t handle, Parameters... parameters) {
+cudaError_t launchWith(unsigned clusterBlocks, bool overlapping, void (*kernel)(Parameters...), dim3 blocks,
+                       dim3 threads, size_t sharedBytes, cudaStream_t handle, Parameters... parameters) {
   Runtime &runtime = Runtime::get();
   std::lock_guard lock(runtime.mutex);
   auto stream = runtime.find(handle);
@@ -264,8 +266,20 @@ cudaError_t launchWith(unsigned clusterBlocks, bool, void (*kernel)(Parameters..
   grid->sharedBytes = sharedBytes;
   grid->clusterBlocks = clusterBlocks;
   grid->body = [=] { kernel(parameters...); };
+  grid->overlapping = overlapping;
   if (cudaError_t error = checkLaunch(runtime, *grid)) return runtime.finish(error);
-  Work work{"kernel", [grid] { return runGrid(*grid); }, {}};
+  Work work{"kernel", [grid] { return GridRun(*grid).run(); }, {}, true};
+  if (overlapping) {
+    auto started = std::make_shared<std::unique_ptr<GridRun>>();
+    work.begin = [=] {
+      *started = std::make_unique<GridRun>(*grid);
+      (*started)->begin();
+    };
+    work.run = [=] {
+      auto run = *started == nullptr ? std::make_unique<GridRun>(*grid) : std::move(*started);
+      return run->run();
+    };
+  }
   return runtime.finish(runtime.enqueue(stream, std::move(work), grid->kernel));
 }
 

@@ -1,5 +1,8 @@
 // shared_memory.h: a block's shared memory: the dynamic part and each static variable as an allocation of exactly its
 // size, so that AddressSanitizer sees an access past it. It starts as NaN.
+//
+// Where it is watched it also has an image: what the asynchronous proxy (tensor stores and warpgroup products) may see,
+// as threads have shown it by fences and tensor loads have written it.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +17,14 @@ constexpr int kPoison = 0xff;
 
 class SharedMemory {
  public:
-  explicit SharedMemory(size_t dynamicBytes) : dynamic_(allocate(kDynamicAlignment, dynamicBytes)) {}
+  SharedMemory(size_t dynamicBytes, bool watched)
+      : watched_(watched), dynamic_(allocate(kDynamicAlignment, dynamicBytes)) {}
   SharedMemory(const SharedMemory &) = delete;
   SharedMemory &operator=(const SharedMemory &) = delete;
 
   ~SharedMemory() {
-    std::free(dynamic_.bytes);
-    for (Variable &variable : variables_) std::free(variable.memory.bytes);
+    release(dynamic_);
+    for (Variable &variable : variables_) release(variable.memory);
   }
 
   unsigned char *dynamic() const { return dynamic_.bytes; }
@@ -45,12 +49,22 @@ class SharedMemory {
     return nullptr;
   }
 
-  bool contains(const void *address, size_t bytes) const {
-    if (dynamic_.contains(address, bytes)) return true;
-    for (const Variable &variable : variables_) {
-      if (variable.memory.contains(address, bytes)) return true;
-    }
-    return false;
+  bool contains(const void *address, size_t bytes) const { return find(address, bytes) != nullptr; }
+
+  // Shows all that was written up to now.
+  void show() {
+    if (!watched_) return;
+    dynamic_.show(dynamic_.bytes, dynamic_.size);
+    for (Variable &variable : variables_) variable.memory.show(variable.memory.bytes, variable.memory.size);
+  }
+
+  void show(const void *address, size_t bytes) {
+    if (watched_) find(address, bytes)->show(address, bytes);
+  }
+
+  // Whether all of these bytes were shown since they were last written.
+  bool isShown(const void *address, size_t bytes) const {
+    return !watched_ || std::memcmp(find(address, bytes)->imageOf(address), address, bytes) == 0;
   }
 
   // An address as instructions' descriptors have it. Like on a GPU dynamic shared memory does not start at 0.
@@ -71,12 +85,19 @@ class SharedMemory {
 
   struct Memory {
     unsigned char *bytes;
+    unsigned char *image;
     size_t size;
 
     bool contains(const void *address, size_t count) const {
       auto first = reinterpret_cast<uintptr_t>(bytes), wanted = reinterpret_cast<uintptr_t>(address);
       return wanted >= first && wanted + count <= first + size;
     }
+
+    unsigned char *imageOf(const void *address) const {
+      return image + (static_cast<const unsigned char *>(address) - bytes);
+    }
+
+    void show(const void *address, size_t count) const { std::memcpy(imageOf(address), address, count); }
   };
 
   struct Variable {
@@ -84,13 +105,31 @@ class SharedMemory {
     Memory memory;
   };
 
-  static Memory allocate(size_t alignment, size_t bytes) {
+  const Memory *find(const void *address, size_t bytes) const {
+    if (dynamic_.contains(address, bytes)) return &dynamic_;
+    for (const Variable &variable : variables_) {
+      if (variable.memory.contains(address, bytes)) return &variable.memory;
+    }
+    return nullptr;
+  }
+
+  Memory allocate(size_t alignment, size_t bytes) const {
+    return {poisoned(alignment, bytes), watched_ ? poisoned(alignment, bytes) : nullptr, bytes};
+  }
+
+  static unsigned char *poisoned(size_t alignment, size_t bytes) {
     void *memory = nullptr;
     if (posix_memalign(&memory, alignment, bytes) != 0) std::abort();
     std::memset(memory, kPoison, bytes);
-    return {static_cast<unsigned char *>(memory), bytes};
+    return static_cast<unsigned char *>(memory);
   }
 
+  static void release(const Memory &memory) {
+    std::free(memory.bytes);
+    std::free(memory.image);
+  }
+
+  const bool watched_;
   Memory dynamic_;
   std::vector<Variable> variables_;
 };

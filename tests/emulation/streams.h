@@ -41,6 +41,9 @@ struct Work {
   // Returns why it failed; empty if it did not.
   std::function<std::string()> run;
   std::vector<Mark> after;
+  bool isKernel = false;
+  // Of a kernel that may overlap the one before it: what it does before it waits for that one.
+  std::function<void()> begin = nullptr;
 };
 
 struct Node {

@@ -61,10 +61,10 @@ inline Box checkedBytes(const char *what, const void *global, const void *shared
 
 inline void startLoad(const char *what, Block &block, const Box &box, uint64_t *object) {
   Bookkeeping hidden;
-  Mbarrier &barrier = findMbarrier(what, block, object);
+  Mbarrier &barrier = findKnownMbarrier(what, block, object);
   block.cluster.background.push_back([&block, &barrier, box] {
     if (block.hasExited()) return block.cluster.report(block, Cluster::kCopiesInFlight);
-    load(box);
+    load(box, block.shared);
     barrier.bytes -= boxBytes(box.map);
     endPhaseIfComplete(block, barrier);
   });
@@ -92,6 +92,23 @@ inline void loadTileMulticast(void *shared, const TensorMap *map, std::initializ
     box.shared = remote(kWhat, static_cast<unsigned char *>(shared), rank);
     startLoad(kWhat, block, box, remote(kWhat, barrier, rank));
   }
+}
+
+// Visible to the sanitizers as the running thread's reads.
+inline void readShared(BulkStore &store) {
+  if (!store.read.empty()) return;
+  const SharedMemory &memory = here().block->shared;
+  {
+    Bookkeeping hidden;
+    store.read.resize(boxBytes(store.box.map));
+  }
+  unsigned char *to = store.read.data();
+  forPieces(store.box, [&](const unsigned char *shared, const unsigned char *, size_t, size_t) {
+    std::memcpy(to, shared, kPieceBytes);
+    to += kPieceBytes;
+    Bookkeeping hidden;
+    if (!memory.isShown(shared, kPieceBytes)) failUnshown(store.adds ? "an add" : "a store");
+  });
 }
 
 inline void startStore(const Box &box, bool adds) {

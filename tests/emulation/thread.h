@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
+#include <list>
 #include <source_location>
 #include <utility>
 #include <vector>
@@ -67,6 +68,14 @@ struct BulkStore {
 // What the operands of a product are.
 enum class Numbers { bf16, e4m3, e5m2 };
 
+// Registers that products add to, and what they hold as far as products have written them: who else did while a product
+// is in flight is found out.
+struct Accumulators {
+  float *d;
+  std::vector<float> known;
+  unsigned inFlight;
+};
+
 // One wgmma of a thread: its accumulators, and a from registers or, as b, from shared memory.
 struct WarpgroupProduct {
   int columns;
@@ -77,6 +86,7 @@ struct WarpgroupProduct {
   bool transposedA, transposedB;
   bool accumulate;
   Numbers numbersA = Numbers::bf16, numbersB = Numbers::bf16;
+  Accumulators *accumulators = nullptr;
 };
 
 // Operations that complete in groups, in the order of their issue, when their thread waits for them.
@@ -134,6 +144,9 @@ struct Thread {
   Groups<AsyncCopy> copies;
   Groups<BulkStore> stores;
   Groups<WarpgroupProduct> products;
+  std::list<Accumulators> accumulators;
+  // Whether it has called fenceWarpgroup since products were last waited for.
+  bool fencedRegisters = false;
   // Those that it waits for now. Not on its stack, which a failure would leave as it is.
   std::vector<WarpgroupProduct> completing;
 };

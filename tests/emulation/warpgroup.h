@@ -116,8 +116,10 @@ class SharedOperand {
 
  private:
   const unsigned char *piece(uint32_t offset) const {
-    const unsigned char *bytes = here().block->shared.at(swizzle(base_ + offset), kPieceBytes);
+    const SharedMemory &memory = here().block->shared;
+    const unsigned char *bytes = memory.at(swizzle(base_ + offset), kPieceBytes);
     if (bytes == nullptr) fail("wgmma: a descriptor reaches outside of dynamic shared memory");
+    if (!memory.isShown(bytes, kPieceBytes)) failUnshown("wgmma");
     return bytes;
   }
 
@@ -175,17 +177,51 @@ inline void runProduct(WarpgroupProduct *const *threads) {
       d = first.accumulate ? d + sums[j] : sums[j];
     }
   }
+  for (unsigned thread = 0; thread < kWarpgroup; ++thread) {
+    const WarpgroupProduct &product = *threads[thread];
+    product.accumulators->known.assign(product.d, product.d + columns / 2);
+  }
 }
 
 inline void fenceWarpgroup() {
   char nothing = 0;
   meetWarpgroup("wgmma.fence", nothing, [](char **) {});
+  Bookkeeping hidden;
+  here().fencedRegisters = true;
 }
 
-inline void addProduct(const WarpgroupProduct &product) {
+inline bool touched(const Accumulators &accumulators) {
+  const std::vector<float> &known = accumulators.known;
+  return std::memcmp(known.data(), accumulators.d, known.size() * sizeof(float)) != 0;
+}
+
+inline Accumulators &accumulatorsOf(Thread &thread, const WarpgroupProduct &product) {
+  auto count = static_cast<size_t>(product.columns / 2);
+  auto found = std::find_if(thread.accumulators.begin(), thread.accumulators.end(),
+                            [&](const Accumulators &some) { return some.d == product.d; });
+  bool isNew = found == thread.accumulators.end();
+  if (isNew) found = thread.accumulators.insert(found, {product.d, {}, 0});
+  Accumulators &accumulators = *found;
+  isNew = isNew || accumulators.known.size() != count;
+  if (accumulators.inFlight > 0) {
+    if (isNew || touched(accumulators)) fail("wgmma: accumulators were written to while a product was in flight");
+  } else if (isNew || touched(accumulators)) {
+    if (!thread.fencedRegisters) fail("wgmma: accumulators were written to and no fenceWarpgroup came after");
+    accumulators.known.assign(product.d, product.d + count);
+  }
+  return accumulators;
+}
+
+inline void addProduct(WarpgroupProduct product) {
   Bookkeeping hidden;
   requireHopper("wgmma");
-  here().products.add(product);
+  Thread &self = here();
+  if (product.fromRegisters && !self.fencedRegisters) {
+    fail("wgmma: a in registers, and no fenceWarpgroup since products were last waited for");
+  }
+  product.accumulators = &accumulatorsOf(self, product);
+  ++product.accumulators->inFlight;
+  self.products.add(product);
 }
 
 inline void commitProducts() {
@@ -195,9 +231,16 @@ inline void commitProducts() {
 
 inline void waitForProducts(size_t pendingGroups) {
   Bookkeeping hidden;
-  auto &completing = here().completing;
-  completing = here().products.allBut(pendingGroups);
-  for (WarpgroupProduct &product : completing) meetWarpgroup("wgmma", product, runProduct);
+  Thread &self = here();
+  self.completing = self.products.allBut(pendingGroups);
+  for (const WarpgroupProduct &product : self.completing) {
+    if (touched(*product.accumulators)) fail("wgmma: accumulators were written to while a product was in flight");
+  }
+  if (!self.completing.empty()) self.fencedRegisters = false;
+  for (WarpgroupProduct &product : self.completing) {
+    meetWarpgroup("wgmma", product, runProduct);
+    --product.accumulators->inFlight;
+  }
 }
 
 }  // namespace sn::emulation

@@ -12,6 +12,8 @@ namespace sn::cuda {
 __device__ __forceinline__ void waitForPriorGrid() {
 #if defined(__CUDACC__)
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#else
+  emulation::waitForPriorGrid();
 #endif
 }
 

@@ -23,10 +23,12 @@ __device__ __forceinline__ void initMbarrier(Mbarrier *barrier, uint32_t arrival
 #endif
 }
 
-// Makes new barriers known to the tensor copies' unit.
+// Makes new barriers known to the tensor unit and to other blocks of the cluster.
 __device__ __forceinline__ void fenceMbarrierInit() {
 #if defined(__CUDACC__)
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#else
+  emulation::fenceMbarrierInit();
 #endif
 }
 
@@ -34,6 +36,8 @@ __device__ __forceinline__ void fenceMbarrierInit() {
 __device__ __forceinline__ void fenceAsyncProxy() {
 #if defined(__CUDACC__)
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#else
+  emulation::fenceAsyncProxy();
 #endif
 }
 
