@@ -377,18 +377,52 @@ sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape,
   return device->operations->gemm_workspace(device, shape, bytes);
 }
 
+static sn_status checkEpilogue(const sn_gemm_shape &s, const void *bias, const void *aux, const char *operation) {
+  SN_CHECK(bias != nullptr || (s.epilogue != SN_EPILOGUE_BIAS && s.epilogue != SN_EPILOGUE_BIAS_ACTIVATION),
+           SN_BAD_ARGUMENT, "%s: the epilogue needs a bias", operation);
+  SN_CHECK(aux != nullptr || (s.epilogue != SN_EPILOGUE_BIAS_RESIDUAL && s.epilogue != SN_EPILOGUE_ACTIVATION_BACKWARD),
+           SN_BAD_ARGUMENT, "%s: the epilogue needs aux", operation);
+  return SN_OK;
+}
+
+static sn_status checkFloat8(sn_float8 type, const char *operation) {
+  SN_CHECK(type == SN_E4M3 || type == SN_E5M2, SN_BAD_DTYPE, "%s: type %d; E4M3 (0) or E5M2 (1)", operation,
+           static_cast<int>(type));
+  return SN_OK;
+}
+
 sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm *norm, const void *a, const void *b,
                   void *c, const void *bias, void *aux, void *workspace) {
   SN_CHECK_OK(checkStream(stream, "gemm"));
   SN_CHECK_OK(checkGemm(shape));
   SN_CHECK_OK(checkNorm(norm, shape->batch == 1 && !shape->transpose_a && shape->a_stride == shape->k, "gemm"));
-  auto epilogue = shape->epilogue;
-  SN_CHECK(bias != nullptr || (epilogue != SN_EPILOGUE_BIAS && epilogue != SN_EPILOGUE_BIAS_ACTIVATION),
-           SN_BAD_ARGUMENT, "gemm: the epilogue needs a bias");
-  SN_CHECK(aux != nullptr || (epilogue != SN_EPILOGUE_BIAS_RESIDUAL && epilogue != SN_EPILOGUE_ACTIVATION_BACKWARD),
-           SN_BAD_ARGUMENT, "gemm: the epilogue needs aux");
+  SN_CHECK_OK(checkEpilogue(*shape, bias, aux, "gemm"));
   SN_CHECK_POINTERS("gemm", a, b, c);
   return stream->device->operations->gemm(stream, shape, norm, a, b, c, bias, aux, workspace);
+}
+
+sn_status sn_cast_float8(sn_stream *stream, int64_t count, sn_dtype from, const void *in, sn_float8 to, void *out,
+                         float *scale) {
+  SN_CHECK_OK(checkElements(stream, from, count, "cast_float8"));
+  SN_CHECK_OK(checkFloat8(to, "cast_float8"));
+  SN_CHECK_POINTERS("cast_float8", in, out, scale);
+  return stream->device->operations->cast_float8(stream, count, from, in, to, out, scale);
+}
+
+sn_status sn_gemm_float8(sn_stream *stream, const sn_gemm_shape *shape, sn_float8 a_type, const void *a,
+                         const float *a_scale, sn_float8 b_type, const void *b, const float *b_scale, void *c,
+                         const void *bias, void *aux) {
+  SN_CHECK_OK(checkStream(stream, "gemm_float8"));
+  SN_CHECK_OK(checkGemm(shape));
+  SN_CHECK_OK(checkFloat8(a_type, "gemm_float8"));
+  SN_CHECK_OK(checkFloat8(b_type, "gemm_float8"));
+  SN_CHECK(shape->dtype == SN_BF16, SN_BAD_DTYPE, "gemm_float8: dtype %d, of bias and aux; BF16 (1)",
+           static_cast<int>(shape->dtype));
+  SN_CHECK(shape->transpose_a == 0 && shape->transpose_b != 0 && shape->plan == 0, SN_BAD_ARGUMENT,
+           "gemm_float8: a is [m, k], b [n, k] (transpose_b), plan 0");
+  SN_CHECK_OK(checkEpilogue(*shape, bias, aux, "gemm_float8"));
+  SN_CHECK_POINTERS("gemm_float8", a, a_scale, b, b_scale, c);
+  return stream->device->operations->gemm_float8(stream, shape, a_type, a, a_scale, b_type, b, b_scale, c, bias, aux);
 }
 
 sn_status sn_bias_backward(sn_stream *stream, sn_dtype dtype, int64_t rows, int64_t columns, int64_t stride,

@@ -23,6 +23,8 @@
   X(gemm_plans)                    \
   X(gemm_workspace)                \
   X(gemm)                          \
+  X(cast_float8)                   \
+  X(gemm_float8)                   \
   X(bias_backward)                 \
   X(scale_columns)                 \
   X(scale_columns_backward)        \

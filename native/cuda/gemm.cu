@@ -84,18 +84,6 @@ cudaError_t multiply(const GemmPlan &plan, const sn_gemm_shape &s, const RowNorm
                 s.batch, product.m, product.n, product.splits, stride, out);
 }
 
-// Kernels count rows, columns, k and blocks in 31 bits.
-sn_status checkSize(const sn_gemm_shape &s) {
-  constexpr int64_t kMost = int64_t{1} << 30;
-  bool fits = std::max({s.batch, s.m, s.n, s.k}) <= kMost;
-  // No kernel makes more blocks than one for each row, or 64 of them, and 8 columns; parts of k come only with few.
-  fits = fits && s.batch * ((s.m + 63) / 64) <= kMost && s.batch * ((s.m + 63) / 64) * ((s.n + 7) / 8) <= kMost;
-  if (fits) return SN_OK;
-  return fail(SN_UNSUPPORTED, "gemm: batch %lld, m %lld, n %lld, k %lld is more than one launch can do",
-              static_cast<long long>(s.batch), static_cast<long long>(s.m), static_cast<long long>(s.n),
-              static_cast<long long>(s.k));
-}
-
 GemmMachine machineOf(const Device &device) { return {device.multiprocessors, device.hopper}; }
 
 // What the shape's plan stands for.
@@ -123,6 +111,18 @@ int64_t workspaceOf(const Device &device, const sn_gemm_shape &s, const GemmPlan
 }
 
 }  // namespace
+
+// Kernels count rows, columns, k and blocks in 31 bits.
+sn_status checkGemmSize(const sn_gemm_shape &s) {
+  constexpr int64_t kMost = int64_t{1} << 30;
+  bool fits = std::max({s.batch, s.m, s.n, s.k}) <= kMost;
+  // No kernel makes more blocks than one for each row, or 64 of them, and 8 columns; parts of k come only with few.
+  fits = fits && s.batch * ((s.m + 63) / 64) <= kMost && s.batch * ((s.m + 63) / 64) * ((s.n + 7) / 8) <= kMost;
+  if (fits) return SN_OK;
+  return fail(SN_UNSUPPORTED, "gemm: batch %lld, m %lld, n %lld, k %lld is more than one launch can do",
+              static_cast<long long>(s.batch), static_cast<long long>(s.m), static_cast<long long>(s.n),
+              static_cast<long long>(s.k));
+}
 
 sn_status gemm_library(const sn_device *device, const char *folder, int64_t *version) {
   *version = deviceOf(device).cublasLt->load(folder);
@@ -152,7 +152,7 @@ sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm 
                void *c, const void *bias, void *aux, void *workspace) {
   const sn_gemm_shape &s = *shape;
   const Device &device = deviceOf(stream);
-  if (sn_status status = checkSize(s); status != SN_OK) return status;
+  if (sn_status status = checkGemmSize(s); status != SN_OK) return status;
   GemmPlan plan;
   if (sn_status status = choosePlan(device, s, &plan); status != SN_OK) return status;
   int64_t bytes = workspaceOf(device, s, plan);
@@ -171,15 +171,7 @@ sn_status gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm 
   }
   return withType(s.dtype, [&](auto t) {
     using T = decltype(t);
-    Epilogue<T> out{s.epilogue,
-                    s.activation,
-                    s.accumulate != 0,
-                    s.c_dtype == SN_F32,
-                    c,
-                    static_cast<T *>(aux),
-                    static_cast<const T *>(bias),
-                    s.c_stride,
-                    s.batch == 1 ? 0 : s.c_batch};
+    auto out = epilogueOf<T>(s, c, bias, aux);
     RowNorm<T> rowNorm = fuses ? RowNorm<T>::of(*norm, a, s.m, s.k) : RowNorm<T>{};
     return check(multiply(plan, s, rowNorm, a, b, out, static_cast<float *>(workspace), stream), "gemm");
   });

@@ -22,6 +22,20 @@ struct Epilogue {
   int64_t stride, batch;  // of c and aux
 };
 
+template <typename T>
+Epilogue<T> epilogueOf(const sn_gemm_shape &s, void *c, const void *bias, void *aux) {
+  int64_t batch = s.batch == 1 ? 0 : s.c_batch;
+  return {s.epilogue,
+          s.activation,
+          s.accumulate != 0,
+          s.c_dtype == SN_F32,
+          c,
+          static_cast<T *>(aux),
+          static_cast<const T *>(bias),
+          s.c_stride,
+          batch};
+}
+
 // A product as its kernels get it. Strides are those of rows as they lie in memory.
 template <typename T>
 struct Product {
@@ -157,11 +171,15 @@ unsigned tilesOf(const Product<T> &product, const Tile &tile, unsigned slices) {
   return down * across * slices;
 }
 
+// Whether the kernels can count what the shape has.
+sn_status checkGemmSize(const sn_gemm_shape &shape);
+
 // The launchers of each kind of kernel. A plan's parts of k are in `product` already.
 cudaError_t launchTensorCore(const Product<bf16> &product, int tile, bool transposeA, bool transposeB, unsigned slices,
                              cudaStream_t stream);
-// Whether all addresses are such that it can be launched is `suitsWarpgroup`.
+// Whether tensor copies can move all operands of a product, and whether c and aux.
 bool suitsWarpgroup(const Product<bf16> &product);
+bool outputsSuitWarpgroup(const Product<bf16> &product);
 cudaError_t launchWarpgroup(const Product<bf16> &product, int tile, int cluster, bool transposeA, bool transposeB,
                             unsigned slices, int multiprocessors, cudaStream_t stream);
 cudaError_t launchFloats(const Product<float> &product, int tile, bool transposeA, bool transposeB, unsigned slices,

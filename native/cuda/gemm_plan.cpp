@@ -67,7 +67,10 @@ bool operandsKeepAlignment(const sn_gemm_shape &s) {
 
 // Whether tensor copies can move all that the product reads and writes. An fp32 c has no aux beside it.
 bool suitsWarpgroup(const sn_gemm_shape &s) {
+  constexpr int64_t kLongestStride = int64_t{1} << 37;  // 2^40 bytes are too many, of any type
   bool wide = s.c_dtype == SN_F32;
+  if (std::max({s.a_stride, s.b_stride, s.c_stride}) > kLongestStride) return false;
+  if (s.batch > 1 && std::max({s.a_batch, s.b_batch, s.c_batch}) > kLongestStride) return false;
   bool plain = s.epilogue == SN_EPILOGUE_NONE || s.epilogue == SN_EPILOGUE_BIAS;
   return s.dtype == SN_BF16 && (plain || !wide) && operandsKeepAlignment(s) &&
          rowsKeepAlignment(s, s.c_stride, s.c_batch, wide ? 4 : 2);

@@ -51,12 +51,15 @@ Launcher *launcherOf(int tile, std::integer_sequence<int, Tiles...>) {
 
 }  // namespace
 
-bool suitsWarpgroup(const Product<bf16> &product) {
+bool outputsSuitWarpgroup(const Product<bf16> &product) {
   const auto &out = product.out;
-  bool outputs = out.wide ? rowsAreAligned(static_cast<const float *>(out.c), out.stride, out.batch)
+  bool aligned = out.wide ? rowsAreAligned(static_cast<const float *>(out.c), out.stride, out.batch)
                           : rowsAreAligned(static_cast<const bf16 *>(out.c), out.stride, out.batch);
-  outputs = outputs && (out.aux == nullptr || rowsAreAligned(out.aux, out.stride, out.batch));
-  return outputs && rowsAreAligned(product.a, product.aStride, product.aBatch) &&
+  return aligned && (out.aux == nullptr || rowsAreAligned(out.aux, out.stride, out.batch));
+}
+
+bool suitsWarpgroup(const Product<bf16> &product) {
+  return outputsSuitWarpgroup(product) && rowsAreAligned(product.a, product.aStride, product.aBatch) &&
          rowsAreAligned(product.b, product.bStride, product.bBatch);
 }
 

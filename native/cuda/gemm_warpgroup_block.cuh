@@ -10,7 +10,9 @@ namespace sn::cuda {
 
 // The registers of a thread that loads, and of one that multiplies: together what the block was given.
 constexpr int kLoadingRegisters = 40, kMultiplyingRegisters = 232;
-static_assert(kLoadingRegisters + kMultiplyingGroups * kMultiplyingRegisters <= 65536 / kGroupThreads);
+constexpr int kGivenRegisters = 65536 / kWarpgroupThreads / 8 * 8;  // of each thread, when the block starts
+static_assert(kLoadingRegisters + kMultiplyingGroups * kMultiplyingRegisters <=
+              (1 + kMultiplyingGroups) * kGivenRegisters);
 
 #if SN_HOPPER
 

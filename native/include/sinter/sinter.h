@@ -264,14 +264,39 @@ SN_API sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape 
 
 /**
  * c = epilogue(op(a) op(b)), accumulated in fp32. `c` may be `aux` (residual in place).
- * The order of the sum over k depends on the shape and its plan alone, never on the number of threads. Plans of
- * cuBLASLt want all operands at multiples of 16 bytes.
+ * The order of the sum over k depends on the shape and its plan alone, never on the number of threads; on a GPU of
+ * compute capability 9.0 also on whether all operands begin at multiples of 16 bytes, which it is faster with. Plans of
+ * cuBLASLt want that.
  *   norm: null, or what a's rows go through first; batch is then 1, and a dense and not transposed
  * Errors: SN_BAD_SHAPE, SN_BAD_DTYPE, SN_BAD_ARGUMENT (a missing bias, aux or workspace; a plan that is none of the
  * shape's).
  */
 SN_API sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm *norm, const void *a,
                          const void *b, void *c, const void *bias, void *aux, void *workspace);
+
+/**
+ * Numbers of 8 bits (Micikevicius et al. 2022): of 4 bits of exponent, up to 448, without infinities; of 5, up to
+ * 57344.
+ */
+typedef enum sn_float8 { SN_E4M3 = 0, SN_E5M2 = 1 } sn_float8;
+
+/**
+ * out = in / scale[0], to nearest even, where scale[0] is such that the largest number of `in` becomes the type's
+ * largest, and 1 where all are 0. scale[1] = the largest |in[i]|. NaN stays NaN. `from`: the dtype of `in`.
+ */
+SN_API sn_status sn_cast_float8(sn_stream *stream, int64_t count, sn_dtype from, const void *in, sn_float8 to,
+                                void *out, float *scale);
+
+/**
+ * sn_gemm of a and b of 8 bits: c = epilogue(a_scale[0] b_scale[0] op(a) op(b)). Of the shape transpose_a is 0,
+ * transpose_b 1, a_stride, b_stride and their batch strides count bytes, dtype SN_BF16 is that of bias and aux, plan 0.
+ * Sums keep about 14 bits over 128 of k, and are added in fp32 beyond. It needs no workspace. Errors: those of sn_gemm;
+ * SN_UNSUPPORTED (a GPU that is not of compute capability 9.0; there also rows, of any operand, that do not begin at
+ * multiples of 16 bytes, and an fp32 c with an epilogue that reads or writes aux).
+ */
+SN_API sn_status sn_gemm_float8(sn_stream *stream, const sn_gemm_shape *shape, sn_float8 a_type, const void *a,
+                                const float *a_scale, sn_float8 b_type, const void *b, const float *b_scale, void *c,
+                                const void *bias, void *aux);
 
 /**
  * dbias[j] = sum over rows i of dout[i, j], plus dbias[j] where accumulate. dout [rows, columns] dtype with the row
