@@ -279,14 +279,14 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     multiplyTransposed<kHeadSize, kKeys, kRows>(products, shared.values + groupRows, shared.douts[stage]);
     commitProducts();
     waitForProducts<1>();
-    holdRegisters(scores);
+    pinRegisters(scores);
     if (step.has(BackwardStep::kMasked)) {
       findProbabilities<true>(scores, shared.pairs[stage], shared.limits[stage], key + lane / 4, scale);
     } else {
       findProbabilities<false>(scores, shared.pairs[stage], shared.limits[stage], key + lane / 4, scale);
     }
     waitForProducts<0>();
-    holdRegisters(products);
+    pinRegisters(products);
     if (step.has(BackwardStep::kLastOfKeys)) release(&shared.valuesFree);
     findGradients(products, scores, shared.pairs[stage]);
     uint32_t probabilities[kRows / 16][4], gradients[kRows / 16][4];
@@ -314,7 +314,7 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     multiplyKeys<Tile>(sums, shared.gradients[stage], shared.keys[oldKeyStage], group);
     commitProducts();
     waitForProducts<0>();
-    holdRegisters(sums);
+    pinRegisters(sums);
     release(&shared.queriesFree[stage]);
 
     if (!step.has(BackwardStep::kBlind)) {
@@ -323,8 +323,8 @@ __device__ __forceinline__ void consume(typename Tile::Shared &shared, const War
     add = !step.has(BackwardStep::kLastOfKeys);
     if (add) continue;
     release(&shared.keysFree[oldKeyStage]);
-    holdRegisters(keySums);
-    holdRegisters(valueSums);
+    pinRegisters(keySums);
+    pinRegisters(valueSums);
     if (lane == 0) waitForStores<0>();
     __syncwarp();
     auto *rows = reinterpret_cast<bf16 *>(part);

@@ -171,14 +171,14 @@ struct Consumer {
 
   __device__ __forceinline__ void askForSums() {
     waitForValues(latest);
-    holdRegisters(sums);
+    pinRegisters(sums);
     fenceWarpgroup();
     multiplyRows<Tile::kHeadSize, kKeys>(sums, powers, shared.values + Stages::stage(latest) * kStageElements);
     commitProducts();
   }
   __device__ __forceinline__ void waitForSums() {
     waitForProducts<0>();
-    holdRegisters(sums);
+    pinRegisters(sums);
     freeValues(latest);
   }
 
@@ -213,7 +213,7 @@ struct Consumer {
     if constexpr (Pending) askForSums();
     pass();
     waitForProducts<Pending ? 1 : 0>();
-    holdRegisters(scores);
+    pinRegisters(scores);
     freeKeys(use);
     update<true>(fresh, scores, block);
     if constexpr (Pending) {
@@ -235,7 +235,7 @@ struct Consumer {
     askForSums();
     pass();
     waitForProducts<1>();
-    holdRegisters(scores);
+    pinRegisters(scores);
     freeKeys(use);
     update<Masked>(softmax, scores, block);
     waitForSums();

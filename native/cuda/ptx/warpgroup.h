@@ -91,16 +91,6 @@ __device__ __forceinline__ void waitForProducts() {
 #endif
 }
 
-// Tells the compiler, which does not see that products write registers until they are waited for, that what uses these
-// stays on its side of this line: before the fence, and after the wait.
-template <int Count>
-__device__ __forceinline__ void holdRegisters([[maybe_unused]] float (&registers)[Count]) {
-#if defined(__CUDACC__)
-#pragma unroll
-  for (int i = 0; i < Count; ++i) asm volatile("" : "+f"(registers[i])::"memory");
-#endif
-}
-
 #if defined(__CUDACC__)
 // The accumulators as the instruction names them and as the compiler binds them.
 #define SN_NAMES_32                                                      \
