@@ -154,7 +154,8 @@ public record PeakRate(double flops, String source) {
 
     double seconds() {
       long start = System.nanoTime();
-      Natives.check(sinter.sn_gemm(stream.handle(), shape, null, at[0], at[1], at[2], null, null, at[3]));
+      Natives.check(
+          sinter.sn_gemm(stream.handle(), shape, null, at[0], at[1], at[2], null, null, at[3]));
       Natives.check(sinter.sn_synchronize(stream.handle()));
       return Math.max(System.nanoTime() - start, 1) * 1e-9;
     }
