@@ -79,6 +79,16 @@ record Gemm(
         cColumns);
   }
 
+  /** How many elements of memory a reaches over. */
+  long aElements() {
+    return (transposeA ? k : m) * aStride;
+  }
+
+  /** The same of c, and of aux. */
+  long cElements() {
+    return m * cStride;
+  }
+
   /** Its multiplications and additions. */
   double flops() {
     return 2.0 * m * n * k;

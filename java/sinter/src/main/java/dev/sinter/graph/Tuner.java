@@ -120,11 +120,11 @@ public final class Tuner {
         most = Math.max(most, product.workspace(device, plan));
       }
       try {
-        a = random(product.m() * product.k(), product.dtype());
+        a = random(product.aElements(), product.dtype());
         b = random(product.k() * product.n(), product.dtype());
-        c = random(product.m() * product.n(), product.out());
+        c = random(product.cElements(), product.out());
         bias = product.bias() ? random(product.n(), product.dtype()) : null;
-        aux = product.aux() ? random(product.m() * product.n(), product.dtype()) : null;
+        aux = product.aux() ? random(product.cElements(), product.dtype()) : null;
         workspace = allocate(most);
       } catch (RuntimeException e) {
         close();
