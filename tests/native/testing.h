@@ -225,12 +225,18 @@ inline std::vector<std::string> instructionSets() {
   return sets;
 }
 
+// How often a GPU does everything: the emulated one, which is slow, not twice in every order of its threads.
+inline int32_t turns() {
+  const char *wanted = std::getenv("SN_TEST_TURNS");
+  return wanted == nullptr ? 2 : std::atoi(wanted);
+}
+
 // Calls f(machine) for every instruction set of this CPU, with 1, 2 and 3 threads; for a GPU twice.
 template <typename F>
 void everywhere(F &&f) {
   if (cudaDevice() != nullptr) {
     Machine::Record record;
-    for (int32_t turn : {1, 2}) {
+    for (int32_t turn = 1; turn <= turns(); ++turn) {
       CAPTURE(turn);
       Machine machine(turn, &record);
       f(machine);
