@@ -18,6 +18,7 @@ final class Embedding extends Operation {
 
   /**
    * @param offsets the position of each sequence's first token [batch], or null for zero
+   * @param tokenTable [vocabulary, width]; or packed [width, vocabulary], which trains nowhere
    * @param positionTable or null
    * @param scale of the tokens' rows
    * @param padding a token whose row gets no gradient; -1: none
@@ -31,7 +32,10 @@ final class Embedding extends Operation {
       float scale,
       int padding,
       Tensor out) {
-    super("embedding_forward", present(tokens, offsets, tokenTable, positionTable), List.of(out));
+    super(
+        tokenTable.format() == null ? "embedding_forward" : "packed_embedding",
+        present(tokens, offsets, tokenTable, positionTable),
+        List.of(out));
     this.tokens = tokens;
     this.offsets = offsets;
     this.tokenTable = tokenTable;
@@ -74,13 +78,33 @@ final class Embedding extends Operation {
     long batch = out.size(0);
     long length = out.size(1);
     long width = out.size(2);
-    long vocabulary = tokenTable.size(0);
+    WeightFormat packed = tokenTable.format();
+    long vocabulary = tokenTable.size(packed == null ? 0 : 1);
     long positions = positions();
     Pointer pt = tokens.address();
     Pointer po = offsets == null ? null : offsets.address();
     Pointer ptt = tokenTable.address();
     Pointer ppt = positionTable == null ? null : positionTable.address();
     Pointer pout = out.address();
+    if (packed != null) {
+      int format = packed.code();
+      return (stream, run) ->
+          sinter.sn_packed_embedding(
+              stream,
+              format,
+              dtype,
+              batch,
+              length,
+              width,
+              vocabulary,
+              positions,
+              scale,
+              pt,
+              po,
+              ptt,
+              ppt,
+              pout);
+    }
     return (stream, run) ->
         sinter.sn_embedding_forward(
             stream,

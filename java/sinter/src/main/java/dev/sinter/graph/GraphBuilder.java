@@ -153,13 +153,8 @@ public final class GraphBuilder {
       Tensor positionTable,
       float scale,
       int padding) {
-    if (tokenTable.format() != null && !training()) {
-      Tensor out =
-          Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(0));
-      return append(
-          new PackedEmbedding(tokens, offsets, tokenTable, positionTable, scale, out), out);
-    }
-    if (tokenTable.format() != null) {
+    boolean packed = tokenTable.format() != null;
+    if (packed && training()) {
       // The rows of these tokens are a table, which each token then has its own row of.
       Tensor rows = Tensor.activation("rows", dtype(), tokens.elements(), tokenTable.size(0));
       operations.add(new PackedRows(tokens, tokenTable, rows));
@@ -167,8 +162,8 @@ public final class GraphBuilder {
       constants.put(own, i -> i);
       return embedding(name, own, offsets, rows, positionTable, scale, padding);
     }
-    Tensor out =
-        Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), tokenTable.size(1));
+    long width = tokenTable.size(packed ? 0 : 1);
+    Tensor out = Tensor.activation(name, dtype(), tokens.size(0), tokens.size(1), width);
     return append(
         new Embedding(tokens, offsets, tokenTable, positionTable, scale, padding, out), out);
   }
