@@ -144,10 +144,10 @@ final class LayerNorm extends Operation {
     }
 
     /**
-     * Whether it can add up dx's rows as well, for a gradient that is written for the first time or
-     * not.
+     * Whether it can add up dx's rows as well: it overwrites or adds, and does the same with all
+     * sums.
      */
-    boolean addsLike(boolean firstTime) {
+    boolean takesShift(boolean firstTime) {
       return dshift == null && first == firstTime;
     }
 

@@ -202,7 +202,7 @@ final class Linear extends Operation {
   private void addBiasGradient(Backward b, Tensor dout) {
     Tensor dbias = b.parameterGradient(bias);
     boolean first = b.first(bias);
-    if (b.writer(dout) instanceof LayerNorm.Gradient norm && norm.addsLike(first)) {
+    if (b.writer(dout) instanceof LayerNorm.Gradient norm && norm.takesShift(first)) {
       b.replace(norm, norm.withShift(dbias));
     } else {
       b.emit(new BiasGradient(dout, dbias, first));

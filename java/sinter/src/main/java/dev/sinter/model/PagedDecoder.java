@@ -51,8 +51,8 @@ public final class PagedDecoder implements AutoCloseable {
   private final int[] sizes;
 
   /**
-   * By the sizes of all rows and of those that give logits: none at 0, then each size, and last all
-   * rows in their order, as when every sequence decodes, which need not be picked out.
+   * By the size of all rows and by which of them give logits: none at 0, then each size, and at
+   * {@link #everyRow} all in their order, as when every sequence decodes.
    */
   private final Step[][] steps;
 
@@ -400,7 +400,7 @@ public final class PagedDecoder implements AutoCloseable {
       throw new IllegalStateException("the step has no rows");
     }
     state = State.RAN;
-    Step step = step(indexOf(rows), which());
+    Step step = step(indexOf(rows), logitRows());
     fill(step.graph.ints(step.tokens), tokens, rows, 0);
     fill(step.graph.ints(step.slots), rowSlots, rows, NONE);
     fill(step.graph.ints(step.positions), positions, rows, 0);
@@ -420,7 +420,7 @@ public final class PagedDecoder implements AutoCloseable {
   }
 
   /** Which rows give logits, as {@link #steps} has them. */
-  private int which() {
+  private int logitRows() {
     boolean inOrder = chosen == rows;
     for (int i = 0; i < chosen && inOrder; i++) {
       inOrder = chosenRows[i] == i;
@@ -443,16 +443,16 @@ public final class PagedDecoder implements AutoCloseable {
     return index;
   }
 
-  private Step step(int all, int which) {
+  private Step step(int all, int logitRows) {
     if (tracedVersion != adapters.version()) {
       tracedVersion = adapters.version();
       closeGraphs();
     }
-    Step step = steps[all][which];
+    Step step = steps[all][logitRows];
     if (step == null) {
       forgetOldest();
-      step = trace(sizes[all], which);
-      steps[all][which] = step;
+      step = trace(sizes[all], logitRows);
+      steps[all][logitRows] = step;
     }
     step.used = ++runs;
     return step;
@@ -479,8 +479,8 @@ public final class PagedDecoder implements AutoCloseable {
     return last.graph.describe();
   }
 
-  private boolean decodes(int all, int which) {
-    return which == everyRow && sizes[all] <= DECODING;
+  private boolean decodes(int all, int logitRows) {
+    return logitRows == everyRow && sizes[all] <= DECODING;
   }
 
   /** Makes room for one more graph that is not decoding's. */
@@ -508,7 +508,7 @@ public final class PagedDecoder implements AutoCloseable {
     }
   }
 
-  private Step trace(int all, int whichOnes) {
+  private Step trace(int all, int logitRows) {
     GptLayers layers = model.layers();
     GraphBuilder g = new GraphBuilder(model.parameters(), Mode.INFERENCE, Recompute.NONE, 0);
     Tensor ids = g.input("tokens", all, 1);
@@ -521,17 +521,17 @@ public final class PagedDecoder implements AutoCloseable {
     }
     Tensor x =
         layers.blocks(g, model.parameters(), ids, position, layers.paged(g, cache, slot, position));
-    if (whichOnes == 0) {
+    if (logitRows == 0) {
       return new Step(g.build(arena), ids, slot, position, adapter, null, null, null);
     }
-    Tensor which = null;
-    if (whichOnes != everyRow) {
-      which = g.input("chosen rows", sizes[whichOnes - 1], 1);
-      x = g.gather("chosen hidden", x, which);
+    Tensor picked = null;
+    if (logitRows != everyRow) {
+      picked = g.input("chosen rows", sizes[logitRows - 1], 1);
+      x = g.gather("chosen hidden", x, picked);
     }
     Tensor logits = g.hold(layers.head(g, model.parameters(), x));
     Tensor next = g.output(g.sample(logits, sampler));
-    return new Step(g.build(arena), ids, slot, position, adapter, which, logits, next);
+    return new Step(g.build(arena), ids, slot, position, adapter, picked, logits, next);
   }
 
   /** Which of the rows that gave logits a row is. */
