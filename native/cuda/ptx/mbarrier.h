@@ -41,13 +41,6 @@ __device__ __forceinline__ void fenceAsyncProxy() {
 #endif
 }
 
-// The same for global memory, which tensor and bulk loads of the same kernel then read.
-__device__ __forceinline__ void fenceAsyncProxyGlobal() {
-#if defined(__CUDACC__)
-  asm volatile("fence.proxy.async.global;" ::: "memory");
-#endif
-}
-
 __device__ __forceinline__ void arrive(Mbarrier *barrier) {
 #if defined(__CUDACC__)
   auto address = static_cast<uint32_t>(__cvta_generic_to_shared(barrier));
