@@ -157,6 +157,20 @@ sn_status checkCache(const sn_cache_shape *shape, const char *operation) {
   return checkDtype(s.dtype, operation);
 }
 
+sn_status checkEpilogue(const sn_gemm_shape &s, const void *bias, const void *aux, const char *operation) {
+  SN_CHECK(bias != nullptr || (s.epilogue != SN_EPILOGUE_BIAS && s.epilogue != SN_EPILOGUE_BIAS_ACTIVATION),
+           SN_BAD_ARGUMENT, "%s: the epilogue needs a bias", operation);
+  SN_CHECK(aux != nullptr || (s.epilogue != SN_EPILOGUE_BIAS_RESIDUAL && s.epilogue != SN_EPILOGUE_ACTIVATION_BACKWARD),
+           SN_BAD_ARGUMENT, "%s: the epilogue needs aux", operation);
+  return SN_OK;
+}
+
+sn_status checkFloat8(sn_float8 type, const char *operation) {
+  SN_CHECK(type == SN_E4M3 || type == SN_E5M2, SN_BAD_DTYPE, "%s: type %d; E4M3 (0) or E5M2 (1)", operation,
+           static_cast<int>(type));
+  return SN_OK;
+}
+
 // The keys and values of a call's own rows.
 sn_status checkOwn(const void *k, const void *v, const char *operation) {
   SN_CHECK((k == nullptr) == (v == nullptr), SN_BAD_ARGUMENT, "%s: k and v are both given or both null", operation);
@@ -375,20 +389,6 @@ sn_status sn_gemm_workspace(const sn_device *device, const sn_gemm_shape *shape,
   SN_CHECK_POINTER(bytes, "gemm_workspace");
   SN_CHECK_OK(checkGemm(shape));
   return device->operations->gemm_workspace(device, shape, bytes);
-}
-
-static sn_status checkEpilogue(const sn_gemm_shape &s, const void *bias, const void *aux, const char *operation) {
-  SN_CHECK(bias != nullptr || (s.epilogue != SN_EPILOGUE_BIAS && s.epilogue != SN_EPILOGUE_BIAS_ACTIVATION),
-           SN_BAD_ARGUMENT, "%s: the epilogue needs a bias", operation);
-  SN_CHECK(aux != nullptr || (s.epilogue != SN_EPILOGUE_BIAS_RESIDUAL && s.epilogue != SN_EPILOGUE_ACTIVATION_BACKWARD),
-           SN_BAD_ARGUMENT, "%s: the epilogue needs aux", operation);
-  return SN_OK;
-}
-
-static sn_status checkFloat8(sn_float8 type, const char *operation) {
-  SN_CHECK(type == SN_E4M3 || type == SN_E5M2, SN_BAD_DTYPE, "%s: type %d; E4M3 (0) or E5M2 (1)", operation,
-           static_cast<int>(type));
-  return SN_OK;
 }
 
 sn_status sn_gemm(sn_stream *stream, const sn_gemm_shape *shape, const sn_row_norm *norm, const void *a, const void *b,

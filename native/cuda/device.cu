@@ -21,6 +21,20 @@ struct Recording : sn_recording {
   cudaGraphExec_t graph = nullptr;
 };
 
+cudaError_t countKernels(cudaGraph_t graph, int64_t *kernels) {
+  size_t count = 0;
+  if (cudaError_t error = cudaGraphGetNodes(graph, nullptr, &count)) return error;
+  std::vector<cudaGraphNode_t> nodes(count);
+  if (cudaError_t error = cudaGraphGetNodes(graph, nodes.data(), &count)) return error;
+  *kernels = 0;
+  for (cudaGraphNode_t node : nodes) {
+    cudaGraphNodeType type = cudaGraphNodeTypeEmpty;
+    if (cudaError_t error = cudaGraphNodeGetType(node, &type)) return error;
+    if (type == cudaGraphNodeTypeKernel) ++*kernels;
+  }
+  return cudaSuccess;
+}
+
 sn_status countDevices(int32_t *count) {
   int devices = 0;
   cudaError_t error = cudaGetDeviceCount(&devices);
@@ -205,24 +219,6 @@ sn_status check(cudaError_t error, const char *operation) {
 sn_status capture_begin(sn_stream *stream) {
   return check(cudaStreamBeginCapture(handleOf(stream), cudaStreamCaptureModeThreadLocal), "capture_begin");
 }
-
-namespace {
-
-cudaError_t countKernels(cudaGraph_t graph, int64_t *kernels) {
-  size_t count = 0;
-  if (cudaError_t error = cudaGraphGetNodes(graph, nullptr, &count)) return error;
-  std::vector<cudaGraphNode_t> nodes(count);
-  if (cudaError_t error = cudaGraphGetNodes(graph, nodes.data(), &count)) return error;
-  *kernels = 0;
-  for (cudaGraphNode_t node : nodes) {
-    cudaGraphNodeType type = cudaGraphNodeTypeEmpty;
-    if (cudaError_t error = cudaGraphNodeGetType(node, &type)) return error;
-    if (type == cudaGraphNodeTypeKernel) ++*kernels;
-  }
-  return cudaSuccess;
-}
-
-}  // namespace
 
 sn_status capture_end(sn_stream *stream, sn_recording **recording) {
   cudaGraph_t graph = nullptr;
