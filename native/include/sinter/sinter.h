@@ -524,7 +524,7 @@ SN_API sn_status sn_attention_forward(sn_stream *stream, const sn_attention_shap
 SN_API sn_status sn_attention_backward_workspace(const sn_device *device, const sn_attention_shape *shape,
                                                  int64_t *bytes);
 
-/** dq, dk, dv of sn_attention_forward (Dao 2023, algorithm 2); they are overwritten. */
+/** dq, dk, dv of sn_attention_forward (Dao 2023, algorithm 2); they are overwritten. Padded k and v are finite. */
 SN_API sn_status sn_attention_backward(sn_stream *stream, const sn_attention_shape *shape, const void *q, const void *k,
                                        const void *v, const void *out, const float *lse, const void *dout, void *dq,
                                        void *dk, void *dv, void *workspace);
