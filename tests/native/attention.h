@@ -230,6 +230,33 @@ inline const int32_t *keyStarts(int64_t batch, int64_t queries, int64_t keys) {
   return kept.back().data();
 }
 
+// What most tests vary of a call.
+struct AttentionCase {
+  int64_t batch, queries, keys, heads, kvHeads, headSize;
+  int32_t causal = 1;
+  int64_t window = 0;
+  bool padded = false, packed = false;
+};
+
+// Rows of heads, and nothing between them.
+inline sn_attention_shape attentionShape(const AttentionCase &c, sn_dtype dtype) {
+  sn_attention_shape s{};
+  s.batch = c.batch;
+  s.queries = c.queries;
+  s.keys = c.keys;
+  s.heads = c.heads;
+  s.kv_heads = c.kvHeads;
+  s.head_size = c.headSize;
+  s.q_stride = s.out_stride = c.heads * c.headSize;
+  s.k_stride = s.v_stride = c.kvHeads * c.headSize;
+  s.dtype = dtype;
+  s.causal = c.causal;
+  s.window = c.window;
+  s.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
+  s.key_starts = c.packed ? keyStarts(c.batch, c.queries, c.keys) : nullptr;
+  return s;
+}
+
 // Shapes that meet every edge: one element, odd sizes, blocks that end early, shared heads, windows, columns of one
 // matrix, rows that see nothing, dropped probabilities, packed sequences.
 inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
@@ -289,21 +316,12 @@ inline std::vector<sn_attention_shape> attentionShapes(sn_dtype dtype) {
   };
   std::vector<sn_attention_shape> shapes;
   for (const auto &c : kCases) {
-    sn_attention_shape s{};
-    s.batch = c.batch;
-    s.queries = c.queries;
-    s.keys = c.keys;
-    s.heads = c.heads;
-    s.kv_heads = c.kvHeads;
-    s.head_size = c.headSize;
-    s.q_stride = c.heads * c.headSize + c.gap;
-    s.k_stride = s.v_stride = c.kvHeads * c.headSize + 2 * c.gap;
-    s.out_stride = c.heads * c.headSize + c.gap;
-    s.dtype = dtype;
-    s.causal = c.causal;
-    s.window = c.window;
-    s.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
-    s.key_starts = c.packed ? keyStarts(c.batch, c.queries, c.keys) : nullptr;
+    auto s = attentionShape(
+        {c.batch, c.queries, c.keys, c.heads, c.kvHeads, c.headSize, c.causal, c.window, c.padded, c.packed}, dtype);
+    s.q_stride += c.gap;
+    s.k_stride += 2 * c.gap;
+    s.v_stride += 2 * c.gap;
+    s.out_stride += c.gap;
     // Of its own, and such that scores stay small enough for fp32 to hold the tolerances.
     s.scale = c.gap == 0 ? 0.0f : c.headSize <= 64 ? 0.3f : 0.1f;
     s.dropout = c.dropout;

@@ -44,13 +44,7 @@ void checkBackward(const sn_attention_shape &shape) {
 // Shapes of several blocks of keys and tiles of rows, which the kernels of sm_90a deal to several thread blocks or
 // leave to one. The emulated GPU has four multiprocessors.
 std::vector<sn_attention_shape> dividedShapes() {
-  struct Case {
-    int64_t batch, queries, keys, heads, kvHeads, headSize;
-    int32_t causal = 1;
-    int64_t window = 0;
-    bool padded = false, packed = false;
-  };
-  constexpr Case kCases[] = {
+  constexpr AttentionCase kCases[] = {
       // One element, and less than a tile.
       {1, 1, 1, 1, 1, 64},
       {2, 7, 7, 3, 3, 128},
@@ -78,21 +72,9 @@ std::vector<sn_attention_shape> dividedShapes() {
   };
   std::vector<sn_attention_shape> shapes;
   for (const auto &c : kCases) {
-    sn_attention_shape s{};
-    s.batch = c.batch;
-    s.queries = c.queries;
-    s.keys = c.keys;
-    s.heads = c.heads;
-    s.kv_heads = c.kvHeads;
-    s.head_size = c.headSize;
+    auto s = attentionShape(c, SN_BF16);
     // Queries, keys and values are columns of one matrix.
     s.q_stride = s.k_stride = s.v_stride = (c.heads + 2 * c.kvHeads) * c.headSize;
-    s.out_stride = c.heads * c.headSize;
-    s.dtype = SN_BF16;
-    s.causal = c.causal;
-    s.window = c.window;
-    s.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
-    s.key_starts = c.packed ? keyStarts(c.batch, c.queries, c.keys) : nullptr;
     shapes.push_back(s);
   }
   return shapes;

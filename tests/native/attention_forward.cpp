@@ -38,13 +38,6 @@ void checkForward(const sn_attention_shape &shape) {
   checkForward(shape, q, k, v);
 }
 
-sn_attention_shape bf16Shape(int64_t batch, int64_t queries, int64_t keys, int64_t heads, int64_t kvHeads,
-                             int64_t headSize, int32_t causal) {
-  int64_t width = heads * headSize, keyWidth = kvHeads * headSize;
-  return {batch, queries, keys,   heads, kvHeads, headSize, width, keyWidth, keyWidth,
-          width, SN_BF16, causal, 0,     nullptr, nullptr,  0,     0,        {}};
-}
-
 }  // namespace
 
 TEST_CASE("attention forward: out and lse equal the double-precision reference, and nothing else is written") {
@@ -54,13 +47,7 @@ TEST_CASE("attention forward: out and lse equal the double-precision reference, 
 }
 
 TEST_CASE("attention forward: the same over several tiles of rows and blocks of keys, and turns of a multiprocessor") {
-  struct Case {
-    int64_t batch, queries, keys, heads, kvHeads, headSize;
-    int32_t causal;
-    int64_t window = 0;
-    bool padded = false, packed = false;
-  };
-  constexpr Case kCases[] = {
+  constexpr AttentionCase kCases[] = {
       // Rows that end within each of the warpgroups, and keys within each of the blocks.
       {1, 1, 1, 1, 1, 64, 1},
       {1, 7, 300, 2, 1, 64, 1},
@@ -98,19 +85,13 @@ TEST_CASE("attention forward: the same over several tiles of rows and blocks of 
       {3, 200, 300, 1, 1, 64, 1, 30, false, true},
       {3, 260, 260, 2, 1, 128, 1, 0, false, true},
   };
-  for (const auto &c : kCases) {
-    auto shape = bf16Shape(c.batch, c.queries, c.keys, c.heads, c.kvHeads, c.headSize, c.causal);
-    shape.window = c.window;
-    shape.key_lengths = c.padded ? keyLengths(c.batch, c.keys) : nullptr;
-    shape.key_starts = c.packed ? keyStarts(c.batch, c.queries, c.keys) : nullptr;
-    checkForward(shape);
-  }
+  for (const auto &c : kCases) checkForward(attentionShape(c, SN_BF16));
 }
 
 TEST_CASE("attention forward: a sequence that begins within a tile of rows, after a long one") {
   for (int64_t headSize : {64, 128}) {
     for (size_t second : {590, 640}) {
-      auto shape = bf16Shape(1, 700, 700, 1, 1, headSize, 1);
+      auto shape = attentionShape({1, 700, 700, 1, 1, headSize, 1}, SN_BF16);
       Ints starts(700);
       for (size_t i = second; i < starts.size(); ++i) starts[i] = static_cast<int32_t>(second);
       shape.key_starts = starts.data();
@@ -122,7 +103,7 @@ TEST_CASE("attention forward: a sequence that begins within a tile of rows, afte
 TEST_CASE("attention forward: scores that rise and fall from key to key, a little and far") {
   for (int64_t headSize : {64, 128}) {
     for (double slope : {-0.25, -0.03125, 0.03125, 0.25}) {
-      auto shape = bf16Shape(1, 200, 400, 1, 1, headSize, 1);
+      auto shape = attentionShape({1, 200, 400, 1, 1, headSize, 1}, SN_BF16);
       shape.scale = 1;
       AttentionLayout at{shape};
       // Two columns count the keys, so that scores are exact.
@@ -145,7 +126,7 @@ TEST_CASE("attention forward: scores that rise and fall from key to key, a littl
 TEST_CASE("attention forward: padding may hold anything") {
   for (int64_t headSize : {48, 64, 128}) {
     constexpr int64_t kBatch = 4, kKeys = 200;
-    auto shape = bf16Shape(kBatch, 70, kKeys, 2, 1, headSize, 0);
+    auto shape = attentionShape({kBatch, 70, kKeys, 2, 1, headSize, 0}, SN_BF16);
     shape.key_lengths = keyLengths(kBatch, kKeys);
     AttentionLayout at{shape};
     Tensor q(SN_BF16, Numbers(1).normal(at.qSize())), k(SN_BF16, Numbers(2).normal(at.kSize()));

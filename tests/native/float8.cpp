@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "activation.h"
+#include "epilogue.h"
 #include "testing.h"
 
 using namespace sn::testing;
@@ -106,13 +106,10 @@ void check(Machine &on, const Call &call) {
   Tensor bias(SN_BF16, Numbers(3).normal(s.n)), aux(SN_BF16, Numbers(4).normal(size)), auxBefore = aux;
   Tensor before(s.c_dtype, Numbers(5).normal(size)), c(s.c_dtype, size);
   if (s.accumulate) c = before;
-  bool wantsBias = s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION ||
-                   s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
-  bool wantsAux = s.epilogue != SN_EPILOGUE_NONE && s.epilogue != SN_EPILOGUE_BIAS;
-  if (call.spare) (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL ? wantsBias : wantsAux) = false;
+  const EpilogueOperands wants(s, call.spare);
   sn_status status =
       sn_gemm_float8(on.stream, &s, call.typeA, a.data(), scaleA.floats(), call.typeB, b.data(), scaleB.floats(), c,
-                     wantsBias ? static_cast<void *>(bias) : nullptr, wantsAux ? static_cast<void *>(aux) : nullptr);
+                     wants.bias ? static_cast<void *>(bias) : nullptr, wants.aux ? static_cast<void *>(aux) : nullptr);
   REQUIRE_MESSAGE(status == SN_OK, std::string(sn_last_error()));
 
   auto numbersA = numbersOf(call.typeA), numbersB = numbersOf(call.typeB);
@@ -127,22 +124,16 @@ void check(Machine &on, const Call &call) {
         }
         sum *= scaleA[0] * scaleB[0];
         auto at = static_cast<size_t>(batch * s.c_batch + i * s.c_stride + j);
-        if (wantsBias) sum += bias[static_cast<size_t>(j)];
+        if (wants.bias) sum += bias[static_cast<size_t>(j)];
         if (s.accumulate) sum += before[at];
-        if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION) {
-          expectedAux[at] = sum;
-          sum = activationValue(s.activation, sum);
-        }
-        if (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL) sum += auxBefore[at];
-        if (s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD) sum *= activationSlope(s.activation, auxBefore[at]);
-        expected[at] = sum;
+        expected[at] = epilogueOf(s, sum, &expectedAux[at]);
       }
     }
   }
   // k products of standard normal numbers; of their sum tensor cores keep 14 bits.
   double absolute = (on.isCuda() ? 0x1p-12 : 4e-6) * std::sqrt(static_cast<double>(s.k));
   checkClose(c, expected, 1e-5, absolute);
-  if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION && wantsAux) checkClose(aux, expectedAux, 1e-5, absolute);
+  if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION && wants.aux) checkClose(aux, expectedAux, 1e-5, absolute);
   on.same(c);
 }
 

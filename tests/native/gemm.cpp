@@ -1,7 +1,7 @@
 #include <set>
 #include <tuple>
 
-#include "activation.h"
+#include "epilogue.h"
 #include "gemm_tiles.h"
 #include "testing.h"
 
@@ -60,10 +60,7 @@ void check(Machine &on, const Call &call, const std::vector<int64_t> &plans) {
   Tensor a(s.dtype, Numbers(1).normal(call.aSize)), b(s.dtype, Numbers(2).normal(call.bSize));
   Tensor bias(s.dtype, Numbers(3).normal(s.n)), auxBefore(s.dtype, Numbers(4).normal(call.cSize));
   Tensor before(s.c_dtype, Numbers(5).normal(call.cSize));
-  bool wantsBias = s.epilogue == SN_EPILOGUE_BIAS || s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION ||
-                   s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL;
-  bool wantsAux = s.epilogue != SN_EPILOGUE_NONE && s.epilogue != SN_EPILOGUE_BIAS;
-  if (call.spare) (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL ? wantsBias : wantsAux) = false;
+  const EpilogueOperands wants(s, call.spare);
 
   auto expected = s.accumulate ? before.values() : std::vector<double>(before.size(), NAN);
   auto expectedAux = auxBefore.values(), left = a.values(), right = b.values();
@@ -77,15 +74,9 @@ void check(Machine &on, const Call &call, const std::vector<int64_t> &plans) {
           sum += left[static_cast<size_t>(atA)] * right[static_cast<size_t>(atB)];
         }
         auto at = static_cast<size_t>(batch * s.c_batch + i * s.c_stride + j);
-        if (wantsBias) sum += bias[static_cast<size_t>(j)];
+        if (wants.bias) sum += bias[static_cast<size_t>(j)];
         if (s.accumulate) sum += before[at];
-        if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION) {
-          expectedAux[at] = sum;
-          sum = activationValue(s.activation, sum);
-        }
-        if (s.epilogue == SN_EPILOGUE_BIAS_RESIDUAL) sum += auxBefore[at];
-        if (s.epilogue == SN_EPILOGUE_ACTIVATION_BACKWARD) sum *= activationSlope(s.activation, auxBefore[at]);
-        expected[at] = sum;
+        expected[at] = epilogueOf(s, sum, &expectedAux[at]);
       }
     }
   }
@@ -101,11 +92,11 @@ void check(Machine &on, const Call &call, const std::vector<int64_t> &plans) {
     int64_t bytes = -1;
     REQUIRE(sn_gemm_workspace(on.device, &s, &bytes) == SN_OK);
     Tensor workspace(SN_F32, bytes / 4 + 1);
-    sn_status status = sn_gemm(on.stream, &s, nullptr, a, b, c, wantsBias ? static_cast<void *>(bias) : nullptr,
-                               wantsAux ? static_cast<void *>(aux) : nullptr, workspace);
+    sn_status status = sn_gemm(on.stream, &s, nullptr, a, b, c, wants.bias ? static_cast<void *>(bias) : nullptr,
+                               wants.aux ? static_cast<void *>(aux) : nullptr, workspace);
     REQUIRE_MESSAGE(status == SN_OK, std::string(sn_last_error()));
     checkClose(c, expected, 1e-5, absolute);
-    if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION && wantsAux) checkClose(aux, expectedAux, 1e-5, absolute);
+    if (s.epilogue == SN_EPILOGUE_BIAS_ACTIVATION && wants.aux) checkClose(aux, expectedAux, 1e-5, absolute);
     on.same(c);
   }
 }
