@@ -2,14 +2,18 @@ package dev.sinter.cli;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Random;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.BeforeEach;
@@ -62,25 +66,37 @@ class ResumeTest {
   void aRunThatIsKilledTwentyTimesEndsWithTheBitsOfOneThatIsNot() throws Exception {
     int steps = 1200;
     Path whole = folder.resolve("whole");
-    long began = System.nanoTime();
     assertEquals(0, finish(start(whole, false, steps)), Files.readString(folder.resolve("log")));
-    long millis = TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - began);
 
     Path killed = folder.resolve("killed");
     Random random = new Random(7);
-    boolean saved = false;
     for (int i = 0; i < KILLS; i++) {
-      Process process = start(killed, saved, steps);
-      // Any moment will do: while the JVM starts, in a step, while a checkpoint is written.
-      process.waitFor(millis / 5 + random.nextInt((int) millis / 5), TimeUnit.MILLISECONDS);
+      FileTime saved = savedAt(killed);
+      Process process = start(killed, saved != null, steps);
+      // Any moment will do: while the JVM starts, in a step, and for every other one after it has
+      // saved, perhaps while it
+      // writes the next checkpoint.
+      boolean saves = i % 2 == 1;
+      while (saves && process.isAlive() && Objects.equals(saved, savedAt(killed))) {
+        Thread.sleep(1);
+      }
+      process.waitFor(random.nextInt(saves ? 50 : 1000), TimeUnit.MILLISECONDS);
       process.destroyForcibly().waitFor();
-      saved = Files.exists(killed.resolve("checkpoint.safetensors"));
     }
-    assertTrue(saved, "no kill came after a checkpoint");
+    assertNotNull(savedAt(killed), Files.readString(folder.resolve("log")));
     assertEquals(0, finish(start(killed, true, steps)), Files.readString(folder.resolve("log")));
     for (String name : List.of("checkpoint.safetensors", "model.safetensors")) {
       assertArrayEquals(
           Files.readAllBytes(whole.resolve(name)), Files.readAllBytes(killed.resolve(name)), name);
+    }
+  }
+
+  /** When the checkpoint of a training was written, or null where none is. */
+  private static FileTime savedAt(Path out) throws IOException {
+    try {
+      return Files.getLastModifiedTime(out.resolve("checkpoint.safetensors"));
+    } catch (NoSuchFileException e) {
+      return null;
     }
   }
 
