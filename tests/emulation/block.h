@@ -48,7 +48,10 @@ struct Meeting {
 
 struct Warp {
   // As many as diverged groups of lanes can meet at once.
-  Meeting meetings[kWarp / 2];
+  static constexpr unsigned kMeetings = kWarp / 2;
+  Meeting meetings[kMeetings];
+  // A bit for each where lanes wait.
+  unsigned open = 0;
 };
 
 // __syncthreads is number 0 of the sixteen.

@@ -34,14 +34,16 @@ struct Context {
 };
 
 #if defined(__x86_64__)
-// Saves the registers that a function keeps, changes the stack, and returns to where the other one was left.
+// Saves the registers that a function keeps, changes the stack, and returns to where the other one was left: by a jump,
+// as a processor expects a return to go where the last call was.
 [[gnu::naked, gnu::noinline, gnu::no_sanitize("thread"), gnu::no_sanitize("address")]] inline void switchStack(void **,
                                                                                                                void *) {
   asm("push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
       "mov %rsp, (%rdi)\n"
       "mov %rsi, %rsp\n"
       "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n"
-      "ret");
+      "pop %rcx\n"
+      "jmp *%rcx");
 }
 #endif
 
@@ -111,7 +113,7 @@ class Stacks {
 #if defined(__x86_64__)
     // As if it had called switchStack: six registers, where to return to, and no caller. At `entry` the stack must be
     // 8 bytes off 16, as after a call.
-    auto **top = reinterpret_cast<void **>(stack.bottom + kBytes) - 8;
+    auto **top = reinterpret_cast<void **>(stack.bottom + kBytes - number * kColor % kColors) - 8;
     std::memset(top, 0, 6 * sizeof(void *));
     top[6] = reinterpret_cast<void *>(entry);
     top[7] = nullptr;
@@ -146,6 +148,9 @@ class Stacks {
 
  private:
   static constexpr size_t kBytes = size_t{256} << 10;
+  // Stacks begin at different places of their pages: else what all threads use most would share a few sets of a cache.
+  static constexpr size_t kColor = 17 * 64, kColors = size_t{64} << 10;
+  static_assert(kColor % 16 == 0);
 
   struct Stack {
     char *bottom;

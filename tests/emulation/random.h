@@ -17,11 +17,12 @@ class Random {
     state_ = (seed ^ (seed >> 31)) | 1;
   }
 
+  // `limit`: up to 2^32.
   size_t below(size_t limit) {
     state_ ^= state_ << 13;
     state_ ^= state_ >> 7;
     state_ ^= state_ << 17;
-    return static_cast<size_t>(state_ >> 11) % limit;
+    return static_cast<size_t>((state_ >> 32) * limit >> 32);
   }
 
   bool onceIn(size_t times) { return below(times) == 0; }

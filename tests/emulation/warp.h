@@ -20,23 +20,24 @@ template <Ordering ordering = Ordering::none, typename Slot, typename Combine>
 void meet(unsigned mask, const Place &place, Slot &slot, Combine &&combine) {
   Thread &self = here();
   Block &block = *self.block;
+  Warp &warp = block.warps[self.warp];
   Meeting *meeting = nullptr;
   char *edge = nullptr;
   {
     Bookkeeping hidden;
     if (((mask >> self.lane) & 1u) == 0) fail("%s: lane %u is not in its own mask %08x", place.what, self.lane, mask);
-    Warp &warp = block.warps[self.warp];
-    for (Meeting &candidate : warp.meetings) {
-      if (candidate.arrived != 0 && candidate.mask == mask) meeting = &candidate;
+    for (unsigned left = warp.open; left != 0; left &= left - 1) {
+      Meeting &candidate = warp.meetings[std::countr_zero(left)];
+      if (candidate.mask == mask) meeting = &candidate;
     }
-    for (Meeting &candidate : warp.meetings) {
-      if (meeting == nullptr && candidate.arrived == 0) meeting = &candidate;
-    }
-    if (meeting == nullptr) fail("%s: more diverged groups of lanes than can be", place.what);
-    if (meeting->arrived == 0) {
+    if (meeting == nullptr) {
+      unsigned number = static_cast<unsigned>(std::countr_one(warp.open));
+      if (number >= Warp::kMeetings) fail("%s: more diverged groups of lanes than can be", place.what);
+      warp.open |= 1u << number;
+      meeting = &warp.meetings[number];
       meeting->mask = mask;
       meeting->what = place.what;
-    } else if (std::strcmp(meeting->what, place.what) != 0) {
+    } else if (meeting->what != place.what && std::strcmp(meeting->what, place.what) != 0) {
       fail("the warp has diverged: %s meets %s", place.what, meeting->what);
     }
     edge = meeting->edges[meeting->generation % 2];
@@ -51,6 +52,7 @@ void meet(unsigned mask, const Place &place, Slot &slot, Combine &&combine) {
     if (meeting->arrived == wanted) {
       combine(meeting->slots, wanted);
       meeting->arrived = 0;
+      warp.open &= ~(1u << (meeting - warp.meetings));
       ++meeting->generation;
       for (unsigned lane = 0; lane < kWarp; ++lane) {
         if (((wanted >> lane) & 1u) != 0 && lane != self.lane) block.wake(block.threads[self.warp * kWarp + lane]);

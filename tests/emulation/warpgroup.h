@@ -24,7 +24,8 @@ void meetWarpgroup(const char *what, Slot &slot, F &&run) {
   if (block.count % kWarpgroup != 0) fail("%s: the block is not whole warpgroups", what);
   WarpgroupMeeting &meeting = block.warpgroups[self.rank / kWarpgroup];
   if (meeting.arrived == 0) meeting.what = what;
-  if (std::strcmp(meeting.what, what) != 0) fail("the warpgroup has diverged: %s meets %s", what, meeting.what);
+  if (meeting.what != what && std::strcmp(meeting.what, what) != 0)
+    fail("the warpgroup has diverged: %s meets %s", what, meeting.what);
   meeting.slots[self.rank % kWarpgroup] = &slot;
   if (++meeting.arrived < kWarpgroup) {
     block.suspend({what});
