@@ -73,9 +73,8 @@ class ResumeTest {
     for (int i = 0; i < KILLS; i++) {
       FileTime saved = savedAt(killed);
       Process process = start(killed, saved != null, steps);
-      // Any moment will do: while the JVM starts, in a step, and for every other one after it has
-      // saved, perhaps while it
-      // writes the next checkpoint.
+      // Any moment will do: while the JVM starts or in a step; for every other one after it has
+      // saved, perhaps while it writes the next checkpoint.
       boolean saves = i % 2 == 1;
       while (saves && process.isAlive() && Objects.equals(saved, savedAt(killed))) {
         Thread.sleep(1);
