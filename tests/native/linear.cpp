@@ -324,7 +324,7 @@ TEST_CASE("linear of rows of any size: the digits are the same, zeros give zeros
 TEST_CASE("linear behind a norm has the bits of the norm and of the product, called one after the other") {
   everywhere([](Machine &on) {
     for (auto dtype : {SN_F32, SN_BF16}) {
-      for (int64_t in : {1, 33, 768, 2100}) {
+      for (int64_t in : {1, 7, 33, 768, 1030, 2100}) {
         const int64_t most = 17, out = 41;
         Tensor weights(SN_F32, Numbers(1).normal(in * out)), x(dtype, Numbers(2).normal(most * in, 2, 1));
         Tensor gain(dtype, Numbers(3).normal(in)), shift(dtype, Numbers(4).normal(in)),
@@ -334,7 +334,7 @@ TEST_CASE("linear behind a norm has the bits of the norm and of the product, cal
           CAPTURE(in);
           CAPTURE(format);
           Packed packed(on, format, in, out, weights);
-          for (int64_t rows : {1, 3, 8, 9, 17}) {
+          for (int64_t rows : {1, 2, 3, 5, 8, 9, 17}) {
             CAPTURE(rows);
             auto s = shapeOf(format, rows, in, out, dtype, SN_EPILOGUE_BIAS_ACTIVATION);
             Tensor y(dtype, rows * out), normed(dtype, rows * in), twice = y, before = normed;
